@@ -1,0 +1,280 @@
+// Package plan is the immutable proposal: exact changes per host, in waves,
+// with gates and a way back, named by its digest.
+//
+// The parties: an author (a person or the control plane on its own) makes it
+// from findings (room proposal); people sign its header; every host gets the
+// header, its own branch and the path that ties the branch to the header's
+// tree. Whoever signs or audits opens the plan with all branches.
+//
+// The promise: the header's digest fixes every byte of every branch, their
+// number and their order. The package does not judge whether a plan is wise or
+// permitted.
+package plan
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/change"
+	"github.com/patchwrit/patchwrit/trust"
+)
+
+// Limits.
+const (
+	MaxLife     = 7 * 24 * 3600 // seconds from Created to Expires
+	MaxWaves    = 64
+	MaxBranches = 1_000_000
+	MaxChanges  = 10_000 // a host has about 600 to 3,000 packages
+)
+
+// Type names of the encodings.
+const (
+	TypeHeader = "patchwrit/plan/v1"
+	TypeBranch = "patchwrit/branch/v1"
+	TypeFile   = "patchwrit/planfile/v1"
+)
+
+// Header is what people sign. Its digest is the plan's name.
+type Header struct {
+	Type       string         `json:"type"`
+	Nonce      string         `json:"nonce"`      // 32 random bytes, lower hex
+	Author     trust.PersonID `json:"author"`     // who wrote it; cannot approve it
+	Created    int64          `json:"created"`    // Unix seconds
+	Expires    int64          `json:"expires"`    // at most 7 days after Created
+	Generation int64          `json:"generation"` // size of a witnessed checkpoint the author had seen; a host never goes back
+	Parent     canon.Digest   `json:"parent"`     // the plan this one replaces, or ""
+	Dossier    canon.Digest   `json:"dossier"`    // canon.Sum("patchwrit/dossier/v1", dossier bytes)
+	Class      change.Class   `json:"class"`      // the highest class in any branch
+	Waves      []Wave         `json:"waves"`
+	Leaves     int            `json:"leaves"` // number of branches
+	Tree       canon.Digest   `json:"tree"`   // RFC 6962 root over the branches' bytes
+	Note       canon.Note     `json:"note"`
+}
+
+// Wave is one stage of the rollout and the gate behind it.
+type Wave struct {
+	NotBefore int64 `json:"not_before"` // Unix seconds
+	Hosts     int   `json:"hosts"`      // branches in this wave
+	Good      int   `json:"good"`       // good receipts of this wave that any later wave must carry
+}
+
+// Branch is what happens on one host. Branches stand strictly ascending by host.
+type Branch struct {
+	Type     string          `json:"type"`
+	Host     trust.HostID    `json:"host"`
+	Wave     int             `json:"wave"` // index into Header.Waves
+	Changes  []change.Change `json:"changes"`
+	Rollback []change.Change `json:"rollback"` // back to where it came from, same keys as Changes
+	Network  bool            `json:"network"`  // maintainer scripts may use the network
+}
+
+// File is a whole plan as it travels between people: header, all branches and
+// the dossier's bytes as text.
+type File struct {
+	Type     string   `json:"type"`
+	Header   Header   `json:"header"`
+	Branches []Branch `json:"branches"`
+}
+
+// ErrForm says that a plan contradicts itself.
+var ErrForm = errors.New("malformed plan")
+
+func bad(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{ErrForm}, args...)...)
+}
+
+// Bytes are the header's canonical bytes: what an approval signs.
+func (h Header) Bytes() []byte { return canon.MustEncode(h) }
+
+// Digest names the plan.
+func (h Header) Digest() canon.Digest { return canon.Sum(TypeHeader, h.Bytes()) }
+
+// Bytes are the branch's canonical bytes: a leaf of the plan's tree.
+func (b Branch) Bytes() []byte { return canon.MustEncode(b) }
+
+// Valid says why the header contradicts itself, or nil.
+func (h Header) Valid() error {
+	switch {
+	case h.Type != TypeHeader:
+		return bad("type %q", h.Type)
+	case !canon.Hex(h.Nonce, 32) || !h.Dossier.Valid() || !h.Tree.Valid():
+		return bad("nonce, dossier and tree must be 32 bytes of lower hex")
+	case h.Parent != "" && !h.Parent.Valid():
+		return bad("parent %q", h.Parent)
+	case h.Author == "":
+		return bad("no author")
+	case h.Expires <= h.Created || h.Expires-h.Created > MaxLife:
+		return bad("lives from %d to %d; the most is 7 days", h.Created, h.Expires)
+	case h.Class.Rank() > len(change.Classes):
+		return bad("unknown class %q", h.Class)
+	case h.Leaves < 1 || h.Leaves > MaxBranches:
+		return bad("%d branches", h.Leaves)
+	}
+	return h.validWaves()
+}
+
+func (h Header) validWaves() error {
+	if len(h.Waves) < 1 || len(h.Waves) > MaxWaves {
+		return bad("%d waves", len(h.Waves))
+	}
+	hosts := 0
+	for i, w := range h.Waves {
+		hosts += w.Hosts
+		switch {
+		case w.Hosts < 1 || w.Good < 1 || w.Good > w.Hosts:
+			return bad("wave %d: %d hosts, %d good receipts wanted", i, w.Hosts, w.Good)
+		case i > 0 && w.NotBefore < h.Waves[i-1].NotBefore:
+			return bad("wave %d begins before wave %d", i, i-1)
+		case w.NotBefore >= h.Expires:
+			return bad("wave %d begins after the plan has ended", i)
+		}
+	}
+	if hosts != h.Leaves {
+		return bad("waves hold %d hosts, the tree %d", hosts, h.Leaves)
+	}
+	return nil
+}
+
+// Valid says why the branch contradicts itself or the header, or nil.
+func (b Branch) Valid(h Header) error {
+	switch {
+	case b.Type != TypeBranch:
+		return bad("type %q", b.Type)
+	case !b.Host.Valid():
+		return bad("host %q", b.Host)
+	case b.Wave < 0 || b.Wave >= len(h.Waves):
+		return bad("host %s: wave %d of %d", b.Host.Short(), b.Wave, len(h.Waves))
+	case len(b.Changes) > MaxChanges:
+		return bad("host %s: %d changes", b.Host.Short(), len(b.Changes))
+	case change.Highest(b.Changes).Rank() > h.Class.Rank():
+		return bad("host %s: a change is %s, the plan says %s", b.Host.Short(), change.Highest(b.Changes), h.Class)
+	}
+	if err := change.ValidSet(b.Changes); err != nil {
+		return bad("host %s: %v", b.Host.Short(), err)
+	}
+	return b.validRollback()
+}
+
+// validRollback holds the way back to exactly the way forth.
+func (b Branch) validRollback() error {
+	if len(b.Rollback) != len(b.Changes) {
+		return bad("host %s: %d changes forth, %d back", b.Host.Short(), len(b.Changes), len(b.Rollback))
+	}
+	if err := change.ValidSet(b.Rollback); err != nil {
+		return bad("host %s: rollback: %v", b.Host.Short(), err)
+	}
+	for i, back := range b.Rollback {
+		forth := b.Changes[i]
+		if back.Key() != forth.Key() || back.From != forth.To || back.To != forth.From || back.Scheme != forth.Scheme {
+			return bad("host %s: %s goes back another way", b.Host.Short(), forth.Key())
+		}
+	}
+	return nil
+}
+
+// Tree returns the root over branches' bytes, as RFC 6962 §2.1 (0x00 before a
+// leaf, 0x01 before a node).
+func Tree(leaves [][]byte) (canon.Digest, error) {
+	hashes, err := hash(leaves)
+	if err != nil {
+		return "", err
+	}
+	root, err := tlog.TreeHash(int64(len(leaves)), hashes)
+	return digest(root), err
+}
+
+// Path returns the audit path of leaf n: RFC 6962 §2.1.1, bottom up.
+func Path(leaves [][]byte, n int) ([]canon.Digest, error) {
+	hashes, err := hash(leaves)
+	if err != nil {
+		return nil, err
+	}
+	proof, err := tlog.ProveRecord(int64(len(leaves)), int64(n), hashes)
+	if err != nil {
+		return nil, err
+	}
+	path := make([]canon.Digest, len(proof))
+	for i, h := range proof {
+		path[i] = digest(h)
+	}
+	return path, nil
+}
+
+// Holds says why branch bytes are not leaf n of the header's tree, or nil.
+func (h Header) Holds(branch []byte, n int, path []canon.Digest) error {
+	proof := make(tlog.RecordProof, len(path))
+	for i, p := range path {
+		if !p.Valid() {
+			return bad("path element %d", i)
+		}
+		proof[i] = tlog.Hash(p.Bytes())
+	}
+	if !h.Tree.Valid() || n < 0 || n >= h.Leaves {
+		return bad("branch %d of %d", n, h.Leaves)
+	}
+	if err := tlog.CheckRecord(proof, int64(h.Leaves), tlog.Hash(h.Tree.Bytes()), int64(n), tlog.RecordHash(branch)); err != nil {
+		return bad("branch %d is not in the plan's tree", n)
+	}
+	return nil
+}
+
+// Open checks a whole plan: header, every branch, their order and number, the
+// wave counts, and the tree rebuilt from all of them. Whoever shows a plan to a
+// person or signs one must have opened it.
+func Open(h Header, branches []Branch) error {
+	if err := h.Valid(); err != nil {
+		return err
+	}
+	leaves, waves, top := make([][]byte, len(branches)), make([]int, len(h.Waves)), change.Routine
+	for i, b := range branches {
+		if err := b.Valid(h); err != nil {
+			return err
+		}
+		if i > 0 && branches[i-1].Host >= b.Host {
+			return bad("branch %d: hosts not strictly ascending", i)
+		}
+		waves[b.Wave]++
+		top = change.Max(top, change.Highest(b.Changes))
+		leaves[i] = b.Bytes()
+	}
+	for i, w := range h.Waves {
+		if waves[i] != w.Hosts {
+			return bad("wave %d holds %d hosts, the header says %d", i, waves[i], w.Hosts)
+		}
+	}
+	if top != h.Class {
+		return bad("the highest class is %s, the header says %s", top, h.Class)
+	}
+	tree, err := Tree(leaves)
+	if err != nil || tree != h.Tree || len(branches) != h.Leaves {
+		return bad("the branches are not the header's tree")
+	}
+	return nil
+}
+
+func digest(h tlog.Hash) canon.Digest { return canon.Digest(fmt.Sprintf("%x", h[:])) }
+
+type hashes []tlog.Hash
+
+func (s hashes) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
+	out := make([]tlog.Hash, len(indexes))
+	for i, n := range indexes {
+		out[i] = s[n]
+	}
+	return out, nil
+}
+
+func hash(leaves [][]byte) (hashes, error) {
+	var all hashes
+	for i, leaf := range leaves {
+		add, err := tlog.StoredHashes(int64(i), leaf, all)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, add...)
+	}
+	return all, nil
+}
