@@ -27,8 +27,8 @@ import (
 
 // Type names of the encodings; also their digest domains.
 const (
-	TypeWrit    = "patchwrit/writ/v1"
-	TypeBody    = "patchwrit/writbody/v1"
+	TypeFile    = "patchwrit/writfile/v1" // the whole writ as it travels
+	TypeBody    = "patchwrit/writ/v1"     // its body: what the log's leaf is derived from
 	TypeLease   = "patchwrit/lease/v1"
 	TypeReceipt = "patchwrit/receipt/v1"
 )
@@ -56,7 +56,7 @@ type Body struct {
 }
 
 // Digest names the writ.
-func (b Body) Digest() canon.Digest { return canon.Sum(TypeWrit, canon.MustEncode(b)) }
+func (b Body) Digest() canon.Digest { return canon.Sum(TypeBody, canon.MustEncode(b)) }
 
 // Entry is the writ's log entry.
 func (b Body) Entry() tlog.Entry { return tlog.NewEntry("writ", b.Digest(), b.Issued) }

@@ -1,0 +1,277 @@
+// Package laws holds the tests that keep the repository's shape: which
+// package may import which, what a pure package may touch, and how long a
+// function may grow. Change the plan on purpose, never to quiet a build.
+package laws
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"maps"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const (
+	module = "github.com/patchwrit/patchwrit/"
+	root   = "../.."
+)
+
+// plan is the floor plan. Each line reads "ring room: rooms it may import".
+// A ring name in capitals stands for every room of that ring listed above.
+const plan = `
+kernel canon:
+kernel refusal:
+kernel version:
+kernel change:         canon version
+kernel tlog:           canon refusal
+kernel trust:          canon refusal change tlog
+kernel approval:       canon refusal change trust
+kernel plan:           canon change trust
+kernel writ:           canon refusal version change tlog trust approval plan
+
+core   advisory:       canon refusal version change
+core   inventory:      canon refusal version change
+core   provenance:     canon refusal version change trust
+core   artefact:       canon refusal version change
+core   match:          canon version change advisory inventory
+core   proposal:       KERNEL advisory inventory match artefact provenance
+core   policy:         KERNEL advisory inventory match proposal artefact
+core   evidence:       KERNEL provenance artefact proposal policy
+
+edge   trust/ceremony: KERNEL
+edge   trust/trusttest: KERNEL trust/ceremony
+edge   feed:           canon refusal version advisory provenance artefact
+edge   policy/rego:    canon refusal policy
+edge   pkgmgr:         KERNEL inventory provenance artefact
+edge   tlog/writer:    canon refusal tlog
+edge   writ/issue:     KERNEL
+edge   identity:       KERNEL
+edge   witness/ask:    KERNEL
+
+hall   witness:        KERNEL witness/ask
+hall   agent:          KERNEL inventory provenance artefact pkgmgr witness/ask
+`
+
+// forbidden names the standard packages a pure room may not reach for.
+var forbidden = map[string]string{
+	"os": "I/O", "os/exec": "I/O", "net": "I/O", "net/http": "I/O",
+	"database/sql": "I/O", "syscall": "I/O", "unsafe": "memory safety",
+	"math/rand": "chance", "math/rand/v2": "chance", "crypto/rand": "chance",
+	"log": "side effects", "log/slog": "side effects", "sync": "shared state",
+	"context": "waiting",
+}
+
+// external lists the only third-party imports of the pure rings.
+var external = map[string][]string{
+	"plan":       {"golang.org/x/mod/sumdb/tlog"},
+	"tlog":       {"golang.org/x/mod/sumdb/note", "golang.org/x/mod/sumdb/tlog", "filippo.io/torchwood"},
+	"trust":      {"github.com/theupdateframework/go-tuf/v2/metadata", "github.com/theupdateframework/go-tuf/v2/metadata/trustedmetadata"},
+	"approval":   {"golang.org/x/crypto/ssh"},
+	"provenance": {"github.com/ProtonMail/go-crypto/openpgp", "github.com/ProtonMail/go-crypto/openpgp/clearsign", "github.com/ProtonMail/go-crypto/openpgp/packet"},
+	"artefact":   {"github.com/blakesmith/ar", "github.com/ulikunitz/xz", "github.com/klauspost/compress/zstd"},
+	"match":      {"github.com/RoaringBitmap/roaring/v2"},
+}
+
+// unreachable names rooms a binary must never link, however indirectly.
+var unreachable = map[string][]string{
+	"cmd/patchwrit-agent":   {"writ/issue", "control", "console", "store", "advisor", "feed", "match", "policy", "policy/rego", "rollout"},
+	"cmd/patchwrit-witness": {"control", "console", "store", "advisor", "feed", "match", "policy", "pkgmgr", "writ/issue"},
+}
+
+type room struct {
+	ring string
+	may  map[string]bool
+}
+
+func readPlan(t *testing.T) map[string]room {
+	rooms := map[string]room{}
+	for line := range strings.Lines(plan) {
+		head, tail, ok := strings.Cut(strings.TrimSpace(line), ":")
+		if !ok {
+			continue
+		}
+		f := strings.Fields(head)
+		r := room{ring: f[0], may: map[string]bool{}}
+		for _, dep := range strings.Fields(tail) {
+			if dep == strings.ToUpper(dep) {
+				for name, other := range rooms {
+					if other.ring == strings.ToLower(dep) {
+						r.may[name] = true
+					}
+				}
+				continue
+			}
+			if _, drawn := rooms[dep]; !drawn {
+				t.Fatalf("plan: %s imports %s, which is not drawn above it", f[1], dep)
+			}
+			r.may[dep] = true
+		}
+		rooms[f[1]] = r
+	}
+	return rooms
+}
+
+// roomOf finds the room a package lives in: itself, or the nearest parent
+// that is drawn. Adapters such as pkgmgr/apt live in their parent's room.
+func roomOf(rooms map[string]room, pkg string) string {
+	for p := pkg; p != "."; p = path.Dir(p) {
+		if _, ok := rooms[p]; ok {
+			return p
+		}
+	}
+	return ""
+}
+
+// sources returns each package directory with its parsed non-test files. It
+// reads every file whatever its build tags, so no platform escapes the law.
+func sources(t *testing.T, fset *token.FileSet) map[string][]*ast.File {
+	pkgs := map[string][]*ast.File{}
+	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (d.Name() == "testdata" || d.Name() == "demo" && p == filepath.Join(root, "demo") || strings.HasPrefix(d.Name(), ".git")) {
+			return fs.SkipDir
+		}
+		if !strings.HasSuffix(p, ".go") || strings.HasSuffix(p, "_test.go") {
+			return nil
+		}
+		f, err := parser.ParseFile(fset, p, nil, parser.ParseComments|parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		dir, _ := filepath.Rel(root, filepath.Dir(p))
+		pkgs[filepath.ToSlash(dir)] = append(pkgs[filepath.ToSlash(dir)], f)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pkgs
+}
+
+func imports(files []*ast.File) []string {
+	set := map[string]bool{}
+	for _, f := range files {
+		for _, im := range f.Imports {
+			set[strings.Trim(im.Path.Value, `"`)] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(set))
+}
+
+func TestEveryImportFollowsThePlan(t *testing.T) {
+	rooms, pkgs := readPlan(t), sources(t, token.NewFileSet())
+	for pkg, files := range pkgs {
+		if strings.HasPrefix(pkg, "cmd/") || strings.HasPrefix(pkg, "internal/") {
+			continue
+		}
+		name := roomOf(rooms, pkg)
+		if name == "" {
+			t.Errorf("%s: not drawn in the plan; give the concept a room or put it in one", pkg)
+			continue
+		}
+		pure := rooms[name].ring == "kernel" || rooms[name].ring == "core"
+		for _, imp := range imports(files) {
+			first, _, _ := strings.Cut(imp, "/")
+			switch ours, ok := strings.CutPrefix(imp, module); {
+			case ok:
+				to := roomOf(rooms, ours)
+				if to != name && !rooms[name].may[to] {
+					t.Errorf("%s imports %s: the plan has no door from %s to %s", pkg, ours, name, to)
+				}
+			case pure && strings.Contains(first, ".") && !slices.Contains(external[name], imp):
+				t.Errorf("%s imports %s: the %s ring takes no new dependencies", pkg, imp, rooms[name].ring)
+			case pure && forbidden[imp] != "":
+				t.Errorf("%s imports %s: pure rooms have no %s", pkg, imp, forbidden[imp])
+			}
+		}
+	}
+}
+
+func TestPureRoomsNeverReadTheClock(t *testing.T) {
+	fset := token.NewFileSet()
+	rooms := readPlan(t)
+	for pkg, files := range sources(t, fset) {
+		ring := rooms[roomOf(rooms, pkg)].ring
+		if ring != "kernel" && ring != "core" {
+			continue
+		}
+		for _, f := range files {
+			ast.Inspect(f, func(n ast.Node) bool {
+				sel, ok := n.(*ast.SelectorExpr)
+				if !ok {
+					return true
+				}
+				if x, ok := sel.X.(*ast.Ident); ok && x.Name == "time" &&
+					slices.Contains([]string{"Now", "Since", "Until", "Sleep", "After", "NewTimer", "NewTicker"}, sel.Sel.Name) {
+					t.Errorf("%s: time.%s; take now as an argument", fset.Position(n.Pos()), sel.Sel.Name)
+				}
+				return true
+			})
+		}
+	}
+}
+
+func TestBinariesNeverReachForbiddenRooms(t *testing.T) {
+	pkgs := sources(t, token.NewFileSet())
+	for bin, never := range unreachable {
+		seen := map[string]string{}
+		var walk func(pkg, via string)
+		walk = func(pkg, via string) {
+			if _, ok := seen[pkg]; ok {
+				return
+			}
+			seen[pkg] = via
+			for _, imp := range imports(pkgs[pkg]) {
+				if ours, ok := strings.CutPrefix(imp, module); ok {
+					walk(ours, via+" > "+ours)
+				}
+			}
+		}
+		walk(bin, bin)
+		for _, bad := range never {
+			if via, ok := seen[bad]; ok {
+				t.Errorf("%s links %s: %s", bin, bad, via)
+			}
+		}
+	}
+}
+
+func TestEveryPackageSaysWhatItIs(t *testing.T) {
+	for pkg, files := range sources(t, token.NewFileSet()) {
+		docs := 0
+		for _, f := range files {
+			if f.Doc != nil {
+				docs++
+			}
+		}
+		if docs != 1 {
+			t.Errorf("%s: %d package comments, want 1", pkg, docs)
+		}
+	}
+}
+
+func TestFunctionsFitOnAScreen(t *testing.T) {
+	const limit = 70
+	fset := token.NewFileSet()
+	for _, files := range sources(t, fset) {
+		for _, f := range files {
+			for _, d := range f.Decls {
+				fn, ok := d.(*ast.FuncDecl)
+				if !ok || ast.IsGenerated(f) {
+					continue
+				}
+				n := fset.Position(fn.End()).Line - fset.Position(fn.Pos()).Line + 1
+				if n > limit {
+					t.Errorf("%s: %s is %d lines, limit %d", fset.Position(fn.Pos()), fn.Name.Name, n, limit)
+				}
+			}
+		}
+	}
+}
