@@ -1,0 +1,62 @@
+# Patchwrit: an index of verbs. `make help` lists them.
+SHELL := /bin/bash
+GO ?= go
+export CGO_ENABLED_BIN := 0
+PKGS := ./...
+LDFLAGS := -s -w -X main.version=$(shell git describe --always --dirty 2>/dev/null || echo unknown)
+NEED := $(shell grep -v '^\#' internal/debworld/debian.txt 2>/dev/null)
+
+.PHONY: help
+help: ## list the verbs
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.PHONY: deps
+deps: ## install the Debian packages that demo and tests need (says which first)
+	@./internal/debworld/deps.sh
+
+.PHONY: build
+build: ## build the three binaries into bin/
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+.PHONY: check
+check: ## format, vet, staticcheck, laws, unit tests (under 4 minutes)
+	@bad=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); test -z "$$bad" || { echo "not gofmt-ed: $$bad"; exit 1; }
+	$(GO) vet $(PKGS)
+	$(GO) tool staticcheck $(PKGS)
+	$(GO) test ./internal/laws/
+	$(GO) test $(PKGS)
+
+.PHONY: test
+test: deps ## everything: check, race, real Debian roots, real apt, Chromium, mutation run
+	$(MAKE) check
+	$(MAKE) test-race
+	$(MAKE) test-e2e
+	$(MAKE) test-mutants
+
+.PHONY: test-race
+test-race: ## unit tests with the race detector
+	$(GO) test -race $(PKGS)
+
+.PHONY: test-e2e
+test-e2e: ## real apt in real Debian roots, real processes, real browser
+	PATCHWRIT_E2E=1 $(GO) test -count=1 -timeout 30m -p 1 $(shell cat internal/e2e-packages.txt 2>/dev/null)
+
+.PHONY: test-mutants
+test-mutants: ## take out each safeguard by build overlay: a test must turn red
+	$(GO) run ./internal/mutants
+
+.PHONY: bench
+bench: ## measure; writes docs/BENCHMARKS.md
+	$(GO) run ./internal/bench
+
+.PHONY: demo
+demo: deps build ## the main job, for real, on a Debian root made here
+	./bin/patchwrit demo
+
+.PHONY: clean-demo
+clean-demo: ## remove what the demo left
+	./bin/patchwrit demo --clean
+
+.PHONY: tidy
+tidy: ## go mod tidy
+	$(GO) mod tidy
