@@ -1,0 +1,35 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/patchwrit/patchwrit/refusal"
+)
+
+// refusalCmd explains codes: one, or the whole catalogue.
+func refusalCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "refusal [CODE]",
+		Short: "explain a refusal code, or list them all",
+		Example: "  patchwrit refusal PW-WRIT-EXPIRED\n" +
+			"  patchwrit refusal",
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			out := cmd.OutOrStdout()
+			for _, e := range refusal.All() {
+				if len(args) == 0 {
+					fmt.Fprintf(out, "%-28s %s\n", e.Code, e.Title)
+				} else if string(e.Code) == args[0] {
+					_, err := fmt.Fprintf(out, "%s: %s\n  why:  %s\n  next: %s\n", e.Code, e.Title, e.Text, e.Next)
+					return err
+				}
+			}
+			if len(args) == 1 {
+				return usagef("there is no refusal %q; patchwrit refusal lists them", args[0])
+			}
+			return nil
+		},
+	}
+}

@@ -1,0 +1,160 @@
+// Command mutants shows that every check is load-bearing (promise P12): it
+// takes each one out, one at a time, and expects a test to turn red.
+//
+// It reads the sources of the rooms that verify, finds every condition that
+// ends in a refusal, and builds the room's tests once with `go test -overlay`,
+// in which each condition can be made false by its number. Nothing of this is
+// in a shipped binary: the numbers exist only in the overlay. A check whose
+// removal no test notices is a survivor and fails the run, unless
+// equivalent.txt names it with the reason why nothing can notice it.
+//
+// Usage: go run ./internal/mutants [-v] [room …]
+package main
+
+import (
+	"context"
+	_ "embed"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+//go:embed rooms.txt
+var roomList string
+
+//go:embed equivalent.txt
+var equivalentList string
+
+const (
+	envMutant = "PATCHWRIT_MUTANT"
+	limit     = 5 * time.Minute // for one run of one room's tests; a mutant that hangs is noticed
+)
+
+type result struct {
+	m      mutant
+	killed bool
+}
+
+func main() {
+	verbose := flag.Bool("v", false, "name every mutant")
+	workers := flag.Int("j", 2, "mutants tested at the same time")
+	flag.Parse()
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	if err := run(ctx, flag.Args(), *workers, *verbose); err != nil {
+		fmt.Fprintln(os.Stderr, "mutants:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, only []string, workers int, verbose bool) error {
+	excuses, used := equivalents(equivalentList), map[string]bool{}
+	total, survivors := 0, 0
+	for _, r := range rooms(roomList) {
+		if len(only) > 0 && !contains(only, r.path) {
+			continue
+		}
+		began := time.Now()
+		results, err := testRoom(ctx, r, workers)
+		if err != nil {
+			return fmt.Errorf("%s: %w", r.path, err)
+		}
+		killed := 0
+		for _, res := range results {
+			switch {
+			case res.killed:
+				killed++
+				if verbose {
+					fmt.Println("  red     ", res.m.name())
+				}
+			case excuses[res.m.name()] != "":
+				used[res.m.name()] = true
+			default:
+				survivors++
+				fmt.Printf("  SURVIVOR %s  (%s:%d)\n", res.m.name(), res.m.file, res.m.line)
+			}
+		}
+		total += len(results)
+		fmt.Printf("%-16s %4d checks taken out, %4d noticed, %.0f s\n", r.path, len(results), killed, time.Since(began).Seconds())
+		for name := range excuses {
+			if strings.HasPrefix(name, r.path+"/") && strings.Count(name[len(r.path)+1:strings.Index(name, ": ")], "/") == 0 && !used[name] {
+				survivors++
+				fmt.Printf("  STALE    %s is in equivalent.txt, but its removal is noticed or it is gone\n", name)
+			}
+		}
+	}
+	fmt.Printf("%d checks taken out one at a time; %d not noticed and not excused; %d excused with a reason\n", total, survivors, len(used))
+	if survivors > 0 {
+		return fmt.Errorf("%d safeguards can be removed without a test turning red", survivors)
+	}
+	return nil
+}
+
+func contains(list []string, s string) bool {
+	for _, l := range list {
+		if strings.Trim(l, "./") == s {
+			return true
+		}
+	}
+	return false
+}
+
+// testRoom builds the room's tests with the overlay and runs them once for
+// each mutant, and once without any, which must be green.
+func testRoom(ctx context.Context, r room, workers int) ([]result, error) {
+	dir, err := os.MkdirTemp("", "mutants-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	mutants, overlay, err := mutate(r, dir)
+	if err != nil {
+		return nil, err
+	}
+	if len(mutants) == 0 {
+		return nil, fmt.Errorf("no check found: is the room still there?")
+	}
+	binary := filepath.Join(dir, "room.test")
+	build := exec.CommandContext(ctx, "go", "test", "-c", "-overlay", overlay, "-o", binary, "./"+r.path)
+	if out, err := build.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("building with the overlay: %w\n%s", err, out)
+	}
+	if red, out := turnsRed(ctx, r, binary, 0); red {
+		return nil, fmt.Errorf("the tests are red with every check in place:\n%s", out)
+	}
+	results := make([]result, len(mutants))
+	var wg sync.WaitGroup
+	next := make(chan int)
+	for range workers {
+		wg.Go(func() {
+			for i := range next {
+				red, _ := turnsRed(ctx, r, binary, mutants[i].number)
+				results[i] = result{mutants[i], red}
+			}
+		})
+	}
+	for i := range mutants {
+		next <- i
+	}
+	close(next)
+	wg.Wait()
+	return results, nil
+}
+
+// turnsRed runs the room's tests with one check taken out.
+func turnsRed(ctx context.Context, r room, binary string, number int) (bool, string) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	args := append([]string{"-test.failfast", "-test.short"}, r.args...)
+	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd.Dir = r.path
+	cmd.Env = append(os.Environ(), envMutant+"="+strconv.Itoa(number))
+	out, err := cmd.CombinedOutput()
+	return err != nil, string(out)
+}
