@@ -1,0 +1,199 @@
+package approval
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/change"
+	"github.com/patchwrit/patchwrit/refusal"
+	"github.com/patchwrit/patchwrit/trust"
+)
+
+const (
+	codeQuorum      refusal.Code = "PW-APPROVAL-QUORUM"
+	codeMany        refusal.Code = "PW-APPROVAL-MANY"
+	codeAuthor      refusal.Code = "PW-APPROVAL-AUTHOR"
+	codeTwice       refusal.Code = "PW-APPROVAL-TWICE"
+	codePeople      refusal.Code = "PW-APPROVAL-PEOPLE"
+	codeRoles       refusal.Code = "PW-APPROVAL-ROLES"
+	codeIndependent refusal.Code = "PW-APPROVAL-INDEPENDENT"
+)
+
+// MaxApprovals bounds how many signatures one tally checks: each costs up to
+// 0.2 ms, and no quorum of people is this large.
+const MaxApprovals = 64
+
+// Rollback names the quorum that a plan which goes down needs besides its
+// class's. The other quorums are named by a class or by a Kind.
+const Rollback = "rollback"
+
+// Yes is the answer of enough people. Only Tally fills it; the zero Yes is
+// nobody's word.
+type Yes struct {
+	statement canon.Digest
+	quorum    string
+	voices    []Voice
+	self      bool
+}
+
+// Voice is one person's part in a Yes.
+type Voice struct {
+	Person      trust.PersonID
+	Credential  canon.Digest
+	Role        string // the line of the quorum this person met, or "" when every line was met by others
+	Independent bool   // signed on a view the control plane does not serve
+}
+
+// Given reports whether y is anybody's word.
+func (y Yes) Given() bool { return len(y.voices) > 0 }
+
+// Statement is the digest of what was answered.
+func (y Yes) Statement() canon.Digest { return y.statement }
+
+// Quorum is the name of the quorum that was met.
+func (y Yes) Quorum() string { return y.quorum }
+
+// Voices lists the people, ascending by id.
+func (y Yes) Voices() []Voice { return slices.Clone(y.voices) }
+
+// Self reports that the author's own word was counted, which only a trust root
+// in solo mode allows. It is shown wherever the Yes is shown.
+func (y Yes) Self() bool { return y.self }
+
+// Tally answers whether the approvals are the quorum's yes to s: every one
+// passes Check, each by another person, none by the author, at least q.People
+// of them, every role met by different people (AND between roles), and at least
+// one signed on an independent view.
+//
+// It is all or nothing: one approval that does not pass refuses the whole,
+// however many good ones stand beside it, since nothing that is signed and
+// logged should carry a broken one. The order of approvals never matters, not
+// even for which refusal is given.
+//
+// The author counts in solo mode only, and then Yes.Self says so. What can only
+// make things stop (halt, revoke, deny) and the lifting of a halt have no author
+// in this sense: anybody may stop what they wrote.
+func Tally(root trust.Root, q trust.Quorum, s Statement, author trust.PersonID, as []Approval) (Yes, error) {
+	if err := fits(root, q, s.Kind); err != nil {
+		return Yes{}, err
+	}
+	if len(as) > MaxApprovals {
+		return Yes{}, refusal.New(codeMany, "%d approvals, the most is %d", len(as), MaxApprovals)
+	}
+	people, y, err := hear(root, s, as)
+	if err != nil {
+		return Yes{}, err
+	}
+	y.quorum = q.For
+	if y.self, err = apart(root, s.Kind, author, people); err != nil {
+		return Yes{}, err
+	}
+	if len(people) < q.People {
+		return Yes{}, refusal.New(codePeople, "%d of %d people for %s", len(people), q.People, q.For)
+	}
+	if err := y.assign(q.Roles, people); err != nil {
+		return Yes{}, err
+	}
+	if !slices.ContainsFunc(y.voices, func(v Voice) bool { return v.Independent }) {
+		return Yes{}, refusal.New(codeIndependent, "%d people, all of them on a view the control plane serves", len(people))
+	}
+	return y, nil
+}
+
+// fits holds a quorum against the kind and against itself. A quorum of nobody
+// is none, and one person is enough only to stop things or in solo mode.
+func fits(root trust.Root, q trust.Quorum, k Kind) error {
+	least := 2
+	if root.Solo || k == Stop || k == Revoke || k == Deny {
+		least = 1
+	}
+	named := q.For == string(k)
+	if k == Approve || k == Deny {
+		named = change.Class(q.For).Rank() <= len(change.Classes) || q.For == Rollback
+	}
+	if !named || q.People < least {
+		return refusal.New(codeQuorum, "%d people of quorum %q for a %s", q.People, q.For, k)
+	}
+	for _, need := range q.Roles {
+		if need.Role == "" || need.People < 1 || need.People > MaxApprovals {
+			return refusal.New(codeQuorum, "quorum %q wants %d of role %q", q.For, need.People, need.Role)
+		}
+	}
+	return nil
+}
+
+// hear checks every approval, in an order of its own.
+func hear(root trust.Root, s Statement, as []Approval) ([]trust.Person, Yes, error) {
+	as = slices.SortedFunc(slices.Values(as), func(a, b Approval) int {
+		return cmp.Or(cmp.Compare(a.Person, b.Person), cmp.Compare(a.Credential, b.Credential), cmp.Compare(a.Statement, b.Statement),
+			cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Type, b.Type), cmp.Compare(a.At, b.At),
+			cmp.Compare(a.Signature, b.Signature), cmp.Compare(a.Authenticator, b.Authenticator), cmp.Compare(a.Client, b.Client))
+	})
+	y, people := Yes{statement: s.Digest()}, []trust.Person{}
+	for i, a := range as {
+		p, c, err := Check(root, s, a)
+		if err != nil {
+			return nil, Yes{}, err
+		}
+		if i > 0 && people[i-1].ID == p.ID {
+			return nil, Yes{}, refusal.New(codeTwice, "%s", p.ID)
+		}
+		people = append(people, p)
+		y.voices = append(y.voices, Voice{Person: p.ID, Credential: c.ID, Independent: c.Independent()})
+	}
+	return people, y, nil
+}
+
+// apart keeps the author out of a yes to their own words, and reports whether
+// they are in.
+func apart(root trust.Root, k Kind, author trust.PersonID, people []trust.Person) (self bool, err error) {
+	if k != Approve && k != Allow {
+		return false, nil
+	}
+	self = slices.ContainsFunc(people, func(p trust.Person) bool { return p.ID == author })
+	if author == "" || self && !root.Solo {
+		return false, refusal.New(codeAuthor, "written by %q", author)
+	}
+	return self, nil
+}
+
+// assign finds different people for every role that is needed: a matching in
+// the graph of places and people (augmenting paths, Kuhn 1955). Both sides come
+// in a fixed order, so the result is fixed too.
+func (y *Yes) assign(needs []trust.RoleNeed, people []trust.Person) error {
+	places := []string{}
+	for _, need := range needs {
+		for range need.People {
+			places = append(places, need.Role)
+		}
+	}
+	taken := make([]int, len(people)) // place + 1 that the person fills
+	for at, role := range places {
+		if !augment(at, places, people, taken, make([]bool, len(people))) {
+			return refusal.New(codeRoles, "nobody is left for %q (place %d of %d)", role, at+1, len(places))
+		}
+	}
+	for i, place := range taken {
+		if place > 0 {
+			y.voices[i].Role = places[place-1]
+		}
+	}
+	return nil
+}
+
+// augment gives the place to somebody with its role, moving others to places
+// they can fill as well.
+func augment(at int, places []string, people []trust.Person, taken []int, seen []bool) bool {
+	for i, p := range people {
+		if seen[i] || !slices.Contains(p.Roles, places[at]) {
+			continue
+		}
+		seen[i] = true
+		if taken[i] == 0 || augment(taken[i]-1, places, people, taken, seen) {
+			taken[i] = at + 1
+			return true
+		}
+	}
+	return false
+}
