@@ -98,7 +98,7 @@ func Check(b []byte) error {
 	if err != nil {
 		return err
 	}
-	if p.at != len(b) || !bytes.Equal(out, b) {
+	if !bytes.Equal(out, b) { // also when b goes on after the document
 		return fmt.Errorf("%w: other bytes than its canonical encoding", ErrForm)
 	}
 	return nil

@@ -144,7 +144,7 @@ func (b Branch) Valid(h Header) error {
 	case b.Type != TypeBranch:
 		return bad("type %q", b.Type)
 	case !b.Host.Valid():
-		return bad("host %q", b.Host)
+		return bad("host %q is no fingerprint", b.Host)
 	case b.Wave < 0 || b.Wave >= len(h.Waves):
 		return bad("host %s: wave %d of %d", b.Host.Short(), b.Wave, len(h.Waves))
 	case len(b.Changes) > MaxChanges:
