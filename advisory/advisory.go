@@ -1,0 +1,161 @@
+// Package advisory is one normal form for what the world says about
+// vulnerabilities.
+//
+// The parties: sources (a distribution, a vendor, a CNA) write records; feeds
+// carry them, room feed fetches them and keeps the raw bytes by digest; match,
+// priority and people read the normal form. The objects: a Snapshot is one
+// reading of one feed, an Advisory is one record in it, a Set is both together.
+//
+// The promise: an Advisory is exactly one record of one source, never several
+// merged, so every field's source is the Advisory's own Source, Raw and Feed;
+// where a record passes on somebody else's word, that element names its source.
+// What a record does not state stays unstated: unscored is not zero, unfixed is
+// not fixed, unread is a Gap. The parser takes a record whole or not at all.
+//
+// The package fetches nothing, judges no installed version (room match), and
+// believes no text: summaries are shown to people and never decide anything.
+package advisory
+
+import (
+	"strings"
+
+	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/version"
+)
+
+// Basis says what kind of statement a record rests on.
+type Basis string
+
+const (
+	// BasisRecord is a statement about the vulnerability itself, with ranges.
+	BasisRecord Basis = "record"
+	// BasisMention is a vendor's changelog that names the vulnerability beside
+	// a version. A mention is not always a fix.
+	BasisMention Basis = "changelog-mention"
+)
+
+// Advisory is one record. Strings are printable ASCII and slices are never nil.
+type Advisory struct {
+	ID         string       `json:"id"`
+	Aliases    []string     `json:"aliases"`  // other names of the same vulnerability, ascending
+	Upstream   []string     `json:"upstream"` // vulnerabilities this one is a packaged case of, ascending
+	Related    []string     `json:"related"`  // says nothing about sameness, ascending
+	Source     string       `json:"source"`   // who says so: "osv/DEBIAN", "debian/changelog"
+	Basis      Basis        `json:"basis"`
+	Published  int64        `json:"published"` // Unix seconds, 0 when not stated
+	Modified   int64        `json:"modified"`  // Unix seconds, 0 when not stated
+	Withdrawn  int64        `json:"withdrawn"` // Unix seconds, 0 when in force
+	Summary    canon.Note   `json:"summary"`
+	Affected   []Affected   `json:"affected"`
+	Severities []Severity   `json:"severities"` // of the vulnerability as such; see Unscored
+	Raw        canon.Digest `json:"raw"`        // SHA-256 of the record's bytes
+	Feed       Feed         `json:"feed"`
+}
+
+// Affected is what a record says about one package of one release.
+type Affected struct {
+	Ecosystem  string     `json:"ecosystem"` // "Debian:12", as OSV spells it
+	Package    string     `json:"package"`   // as the ecosystem counts: the source package for Debian
+	Ranges     []Range    `json:"ranges"`
+	Versions   []string   `json:"versions"`   // single versions named beside the ranges
+	Severities []Severity `json:"severities"` // for this package only
+}
+
+// Range is one stretch of affected versions: from Introduced on, up to but
+// without Fixed, or up to and with LastAffected. With neither there is no end:
+// no fixed version is known.
+type Range struct {
+	Type         string `json:"type"`       // "ECOSYSTEM" or "SEMVER"
+	Introduced   string `json:"introduced"` // Beginning stands before every version
+	Fixed        string `json:"fixed"`
+	LastAffected string `json:"last_affected"`
+}
+
+// Beginning is the Introduced that is older than every version, even 0~~.
+const Beginning = "0"
+
+// Severity is one source's word on how bad it is, uninterpreted.
+type Severity struct {
+	Source string `json:"source"`
+	Type   string `json:"type"`  // "CVSS_V3", "Ubuntu", "urgency"
+	Score  string `json:"score"` // a vector or a word, as given
+}
+
+// Feed says how a record came here.
+type Feed struct {
+	Name     string       `json:"name"`
+	Kind     string       `json:"kind"`     // "osv", "vendor-signed changelog"
+	Snapshot canon.Digest `json:"snapshot"` // the Snapshot's Digest
+	Fetched  int64        `json:"fetched"`  // Unix seconds
+}
+
+// Unscored reports that no source has given any severity. It is a state of its
+// own: not low, not zero.
+func (a Advisory) Unscored() bool {
+	for _, f := range a.Affected {
+		if len(f.Severities) > 0 {
+			return false
+		}
+	}
+	return len(a.Severities) == 0
+}
+
+// CVE returns the one CVE id that names this record's vulnerability, or "" when
+// the record has none or covers several.
+func (a Advisory) CVE() string {
+	found := ""
+	for _, names := range [][]string{{a.ID}, a.Aliases, a.Upstream} {
+		for _, n := range names {
+			if !strings.HasPrefix(n, "CVE-") || n == found {
+				continue
+			}
+			if found != "" {
+				return ""
+			}
+			found = n
+		}
+	}
+	return found
+}
+
+// Names returns every name the record goes by: id, aliases, upstream.
+func (a Advisory) Names() []string {
+	return append(append([]string{a.ID}, a.Aliases...), a.Upstream...)
+}
+
+// SchemeOf tells how an ecosystem orders versions. False means that this
+// version of Patchwrit cannot order them.
+func SchemeOf(ecosystem string) (version.Scheme, bool) {
+	base, _, _ := strings.Cut(ecosystem, ":")
+	switch base {
+	case "Debian", "Ubuntu", "Echo":
+		return version.Deb, true
+	case "AlmaLinux", "Rocky Linux", "Red Hat", "openSUSE", "SUSE", "Mageia", "openEuler", "Azure Linux":
+		return version.RPM, true
+	case "Alpine", "Chainguard", "Wolfi", "MinimOS", "Alpaquita", "BellSoft Hardened Containers":
+		return version.APK, true
+	}
+	return "", false
+}
+
+// Contains reports whether version v lies in r by the order of scheme s. The
+// error (a *version.Invalid) means that it cannot be known.
+func (r Range) Contains(s version.Scheme, v string) (bool, error) {
+	if err := version.Valid(s, v); err != nil {
+		return false, err
+	}
+	if r.Introduced != Beginning {
+		if c, err := version.Compare(s, v, r.Introduced); err != nil || c < 0 {
+			return false, err
+		}
+	}
+	if r.Fixed != "" {
+		c, err := version.Compare(s, v, r.Fixed)
+		return err == nil && c < 0, err
+	}
+	if r.LastAffected != "" {
+		c, err := version.Compare(s, v, r.LastAffected)
+		return err == nil && c <= 0, err
+	}
+	return true, nil
+}

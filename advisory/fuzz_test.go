@@ -1,0 +1,63 @@
+package advisory
+
+import (
+	"encoding/json"
+	"os"
+	"testing"
+
+	"github.com/patchwrit/patchwrit/canon"
+)
+
+// Whatever bytes come: no panic; what is taken is JSON to the standard library
+// too, has the same id there, and has canonical bytes.
+func FuzzParseOSV(f *testing.F) {
+	raw, err := os.ReadFile("testdata/full.json")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(raw)
+	f.Add([]byte(affected(`"ranges":[{"type":"SEMVER","events":[{"introduced":"0"},{"last_affected":"1"}]}],"versions":["1"]`)))
+	f.Add([]byte(`{"id":"X","summary":"\ud83d\udd25\ud800 \u0000","x":[1e9,-0.1,true]}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		a, err := ParseOSV(raw, from)
+		if err != nil {
+			if a.ID != "" {
+				t.Fatal("an error and an advisory")
+			}
+			return
+		}
+		var std map[string]json.RawMessage
+		var id string
+		if err := json.Unmarshal(raw, &std); err != nil {
+			t.Fatalf("taken, but not JSON: %v", err)
+		}
+		if err := json.Unmarshal(std["id"], &id); err != nil || id != a.ID {
+			t.Fatalf("id %q, elsewhere %q", a.ID, id)
+		}
+		if _, err := canon.Encode(a); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range a.Affected {
+			if p.Ecosystem == "" || p.Package == "" {
+				t.Fatalf("%+v", p)
+			}
+		}
+	})
+}
+
+// The grammar of what is skipped is exactly JSON's.
+func FuzzSkipIsJSON(f *testing.F) {
+	for _, s := range []string{`{"a":[1,2.5e-3,"\u00e9",null,true]}`, `[[],{}]`, ` 0 `, `"\/"`, `-0`, `01`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		d := document{in: raw}
+		err := d.whole(d.skip)
+		if s, ok := err.(*syntax); ok && (s.reason == "nested more than 64 deep" || s.reason == "the text is not UTF-8") {
+			return
+		}
+		if (err == nil) != json.Valid(raw) {
+			t.Fatalf("we say %v, the standard library %v", err, json.Valid(raw))
+		}
+	})
+}

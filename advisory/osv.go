@@ -1,0 +1,415 @@
+package advisory
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/version"
+)
+
+// Limits of one OSV record. The largest values seen in complete feeds: 200 KB
+// a record, 516 affected packages, 140 names, 12 events in a range; records of
+// the kernel carry some thousand versions.
+const (
+	MaxRecord     = 8 << 20 // bytes
+	maxAffected   = 20_000
+	maxRanges     = 1_000 // of one package
+	maxEvents     = 10_000
+	maxVersions   = 100_000 // of one package
+	maxNames      = 5_000   // aliases, upstream or related
+	maxSeverities = 64
+	maxWord       = 512     // bytes of an id, a version, a package name
+	maxText       = 1 << 20 // bytes of a summary or a key
+	maxSummary    = 500     // characters of a summary that are kept
+)
+
+// Malformed says why a record was not taken.
+type Malformed struct {
+	ID     string // as far as it had been read, printable
+	Offset int    // byte of the record at which reading stopped
+	Reason string // printable
+}
+
+// Error names the record, the place and the reason.
+func (m *Malformed) Error() string {
+	id := m.ID
+	if id == "" {
+		id = "without id"
+	}
+	return fmt.Sprintf("record %s, byte %d: %s; the record is left out, so the feed is partial", id, m.Offset, m.Reason)
+}
+
+// ParseOSV reads one record of the OSV schema 1.x. Unknown keys are ignored;
+// a known key with a value of another type, or anything beyond the limits, is
+// a *Malformed and the record is not taken. from goes into the result as it is.
+func ParseOSV(raw []byte, from Feed) (Advisory, error) {
+	if len(raw) > MaxRecord {
+		return Advisory{}, &Malformed{Reason: fmt.Sprintf("%d bytes, the limit is %d", len(raw), MaxRecord)}
+	}
+	p := osv{document: document{in: raw}}
+	p.a = Advisory{Basis: BasisRecord, Raw: canon.SumFile(raw), Feed: from,
+		Affected: []Affected{}, Severities: []Severity{}}
+	err := p.whole(func() error { return p.object(p.member) })
+	if err == nil && p.a.ID == "" {
+		err = p.fail("it has no id")
+	}
+	if err != nil {
+		m := &Malformed{ID: p.a.ID, Offset: p.at, Reason: err.Error()}
+		if s := (*syntax)(nil); errors.As(err, &s) {
+			m.Offset = s.offset
+		}
+		return Advisory{}, m
+	}
+	p.finish()
+	return p.a, nil
+}
+
+// osv is a record while it is read.
+type osv struct {
+	document
+	a Advisory
+}
+
+func (p *osv) member(key string) (err error) {
+	switch a := &p.a; key {
+	case "id":
+		a.ID, err = p.plain()
+	case "schema_version":
+		var v string
+		if v, err = p.plain(); err == nil && !strings.HasPrefix(v, "1.") {
+			err = p.fail("schema version %s; only 1.x is known", v)
+		}
+	case "published":
+		a.Published, err = p.time()
+	case "modified":
+		a.Modified, err = p.time()
+	case "withdrawn":
+		a.Withdrawn, err = p.time()
+	case "aliases":
+		a.Aliases, err = p.names()
+	case "upstream":
+		a.Upstream, err = p.names()
+	case "related":
+		a.Related, err = p.names()
+	case "summary":
+		a.Summary, err = p.summary()
+	case "severity":
+		a.Severities, err = p.severities()
+	case "affected":
+		err = p.array(maxAffected, p.affected)
+	default:
+		err = p.skip()
+	}
+	return err
+}
+
+// finish puts what belongs to the whole record into its parts.
+func (p *osv) finish() {
+	prefix, _, _ := strings.Cut(p.a.ID, "-")
+	p.a.Source = "osv/" + prefix
+	for _, list := range []*[]string{&p.a.Aliases, &p.a.Upstream, &p.a.Related} {
+		slices.Sort(*list)
+		if *list = slices.Compact(*list); *list == nil {
+			*list = []string{}
+		}
+	}
+	sign := func(s []Severity) {
+		for i := range s {
+			s[i].Source = p.a.Source
+		}
+	}
+	sign(p.a.Severities)
+	for _, f := range p.a.Affected {
+		sign(f.Severities)
+	}
+}
+
+// plain reads a string of 1 to maxWord printable ASCII characters.
+func (p *osv) plain() (string, error) {
+	s, err := p.str(maxWord)
+	if err != nil {
+		return "", err
+	}
+	if !printable(s) {
+		return "", p.fail("%+q is empty or has characters outside printable ASCII", s)
+	}
+	return s, nil
+}
+
+func printable(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return strings.TrimSpace(s) == s && s != ""
+}
+
+func (p *osv) time() (int64, error) {
+	s, err := p.plain()
+	if err != nil {
+		return 0, err
+	}
+	t, err := time.Parse(time.RFC3339, s)
+	if err == nil && t.IsZero() {
+		return 0, nil // how the Go database writes "not stated"
+	}
+	if err != nil || t.Unix() <= 0 {
+		return 0, p.fail("%+q is no time as RFC 3339 writes it, after 1970", s)
+	}
+	return t.Unix(), nil
+}
+
+func (p *osv) names() (out []string, err error) {
+	err = p.array(maxNames, func() error {
+		s, err := p.plain()
+		out = append(out, s)
+		return err
+	})
+	return out, err
+}
+
+// summary keeps the first line, for people.
+func (p *osv) summary() (canon.Note, error) {
+	s, err := p.str(maxText)
+	if err != nil {
+		return "", err
+	}
+	s, _, _ = strings.Cut(strings.TrimSpace(s), "\n")
+	if r := []rune(s); len(r) > maxSummary {
+		s = string(r[:maxSummary]) + "…"
+	}
+	return canon.NoteOf(s), nil
+}
+
+func (p *osv) severities() ([]Severity, error) {
+	out := []Severity{}
+	err := p.array(maxSeverities, func() error {
+		var s Severity
+		err := p.object(func(key string) (err error) {
+			switch key {
+			case "type":
+				s.Type, err = p.plain()
+			case "score":
+				s.Score, err = p.plain()
+			default:
+				err = p.skip()
+			}
+			return err
+		})
+		if err == nil && (s.Type == "" || s.Score == "") {
+			err = p.fail("a severity without type or score")
+		}
+		out = append(out, s)
+		return err
+	})
+	return slices.Compact(out), err
+}
+
+// affected reads one element of "affected". One without package speaks about
+// source code only and is not kept.
+func (p *osv) affected() error {
+	f := Affected{Ranges: []Range{}, Versions: []string{}, Severities: []Severity{}}
+	var ranges []events
+	var urgency string
+	err := p.object(func(key string) (err error) {
+		switch key {
+		case "package":
+			err = p.pkg(&f)
+		case "ranges":
+			ranges, err = p.ranges()
+		case "versions":
+			f.Versions, err = p.versions()
+		case "severity":
+			f.Severities, err = p.severities()
+		case "ecosystem_specific":
+			urgency, err = p.urgency()
+		default:
+			err = p.skip()
+		}
+		return err
+	})
+	if err != nil || f.Package == "" {
+		return err
+	}
+	for _, e := range ranges {
+		r, why := e.ranges(f.Ecosystem)
+		if why != "" {
+			return p.fail("package %+q: %s", f.Package, why)
+		}
+		f.Ranges = append(f.Ranges, r...)
+	}
+	if urgency != "" {
+		f.Severities = append(f.Severities, Severity{Type: "urgency", Score: urgency})
+	}
+	p.a.Affected = append(p.a.Affected, f)
+	return nil
+}
+
+func (p *osv) pkg(f *Affected) error {
+	err := p.object(func(key string) (err error) {
+		switch key {
+		case "ecosystem":
+			f.Ecosystem, err = p.plain()
+		case "name":
+			f.Package, err = p.plain()
+		default:
+			err = p.skip()
+		}
+		return err
+	})
+	if err == nil && (f.Ecosystem == "" || f.Package == "") {
+		err = p.fail("a package without ecosystem or name")
+	}
+	return err
+}
+
+func (p *osv) versions() ([]string, error) {
+	out := []string{}
+	err := p.array(maxVersions, func() error {
+		s, err := p.plain()
+		out = append(out, s)
+		return err
+	})
+	return out, err
+}
+
+// urgency reads the one field of "ecosystem_specific" that is a severity: the
+// Debian security tracker's. "not yet assigned" is no severity.
+func (p *osv) urgency() (string, error) {
+	if p.peek() != '{' {
+		return "", p.skip()
+	}
+	word := ""
+	err := p.object(func(key string) (err error) {
+		if key != "urgency" || p.peek() != '"' {
+			return p.skip()
+		}
+		word, err = p.plain()
+		return err
+	})
+	if word == "not yet assigned" {
+		word = ""
+	}
+	return word, err
+}
+
+// events is one element of "ranges" as the record has it.
+type events struct {
+	kind string
+	list []event
+}
+
+type event struct {
+	what    string // "introduced", "fixed", "last_affected"
+	version string
+}
+
+func (p *osv) ranges() (out []events, err error) {
+	err = p.array(maxRanges, func() error {
+		var e events
+		err := p.object(func(key string) (err error) {
+			switch key {
+			case "type":
+				e.kind, err = p.plain()
+			case "events":
+				err = p.array(maxEvents, func() error { return p.event(&e) })
+			default:
+				err = p.skip()
+			}
+			return err
+		})
+		if err == nil && e.kind != "ECOSYSTEM" && e.kind != "SEMVER" && e.kind != "GIT" {
+			err = p.fail("the range type %+q is not known", e.kind)
+		}
+		out = append(out, e)
+		return err
+	})
+	return out, err
+}
+
+// event reads one event. "limit" only narrows searches in source code and is
+// not kept.
+func (p *osv) event(e *events) error {
+	n := 0
+	err := p.object(func(key string) error {
+		switch key {
+		case "introduced", "fixed", "last_affected", "limit":
+			v, err := p.plain()
+			if n++; key != "limit" {
+				e.list = append(e.list, event{key, v})
+			}
+			return err
+		}
+		return p.skip()
+	})
+	if err == nil && n != 1 {
+		err = p.fail("an event must be one of introduced, fixed, last_affected, limit")
+	}
+	return err
+}
+
+// ranges turns events into stretches, by OSV's own evaluation: events in the
+// order of versions switch "affected" on and off. Where the order is not known
+// here the record's own order is taken. Ranges of commits give none.
+func (e events) ranges(ecosystem string) ([]Range, string) {
+	if e.kind == "GIT" {
+		return nil, ""
+	}
+	if !slices.ContainsFunc(e.list, func(v event) bool { return v.what == "introduced" }) {
+		return nil, "a range without an introduced event"
+	}
+	scheme, known := SchemeOf(ecosystem)
+	simple := len(e.list) == 1 || len(e.list) == 2 && e.list[0].what == "introduced" && e.list[1].what != "introduced"
+	list := e.list
+	if known {
+		sorted, why := sortEvents(scheme, e.list)
+		if why == "" {
+			list = sorted
+		} else if !simple {
+			return nil, why // a single stretch stays: match will say that it cannot be judged
+		}
+	}
+	out, from := []Range{}, ""
+	for _, v := range list {
+		switch {
+		case v.what == "introduced" && from == "":
+			from = v.version
+		case v.what == "fixed" && from != "":
+			out, from = append(out, Range{Type: e.kind, Introduced: from, Fixed: v.version}), ""
+		case v.what == "last_affected" && from != "":
+			out, from = append(out, Range{Type: e.kind, Introduced: from, LastAffected: v.version}), ""
+		}
+	}
+	if from != "" {
+		out = append(out, Range{Type: e.kind, Introduced: from})
+	}
+	return out, ""
+}
+
+// sortEvents orders events by version; of two at one version the record's own
+// order stays.
+func sortEvents(s version.Scheme, list []event) (sorted []event, why string) {
+	sorted = slices.Clone(list)
+	slices.SortStableFunc(sorted, func(a, b event) int {
+		first := func(e event) bool { return e.what == "introduced" && e.version == Beginning }
+		switch {
+		case first(a) && first(b):
+			return 0
+		case first(a):
+			return -1
+		case first(b):
+			return 1
+		}
+		c, err := version.Compare(s, a.version, b.version)
+		if err != nil {
+			why = fmt.Sprintf("several events and no order: %+q", err.Error())
+		}
+		return c
+	})
+	return sorted, why
+}
