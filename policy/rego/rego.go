@@ -1,0 +1,208 @@
+// Package rego evaluates signed Rego bundles with an embedded OPA.
+//
+// The parties: people write rules and sign the bundle; the trust root pins the
+// bundle's digest and key; the control plane and every auditor evaluate. The
+// promise: the same bundle over the same input gives the same decision, because
+// every built-in that reads clock, chance, network or environment is taken out;
+// an error or a time-out is no answer, which counts as deny.
+package rego
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/bundle"
+	"github.com/open-policy-agent/opa/v1/keys"
+	oparego "github.com/open-policy-agent/opa/v1/rego"
+
+	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/change"
+	"github.com/patchwrit/patchwrit/policy"
+	"github.com/patchwrit/patchwrit/refusal"
+)
+
+// Refusals of this room.
+const (
+	codeBundle refusal.Code = "PW-POLICY-BUNDLE"
+	codeInput  refusal.Code = "PW-POLICY-INPUT"
+)
+
+// Limits.
+const (
+	MaxBundle = 8 << 20         // bytes of the bundle file
+	Timeout   = 5 * time.Second // one evaluation; a time-out is deny
+	keyID     = "patchwrit-policy"
+	query     = "data.patchwrit.decision"
+)
+
+// Engine is one loaded bundle. It is safe for concurrent use.
+type Engine struct {
+	digest canon.Digest
+	query  oparego.PreparedEvalQuery
+}
+
+// Load verifies a bundle file (tar.gz) against its pinned digest and the PEM
+// public key that signed it, and compiles it.
+func Load(ctx context.Context, file []byte, pinned canon.Digest, keyPEM string) (*Engine, error) {
+	if len(file) > MaxBundle {
+		return nil, refusal.New(codeBundle, "%d bytes, limit %d", len(file), MaxBundle)
+	}
+	if d := canon.SumFile(file); d != pinned {
+		return nil, refusal.New(codeBundle, "the file is %s, the trust root pins %s", d.Short(), pinned.Short())
+	}
+	key, err := keys.NewKeyConfig(keyPEM, "ES256", "")
+	if err != nil {
+		return nil, refusal.New(codeBundle, "key: %v", err)
+	}
+	verify := bundle.NewVerificationConfig(map[string]*bundle.KeyConfig{keyID: key}, keyID, "", nil)
+	b, err := bundle.NewCustomReader(bundle.NewTarballLoaderWithBaseURL(bytes.NewReader(file), "")).
+		WithBundleVerificationConfig(verify).WithRegoVersion(ast.RegoV1).WithSizeLimitBytes(MaxBundle).Read()
+	if err != nil {
+		return nil, refusal.New(codeBundle, "%v", err)
+	}
+	return compile(ctx, &b, pinned)
+}
+
+func compile(ctx context.Context, b *bundle.Bundle, digest canon.Digest) (*Engine, error) {
+	prepared, err := oparego.New(oparego.Query(query), oparego.ParsedBundle("policy", b),
+		oparego.Capabilities(deterministic()), oparego.StrictBuiltinErrors(true)).PrepareForEval(ctx)
+	if err != nil {
+		return nil, refusal.New(codeBundle, "%v", err)
+	}
+	return &Engine{digest: digest, query: prepared}, nil
+}
+
+// deterministic is OPA's capability list without everything that could answer
+// differently another time.
+func deterministic() *ast.Capabilities {
+	all := ast.CapabilitiesForThisVersion()
+	kept := all.Builtins[:0:0]
+	for _, b := range all.Builtins {
+		risky := b.Nondeterministic || strings.HasPrefix(b.Name, "http.") || strings.HasPrefix(b.Name, "net.") ||
+			strings.HasPrefix(b.Name, "rand.") || b.Name == "opa.runtime" || b.Name == "time.now_ns" || b.Name == "trace" || b.Name == "print"
+		if !risky {
+			kept = append(kept, b)
+		}
+	}
+	all.Builtins = kept
+	all.AllowNet = []string{}
+	return all
+}
+
+// Digest is the SHA-256 of the bundle file.
+func (e *Engine) Digest() canon.Digest { return e.digest }
+
+// answer is the document data.patchwrit.decision must be.
+type answer struct {
+	Outcome string `json:"outcome"`
+	Class   string `json:"class"`
+	Until   int64  `json:"until"`
+	Reasons []struct {
+		Rule    string `json:"rule"`
+		Outcome string `json:"outcome"`
+		Text    string `json:"text"`
+	} `json:"reasons"`
+}
+
+// Decide evaluates the rules over canonical input bytes. Whatever goes wrong in
+// the rules is a decision to deny that says so; an error means that the input
+// itself is not canonical.
+func (e *Engine) Decide(ctx context.Context, input []byte) (policy.Decision, error) {
+	if err := canon.Check(input); err != nil {
+		return policy.Decision{}, refusal.New(codeInput, "%v", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, Timeout)
+	defer cancel()
+	a, err := e.evaluate(ctx, input)
+	if err != nil {
+		return policy.Decision{Outcome: policy.Deny, Class: change.Critical, Reasons: []policy.Reason{
+			{Rule: "rules_answer", Outcome: policy.Deny, Text: canon.NoteOf(err.Error())}}}, nil
+	}
+	d := policy.Decision{Outcome: policy.Outcome(a.Outcome), Class: change.Class(a.Class), Until: a.Until, Reasons: []policy.Reason{}}
+	for _, r := range a.Reasons {
+		d.Reasons = append(d.Reasons, policy.Reason{Rule: r.Rule, Outcome: policy.Outcome(r.Outcome), Text: canon.NoteOf(r.Text)})
+	}
+	return d, nil
+}
+
+func (e *Engine) evaluate(ctx context.Context, input []byte) (answer, error) {
+	var a answer
+	value, err := ast.ValueFromReader(bytes.NewReader(input))
+	if err != nil {
+		return a, err
+	}
+	results, err := e.query.Eval(ctx, oparego.EvalParsedInput(value))
+	if err != nil {
+		return a, fmt.Errorf("the rules failed: %w", err)
+	}
+	if len(results) != 1 || len(results[0].Expressions) != 1 {
+		return a, errors.New("the rules gave no decision")
+	}
+	raw, err := json.Marshal(results[0].Expressions[0].Value)
+	if err != nil {
+		return a, err
+	}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&a); err != nil {
+		return a, fmt.Errorf("the rules' decision has another shape: %w", err)
+	}
+	return a, nil
+}
+
+// Sign packs the .rego files of rules into a signed bundle file. The signature
+// is randomised: pin the digest of the file that was stored.
+func Sign(rules fs.FS, key *ecdsa.PrivateKey) ([]byte, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	b := bundle.Bundle{Manifest: bundle.Manifest{Roots: &[]string{"patchwrit"}}, Data: map[string]any{}}
+	b.Manifest.SetRegoVersion(ast.RegoV1)
+	err = fs.WalkDir(rules, ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".rego") || strings.HasSuffix(path, "_test.rego") {
+			return err
+		}
+		raw, err := fs.ReadFile(rules, path)
+		if err != nil {
+			return err
+		}
+		module, err := ast.ParseModuleWithOpts(path, string(raw), ast.ParserOptions{RegoVersion: ast.RegoV1})
+		if err != nil {
+			return err
+		}
+		b.Modules = append(b.Modules, bundle.ModuleFile{URL: path, Path: path, Raw: raw, Parsed: module})
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	pemKey := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+	if err := b.GenerateSignature(bundle.NewSigningConfig(string(pemKey), "ES256", ""), keyID, false); err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	if err := bundle.NewWriter(&out).DisableFormat(true).Write(b); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
+}
+
+// PublicPEM is the key that verifies what key signs, as Load wants it.
+func PublicPEM(key *ecdsa.PublicKey) (string, error) {
+	der, err := x509.MarshalPKIXPublicKey(key)
+	if err != nil {
+		return "", err
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})), nil
+}
