@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"encoding/base64"
-	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"filippo.io/torchwood"
@@ -16,24 +16,21 @@ import (
 
 // Why a policy is refused.
 const (
-	CodePolicy     refusal.Code = "PW-LOG-POLICY"      // cannot be read in one way only
-	CodePolicyLog  refusal.Code = "PW-LOG-POLICY-LOG"  // not exactly one log
-	CodePolicyKey  refusal.Code = "PW-LOG-POLICY-KEY"  // a key that is malformed or stands twice
-	CodePolicyOpen refusal.Code = "PW-LOG-POLICY-OPEN" // no quorum, or quorum none
-	CodePolicyIdle refusal.Code = "PW-LOG-POLICY-IDLE" // a witness or group that the quorum does not count
+	CodePolicy      refusal.Code = "PW-LOG-POLICY"       // cannot be read, or could be read in two ways
+	CodePolicyLog   refusal.Code = "PW-LOG-POLICY-LOG"   // not exactly one log
+	CodePolicyKey   refusal.Code = "PW-LOG-POLICY-KEY"   // a key that is malformed or stands twice
+	CodePolicyOpen  refusal.Code = "PW-LOG-POLICY-OPEN"  // quorum none
+	CodePolicyCount refusal.Code = "PW-LOG-POLICY-COUNT" // a witness or group that does not count exactly once
 )
 
-// Limits of a policy. c2sp.org/tlog-policy recommends to support 32 witnesses
-// and 32 groups; twice that fits into MaxPolicy.
-const (
-	MaxPolicy    = 32 << 10 // bytes of text
-	MaxWitnesses = 64       // a checkpoint's cosignatures are all verified
-)
+// MaxPolicy limits a policy's text, in bytes; c2sp.org/tlog-policy recommends
+// to support 32 witnesses in 32 groups, which take 8 KB.
+const MaxPolicy = 32 << 10
 
 // Witness is one witness of the policy.
 type Witness struct {
 	Name string // its key's name, which stands in cosignatures and leases
-	VKey string // c2sp.org/signed-note verifier key, algorithm 4 (Ed25519 cosignature)
+	VKey string // c2sp.org/signed-note verifier key of an Ed25519 cosigner
 	URL  string // submission prefix, without a slash at the end
 }
 
@@ -41,18 +38,22 @@ type Witness struct {
 // of a quorum of witnesses. Fill it with ParsePolicy; the zero Policy refuses.
 type Policy struct {
 	origin    string
-	log       note.Verifier
 	rule      torchwood.Policy
 	witnesses []Witness
-	keys      map[string]ed25519.PublicKey
-	hashes    map[string]uint32
+	keys      map[string]key // by key name, the log's among them
 }
 
-// name is what a witness, group or key may be called.
+type key struct {
+	public ed25519.PublicKey
+	hash   uint32 // key ID of c2sp.org/signed-note
+}
+
+// A line's words, parted by single spaces, and a verifier key's parts. N is
+// printable ASCII without #, which others take for a comment.
 var (
-	name      = regexp.MustCompile(`^[!-*,-~]{1,128}$`)
-	threshold = regexp.MustCompile(`^(any|all|[1-9][0-9]?)$`)
-	keywords  = map[string]bool{"log": true, "witness": true, "group": true, "quorum": true, "any": true, "all": true, "none": true}
+	lineForm = regexp.MustCompile(strings.NewReplacer("N", `[!-"$-~]+`, "U", `https?://[!-"$-~]+`).Replace(
+		"^(log N( U)?|witness N N U|group N (any|all|[1-9][0-9]?)( N)+|quorum N)$"))
+	keyForm = regexp.MustCompile(`^([^+]+)\+([0-9a-f]{8})\+(.+)$`)
 )
 
 // ParsePolicy reads a witness policy (c2sp.org/tlog-policy): "log VKEY",
@@ -61,153 +62,72 @@ var (
 // nobody counts twice: printable ASCII; exactly one log; every key once; every
 // witness and group counted exactly once by the quorum; a URL for each witness.
 func ParsePolicy(text string) (Policy, error) {
-	if len(text) > MaxPolicy {
-		return Policy{}, refusal.New(CodePolicy, "%d bytes, limit %d", len(text), MaxPolicy)
-	}
-	r := reader{Policy: Policy{keys: map[string]ed25519.PublicKey{}, hashes: map[string]uint32{}}, counted: map[string]int{}}
-	for i := range len(text) {
-		if c := text[i]; (c < ' ' || c > '~') && c != '\n' && c != '\t' {
-			return Policy{}, refusal.New(CodePolicy, "byte %d is neither printable ASCII, tab nor newline", i)
-		}
+	p, logs, counts := Policy{keys: map[string]key{}}, 0, map[string]int{}
+	if len(text) > MaxPolicy || strings.ContainsFunc(text, func(r rune) bool { return (r < ' ' || r > '~') && r != '\n' && r != '\t' }) {
+		return Policy{}, refusal.New(CodePolicy, "longer than %d bytes, or not printable ASCII", MaxPolicy)
 	}
 	for line := range strings.Lines(text) {
-		f := strings.Fields(line)
-		if len(f) == 0 || strings.HasPrefix(f[0], "#") {
-			continue
+		f, err := strings.Fields(line), error(nil)
+		switch {
+		case len(f) == 0 || f[0][0] == '#':
+		case !lineForm.MatchString(strings.Join(f, " ")):
+			err = refusal.New(CodePolicy, "line %q", strings.TrimSpace(line))
+		case f[0] == "log":
+			logs++
+			p.origin, err = p.addKey(f[1])
+		case f[0] == "witness":
+			w := Witness{VKey: f[2], URL: strings.TrimRight(f[3], "/")}
+			w.Name, err = p.addKey(f[2])
+			p.witnesses, counts[f[1]] = append(p.witnesses, w), counts[f[1]]
+		case f[0] == "group":
+			counts[f[1]] += 0
+			for _, member := range f[3:] {
+				counts[member]++
+			}
+		case f[1] == "none":
+			err = refusal.New(CodePolicyOpen, "the log alone would say what is true")
+		default: // quorum
+			counts[f[1]]++
 		}
-		if err := r.line(f, strings.Contains(line, "#")); err != nil {
+		if err != nil {
 			return Policy{}, err
-		}
-	}
-	return r.finish(text)
-}
-
-// reader is a policy while it is read.
-type reader struct {
-	Policy
-	counted map[string]int // how often a defined name counts in a group or as the quorum
-	quorum  string
-}
-
-func (r *reader) line(f []string, hash bool) error {
-	switch {
-	case hash:
-		return refusal.New(CodePolicy, "# inside a line: a comment has a line of its own")
-	case f[0] == "log" && (len(f) == 2 || len(f) == 3):
-		return r.addLog(f[1])
-	case f[0] == "witness" && len(f) == 4:
-		return r.addWitness(f[1], f[2], f[3])
-	case f[0] == "group" && len(f) >= 4 && threshold.MatchString(f[2]):
-		if err := r.count(f[3:]); err != nil {
-			return err
-		}
-		return r.define(f[1])
-	case f[0] == "quorum" && len(f) == 2 && f[1] == "none":
-		return refusal.New(CodePolicyOpen, "quorum none lets the log alone say what is true")
-	case f[0] == "quorum" && len(f) == 2 && r.quorum == "":
-		r.quorum = f[1]
-		return r.count(f[1:])
-	}
-	return refusal.New(CodePolicy, "line %q", strings.Join(f, " "))
-}
-
-func (r *reader) define(n string) error {
-	if _, twice := r.counted[n]; twice || keywords[n] || !name.MatchString(n) {
-		return refusal.New(CodePolicy, "the name %q is a keyword, malformed or defined twice", n)
-	}
-	r.counted[n] = 0
-	return nil
-}
-
-func (r *reader) count(names []string) error {
-	for _, n := range names {
-		if c, ok := r.counted[n]; !ok || c > 0 {
-			return refusal.New(CodePolicy, "%q is not defined above, or counts twice", n)
-		}
-		r.counted[n]++
-	}
-	return nil
-}
-
-func (r *reader) addLog(vkey string) error {
-	v, err := note.NewVerifier(vkey)
-	if err != nil {
-		return refusal.New(CodePolicyKey, "log key %q: %v", vkey, err)
-	}
-	again, err := note.NewEd25519VerifierKey(v.Name(), rawKey(vkey))
-	if err != nil || again != vkey {
-		return refusal.New(CodePolicyKey, "log key %q is not in its only spelling", vkey)
-	}
-	if r.log != nil {
-		return refusal.New(CodePolicyLog, "%s and %s", r.origin, v.Name())
-	}
-	r.log, r.origin = v, v.Name()
-	return r.addKey(v.Name(), vkey)
-}
-
-func (r *reader) addWitness(n, vkey, place string) error {
-	v, err := torchwood.NewCosignatureVerifier(vkey)
-	if err != nil || v.String() != vkey {
-		return refusal.New(CodePolicyKey, "witness key %q: %v", vkey, err)
-	}
-	u, err := url.Parse(place)
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return refusal.New(CodePolicy, "witness %s: %q is not an http or https address", n, place)
-	}
-	if len(r.witnesses) == MaxWitnesses {
-		return refusal.New(CodePolicy, "more than %d witnesses", MaxWitnesses)
-	}
-	r.witnesses = append(r.witnesses, Witness{v.Name(), vkey, strings.TrimRight(place, "/")})
-	r.hashes[v.Name()] = v.KeyHash()
-	if err := r.addKey(v.Name(), vkey); err != nil {
-		return err
-	}
-	return r.define(n)
-}
-
-// addKey refuses a key that stands under two names, and a name with two keys.
-func (r *reader) addKey(n, vkey string) error {
-	key := rawKey(vkey)
-	if _, twice := r.keys[n]; twice || !name.MatchString(n) {
-		return refusal.New(CodePolicyKey, "key name %q is malformed or stands twice", n)
-	}
-	for other, k := range r.keys {
-		if bytes.Equal(k, key) {
-			return refusal.New(CodePolicyKey, "%s and %s are the same key", other, n)
-		}
-	}
-	r.keys[n] = key
-	return nil
-}
-
-// rawKey gives the key bytes of a verifier key that has been parsed before.
-func rawKey(vkey string) ed25519.PublicKey {
-	b, err := base64.StdEncoding.DecodeString(vkey[strings.LastIndexByte(vkey, '+')+1:])
-	if err != nil || len(b) != 1+ed25519.PublicKeySize {
-		return nil
-	}
-	return b[1:]
-}
-
-func (r *reader) finish(text string) (Policy, error) {
-	if r.log == nil {
-		return Policy{}, refusal.New(CodePolicyLog, "no log")
-	}
-	if r.quorum == "" {
-		return Policy{}, refusal.New(CodePolicyOpen, "no quorum line")
-	}
-	for n, c := range r.counted {
-		if c == 0 {
-			return Policy{}, refusal.New(CodePolicyIdle, "%s", n)
 		}
 	}
 	rule, err := torchwood.ParsePolicy([]byte(text))
 	if err != nil {
 		return Policy{}, refusal.New(CodePolicy, "%v", err)
 	}
-	delete(r.keys, r.origin)
-	r.rule = rule
-	return r.Policy, nil
+	if logs != 1 {
+		return Policy{}, refusal.New(CodePolicyLog, "%d logs", logs)
+	}
+	for name, n := range counts {
+		if n != 1 {
+			return Policy{}, refusal.New(CodePolicyCount, "%s counts %d times", name, n)
+		}
+	}
+	p.rule = rule
+	return p, nil
+}
+
+// addKey takes a verifier key in its only spelling and returns its name. Its
+// hash and algorithm are checked by torchwood.
+func (p *Policy) addKey(vkey string) (string, error) {
+	m := keyForm.FindStringSubmatch(vkey)
+	if m == nil {
+		return "", refusal.New(CodePolicyKey, "%q", vkey)
+	}
+	raw, err := base64.StdEncoding.Strict().DecodeString(m[3])
+	hash, _ := strconv.ParseUint(m[2], 16, 32) // the form allows nothing else
+	if err != nil || len(raw) != 1+ed25519.PublicKeySize {
+		return "", refusal.New(CodePolicyKey, "%q is no Ed25519 key", vkey)
+	}
+	for name, k := range p.keys {
+		if name == m[1] || bytes.Equal(k.public, raw[1:]) {
+			return "", refusal.New(CodePolicyKey, "%s and %s share a name or a key", name, m[1])
+		}
+	}
+	p.keys[m[1]] = key{raw[1:], uint32(hash)}
+	return m[1], nil
 }
 
 // Origin is the log's name, the first line of its checkpoints.
@@ -220,7 +140,7 @@ func (p Policy) Witnesses() []Witness { return append([]Witness{}, p.witnesses..
 // cosignatures and leases.
 func (p Policy) Key(witness string) (ed25519.PublicKey, bool) {
 	k, ok := p.keys[witness]
-	return k, ok
+	return k.public, ok && witness != p.origin
 }
 
 // QuorumTime returns the largest T such that the witnesses with time >= T
@@ -239,14 +159,11 @@ func (p Policy) QuorumTime(times map[string]int64) (int64, bool) {
 // quorate judges the witnesses with a time of at least floor, as if the log
 // and they had signed.
 func (p Policy) quorate(times map[string]int64, floor int64) bool {
-	if p.rule == nil {
-		return false
-	}
-	sigs := []note.Signature{{Name: p.origin, Hash: p.log.KeyHash()}}
-	for n, t := range times {
-		if hash, ok := p.hashes[n]; ok && t >= floor {
-			sigs = append(sigs, note.Signature{Name: n, Hash: hash})
+	sigs := []note.Signature{{Name: p.origin, Hash: p.keys[p.origin].hash}}
+	for name, t := range times {
+		if t >= floor {
+			sigs = append(sigs, note.Signature{Name: name, Hash: p.keys[name].hash})
 		}
 	}
-	return p.rule.Check(p.origin, sigs) == nil
+	return p.rule != nil && p.rule.Check(p.origin, sigs) == nil
 }

@@ -32,28 +32,18 @@ const (
 	CodeConsistency refusal.Code = "PW-LOG-CONSISTENCY" // the proof does not show that the log only grew
 )
 
-// Limits. A checkpoint with MaxWitnesses cosignatures under the longest names
-// is 20 KB; a path in a tree of 2^53 leaves is 53 lines of 45 bytes.
+// Limits. Sixty cosignatures are 15 KB; a path in a tree of 2^53 leaves is 53
+// lines of 45 bytes.
 const (
-	MaxCheckpoint = 24 << 10
-	MaxPath       = 64
-	maxProof      = MaxCheckpoint + 4<<10
-	maxKind       = 32 // the longest word in use has 8 letters
+	MaxCheckpoint = 24 << 10 // bytes of a signed checkpoint
+	MaxProof      = 36 << 10 // bytes of a Proof: a checkpoint and a path, in base64
+	maxKind       = 32       // bytes; the longest word in use has 8
 )
 
-const proofHeader = "c2sp.org/tlog-proof@v1\n"
-
-// Log hashes are SHA-256 (RFC 6962 §2.1).
-type hash = tlog.Hash
-
 // NewProof joins the parts of a proof: the leaf's index, its audit path from
-// the leaf up, and the signed checkpoint.
-func NewProof(index int64, path []canon.Digest, signed []byte) (Proof, error) {
-	hashes, err := hashesOf(path)
-	if err != nil || index < 0 {
-		return "", refusal.New(CodeProof, "index %d, %d hashes: %v", index, len(path), err)
-	}
-	return Proof(base64.StdEncoding.EncodeToString(torchwood.FormatProof(index, hashes, signed))), nil
+// the leaf up, and the signed checkpoint. It judges nothing; Verify does.
+func NewProof(index int64, path []canon.Digest, signed []byte) Proof {
+	return Proof(base64.StdEncoding.EncodeToString(torchwood.FormatProof(index, hashes(path), signed)))
 }
 
 // Verify shows that the entry stands in a checkpoint which the log signed and
@@ -66,89 +56,62 @@ func (p Policy) Verify(e Entry, proof Proof) (Verified, error) {
 	}
 	index, path, signed, err := proof.split()
 	if err != nil {
-		return Verified{}, err
+		return Verified{}, refusal.New(CodeProof, "%v", err)
 	}
 	v, err := p.Checkpoint(signed)
 	if err != nil {
 		return Verified{}, err
 	}
-	root := hash(v.Checkpoint.Hash.Bytes())
-	if err := tlog.CheckRecord(path, v.Checkpoint.Size, root, index, tlog.RecordHash(leaf)); err != nil {
-		return Verified{}, refusal.New(CodeInclusion, "%s %s at index %d of %d: %v", e.Kind, e.Subject.Short(), index, v.Checkpoint.Size, err)
-	}
 	v.Index = index
+	root := hashes([]canon.Digest{v.Checkpoint.Hash})[0]
+	if err := tlog.CheckRecord(path, v.Checkpoint.Size, root, index, tlog.RecordHash(leaf)); err != nil {
+		return Verified{}, refusal.New(CodeInclusion, "%s %s at index %d of %d", e.Kind, e.Subject.Short(), index, v.Checkpoint.Size)
+	}
 	return v, nil
 }
 
-// split reads a proof, and refuses every spelling but the one NewProof writes.
+// split reads a proof. Whatever was misread comes back in another spelling.
 func (p Proof) split() (index int64, path tlog.RecordProof, signed []byte, err error) {
-	bad := func(what string) (int64, tlog.RecordProof, []byte, error) {
-		return 0, nil, nil, refusal.New(CodeProof, "%s", what)
-	}
-	if len(p) > base64.StdEncoding.EncodedLen(maxProof) {
-		return bad("longer than a proof can be")
-	}
 	text, err := base64.StdEncoding.DecodeString(string(p))
-	if err != nil || base64.StdEncoding.EncodeToString(text) != string(p) {
-		return bad("not base64 in its only spelling")
+	head, rest, _ := strings.Cut(string(text), "\n\n")
+	lines := strings.Split(head, "\n")
+	if err != nil || len(p) > MaxProof || len(lines) < 2 {
+		return 0, nil, nil, errors.New("too long, or no base64 of a tlog-proof")
 	}
-	head, note, ok := strings.Cut(string(text), "\n\n")
-	lines, has := strings.CutPrefix(head, proofHeader+"index ")
-	if !ok || !has {
-		return bad("not a tlog-proof without extra data")
+	index, _ = strconv.ParseInt(strings.TrimPrefix(lines[1], "index "), 10, 64)
+	for _, line := range lines[2:] {
+		h, _ := tlog.ParseHash(line)
+		path = append(path, h)
 	}
-	fields := strings.Split(lines, "\n")
-	index, err = strconv.ParseInt(fields[0], 10, 64)
-	if err != nil || index < 0 || len(fields) > 1+MaxPath {
-		return bad("no index, or too many hashes")
+	if again := torchwood.FormatProof(index, path, []byte(rest)); base64.StdEncoding.EncodeToString(again) != string(p) {
+		return 0, nil, nil, errors.New("another spelling than its only one")
 	}
-	for _, line := range fields[1:] {
-		h, err := base64.StdEncoding.DecodeString(line)
-		if err != nil || len(h) != tlog.HashSize {
-			return bad("a hash that is none")
-		}
-		path = append(path, hash(h))
-	}
-	if string(torchwood.FormatProof(index, path, []byte(note))) != string(text) {
-		return bad("another spelling than its only one")
-	}
-	return index, path, []byte(note), nil
+	return index, path, []byte(rest), nil
 }
 
 // Checkpoint verifies a signed checkpoint: the log's signature and the
 // witnesses' quorum. Index is -1: nothing is shown about any entry.
 func (p Policy) Checkpoint(signed []byte) (Verified, error) {
-	if p.rule == nil {
-		return Verified{}, refusal.New(CodePolicy, "no policy is loaded")
-	}
-	n, c, err := p.open(signed, p.rule)
+	n, c, err := p.open(signed)
 	if err != nil {
 		return Verified{}, err
 	}
-	if len(n.UnverifiedSigs) > 0 {
-		return Verified{}, refusal.New(CodeCosignature, "%q is not a key of the policy", n.UnverifiedSigs[0].Name)
+	if strings.Count(string(signed), "\n\u2014 ") != len(n.Sigs) {
+		return Verified{}, refusal.New(CodeCosignature, "a signature that stands twice, or by no key of the policy")
 	}
-	times, again := map[string]int64{}, n.Text+"\n"
+	times := map[string]int64{}
 	for _, s := range n.Sigs {
-		raw, err := base64.StdEncoding.DecodeString(s.Base64)
-		if err != nil {
-			return Verified{}, refusal.New(CodeCheckpoint, "signature of %s: %v", s.Name, err)
-		}
-		again += "\u2014 " + s.Name + " " + base64.StdEncoding.EncodeToString(raw) + "\n"
-		if s.Name == p.origin {
-			continue
-		}
+		_, loose := base64.StdEncoding.Strict().DecodeString(s.Base64)
 		t, err := torchwood.CosignatureTimestamp(s)
-		if err != nil || t > canon.MaxInt {
-			return Verified{}, refusal.New(CodeCosignature, "time of %s: %v", s.Name, err)
+		switch {
+		case loose != nil:
+			return Verified{}, refusal.New(CodeCheckpoint, "signature of %s in another spelling", s.Name)
+		case s.Name == p.origin: // the log's own says no time
+		case err != nil || t > canon.MaxInt:
+			return Verified{}, refusal.New(CodeCosignature, "the time of %s is beyond the calendar", s.Name)
+		default:
+			times[s.Name] = t
 		}
-		times[s.Name] = t
-	}
-	if again != string(signed) {
-		return Verified{}, refusal.New(CodeCheckpoint, "a signature stands twice or in another spelling")
-	}
-	if len(times) == len(n.Sigs) {
-		return Verified{}, refusal.New(CodeSignature, "only witnesses signed")
 	}
 	at, ok := p.QuorumTime(times)
 	if !ok {
@@ -157,88 +120,73 @@ func (p Policy) Checkpoint(signed []byte) (Verified, error) {
 	return Verified{Index: -1, Checkpoint: c, Time: at, Witnesses: slices.Sorted(maps.Keys(times))}, nil
 }
 
-// Signed verifies the log's own signature on a checkpoint and nothing else,
-// ignoring other signatures: what a witness looks at before it cosigns, and no
-// reason for anybody else to believe it. It also returns the text to cosign.
+// Signed verifies the log's own signature, whoever else signed: what a witness
+// looks at before it cosigns, and no reason for anybody else to believe the
+// checkpoint. It also returns the text to cosign.
 func (p Policy) Signed(signed []byte) (c Checkpoint, text string, err error) {
-	if p.rule == nil {
-		return c, "", refusal.New(CodePolicy, "no policy is loaded")
-	}
-	n, c, err := p.open(signed, note.VerifierList(p.log))
+	n, c, err := p.open(signed)
 	if err != nil {
 		return Checkpoint{}, "", err
 	}
 	return c, n.Text, nil
 }
 
-// open reads a checkpoint of this log and verifies the signatures of known
-// keys, at least one of which there is.
-func (p Policy) open(signed []byte, known note.Verifiers) (*note.Note, Checkpoint, error) {
-	if len(signed) > MaxCheckpoint {
-		return nil, Checkpoint{}, refusal.New(CodeCheckpoint, "%d bytes, limit %d", len(signed), MaxCheckpoint)
-	}
+// open reads a checkpoint that this log signed. All signatures by keys of the
+// policy are verified.
+func (p Policy) open(signed []byte) (*note.Note, Checkpoint, error) {
 	if first, _, _ := strings.Cut(string(signed), "\n"); first != p.origin {
 		return nil, Checkpoint{}, refusal.New(CodeOrigin, "%.100q, want %q", first, p.origin)
 	}
-	n, err := note.Open(signed, known)
-	var none *note.UnverifiedNoteError
+	n, err := note.Open(signed, p.rule)
 	var forged *note.InvalidSignatureError
+	var unsigned *note.UnverifiedNoteError
 	switch {
-	case errors.As(err, &none):
-		return nil, Checkpoint{}, refusal.New(CodeSignature, "%v", err)
 	case errors.As(err, &forged) && forged.Name != p.origin:
 		return nil, Checkpoint{}, refusal.New(CodeCosignature, "%v", err)
-	case errors.As(err, &forged):
-		return nil, Checkpoint{}, refusal.New(CodeSignature, "%v", err)
+	case errors.As(err, &forged), errors.As(err, &unsigned), err == nil && !slices.ContainsFunc(n.Sigs, p.byLog):
+		return nil, Checkpoint{}, refusal.New(CodeSignature, "no valid signature by %s", p.origin)
 	case err != nil:
 		return nil, Checkpoint{}, refusal.New(CodeCheckpoint, "%v", err)
 	}
 	c, err := torchwood.ParseCheckpoint(n.Text)
-	if err != nil || c.String() != n.Text || c.Extension != "" || c.N > canon.MaxInt {
-		return nil, Checkpoint{}, refusal.New(CodeCheckpoint, "not origin, size and hash in their only spelling: %v", err)
+	if err != nil || c.String() != n.Text || c.Extension != "" || c.N > canon.MaxInt || len(signed) > MaxCheckpoint {
+		return nil, Checkpoint{}, refusal.New(CodeCheckpoint, "not origin, size and hash in their only spelling, or %d bytes", len(signed))
 	}
-	return n, Checkpoint{Origin: c.Origin, Size: c.N, Hash: digestOf(c.Hash)}, nil
+	return n, Checkpoint{Origin: c.Origin, Size: c.N, Hash: canon.Digest(hex.EncodeToString(c.Hash[:]))}, nil
 }
 
-// Consistent shows that newer continues older: that the log only grew. An
-// older of size 0 (nothing seen) and one equal to newer take an empty proof.
+func (p Policy) byLog(s note.Signature) bool { return s.Name == p.origin }
+
+// Consistent shows that newer continues older: that the log only grew. Both
+// are verified checkpoints. An older of size 0 (nothing seen) and one equal to
+// newer take an empty proof.
 func Consistent(older, newer Checkpoint, proof []canon.Digest) error {
-	old, errOld := hashesOf([]canon.Digest{older.Hash})
-	now, errNew := hashesOf([]canon.Digest{newer.Hash})
-	path, err := hashesOf(proof)
+	same := older.Size == newer.Size
 	switch {
-	case older.Size < 0 || newer.Size < 0 || errNew != nil || (older.Size > 0 && errOld != nil):
-		return refusal.New(CodeCheckpoint, "sizes %d and %d, or a hash that is none", older.Size, newer.Size)
 	case older.Origin != newer.Origin && older != (Checkpoint{}):
 		return refusal.New(CodeOrigin, "%q and then %q", older.Origin, newer.Origin)
 	case newer.Size < older.Size:
 		return refusal.New(CodeBackwards, "from %d to %d", older.Size, newer.Size)
-	case newer.Size == older.Size && older.Size > 0 && newer.Hash != older.Hash:
+	case same && older.Size > 0 && newer.Hash != older.Hash:
 		return refusal.New(CodeFork, "size %d is %s and %s", older.Size, older.Hash.Short(), newer.Hash.Short())
-	case err != nil || len(path) > MaxPath:
-		return refusal.New(CodeConsistency, "%d hashes: %v", len(proof), err)
-	case (newer.Size == older.Size || older.Size == 0) && len(path) > 0:
-		return refusal.New(CodeConsistency, "%d hashes where none are needed", len(path))
-	case newer.Size == older.Size || older.Size == 0:
+	case (same || older.Size == 0) && len(proof) > 0:
+		return refusal.New(CodeConsistency, "%d hashes where none are needed", len(proof))
+	case same || older.Size == 0:
 		return nil
 	}
-	if err := tlog.CheckTree(path, newer.Size, now[0], older.Size, old[0]); err != nil {
+	h := hashes(append([]canon.Digest{older.Hash, newer.Hash}, proof...))
+	if err := tlog.CheckTree(h[2:], newer.Size, h[1], older.Size, h[0]); err != nil {
 		return refusal.New(CodeConsistency, "from %d to %d: %v", older.Size, newer.Size, err)
 	}
 	return nil
 }
 
-func hashesOf(digests []canon.Digest) ([]hash, error) {
-	hashes := make([]hash, 0, len(digests))
-	for _, d := range digests {
-		if !d.Valid() {
-			return nil, errors.New("a digest is not 64 hexadecimal digits")
-		}
-		hashes = append(hashes, hash(d.Bytes()))
+// hashes gives the bytes of digests; one that is not valid becomes zeros,
+// which no proof leads to.
+func hashes(digests []canon.Digest) []tlog.Hash {
+	out := make([]tlog.Hash, len(digests))
+	for i, d := range digests {
+		copy(out[i][:], d.Bytes())
 	}
-	return hashes, nil
-}
-
-func digestOf(h hash) canon.Digest {
-	return canon.Digest(hex.EncodeToString(h[:]))
+	return out
 }
