@@ -34,10 +34,11 @@ kernel approval:       canon refusal change trust
 kernel plan:           canon change trust
 kernel writ:           canon refusal version change tlog trust approval plan
 
+core   unpack:
 core   advisory:       canon refusal version change
 core   inventory:      canon refusal version change
-core   provenance:     canon refusal version change trust
-core   artefact:       canon refusal version change
+core   provenance:     canon refusal version change trust unpack
+core   artefact:       canon refusal version change unpack
 core   match:          canon version change advisory inventory
 core   proposal:       KERNEL advisory inventory match artefact provenance
 core   policy:         KERNEL advisory inventory match proposal artefact
@@ -73,7 +74,7 @@ var external = map[string][]string{
 	"trust":      {"github.com/theupdateframework/go-tuf/v2/metadata", "github.com/theupdateframework/go-tuf/v2/metadata/trustedmetadata"},
 	"approval":   {"golang.org/x/crypto/ssh"},
 	"provenance": {"github.com/ProtonMail/go-crypto/openpgp", "github.com/ProtonMail/go-crypto/openpgp/clearsign", "github.com/ProtonMail/go-crypto/openpgp/packet"},
-	"artefact":   {"github.com/blakesmith/ar", "github.com/ulikunitz/xz", "github.com/klauspost/compress/zstd"},
+	"unpack":     {"github.com/ulikunitz/xz", "github.com/klauspost/compress/zstd", "github.com/klauspost/compress/gzip"},
 	"match":      {"github.com/RoaringBitmap/roaring/v2"},
 }
 
