@@ -116,8 +116,8 @@ func (p *Policy) addKey(vkey string) (string, error) {
 	if m == nil {
 		return "", refusal.New(CodePolicyKey, "%q", vkey)
 	}
-	raw, err := base64.StdEncoding.Strict().DecodeString(m[3])
-	hash, _ := strconv.ParseUint(m[2], 16, 32) // the form allows nothing else
+	raw, err := base64.StdEncoding.DecodeString(m[3]) // 33 bytes have one spelling
+	hash, _ := strconv.ParseUint(m[2], 16, 32)        // the form allows nothing else
 	if err != nil || len(raw) != 1+ed25519.PublicKeySize {
 		return "", refusal.New(CodePolicyKey, "%q is no Ed25519 key", vkey)
 	}
