@@ -61,26 +61,8 @@ func (s Scope) Covers(h Host) bool {
 // nothing, or names at least one well-formed host, domain or label.
 func (s Scope) Valid() error {
 	lines := len(s.Hosts) + len(s.Domains) + len(s.Labels)
-	switch {
-	case s.All && lines > 0:
-		return refusal.New(codeScope, "covers all hosts and names %d besides", lines)
-	case !s.All && lines == 0:
-		return refusal.New(codeScope, "covers no host")
-	}
-	for _, h := range s.Hosts {
-		if !h.Valid() {
-			return refusal.New(codeScope, "host %q", h)
-		}
-	}
-	for _, d := range s.Domains {
-		if !change.Name(d) {
-			return refusal.New(codeScope, "fault domain %q", d)
-		}
-	}
-	for _, l := range s.Labels {
-		if !l.valid() {
-			return refusal.New(codeScope, "label %q=%q", l.Key, l.Value)
-		}
+	if s.All != (lines == 0) || !all(s.Hosts, HostID.Valid) || !all(s.Domains, change.Name) || !all(s.Labels, Label.valid) {
+		return refusal.New(codeScope, "all: %t, hosts %q, domains %q, labels %q", s.All, s.Hosts, s.Domains, s.Labels)
 	}
 	return nil
 }
@@ -92,46 +74,29 @@ func (l Label) valid() bool {
 }
 
 // Met reports whether the people satisfy the quorum: enough distinct people,
-// and each role's need met by people who meet no other need.
+// and every role need met by people who meet no other need. That is so exactly
+// when, for every set of roles, as many people hold one of them as are needed
+// for them together (Hall's theorem).
 func (q Quorum) Met(people []Person) bool {
-	distinct := map[PersonID]Person{}
+	roles := map[PersonID][]string{}
 	for _, p := range people {
-		distinct[p.ID] = p
+		roles[p.ID] = p.Roles
 	}
-	if q.People < 1 || len(distinct) < q.People {
-		return false
-	}
-	m := matching{people: distinct, of: map[PersonID]int{}}
-	for _, need := range q.Roles {
-		for range need.People {
-			m.slots = append(m.slots, need.Role)
-			if !m.fill(len(m.slots)-1, map[PersonID]bool{}) {
-				return false
+	for set := range 1 << min(len(q.Roles), maxRoles) {
+		need, wanted := 0, []string{}
+		for i, n := range q.Roles {
+			if set&(1<<i) != 0 {
+				need, wanted = need+n.People, append(wanted, n.Role)
 			}
 		}
-	}
-	return true
-}
-
-// matching gives each slot (one person of a role) a person of its own.
-type matching struct {
-	people map[PersonID]Person
-	slots  []string         // role wanted
-	of     map[PersonID]int // slot a person fills
-}
-
-// fill finds a person for a slot and moves others on where that helps: an
-// augmenting path (Kuhn's algorithm for bipartite matching).
-func (m *matching) fill(slot int, tried map[PersonID]bool) bool {
-	for id, p := range m.people {
-		if tried[id] || !slices.Contains(p.Roles, m.slots[slot]) {
-			continue
+		for _, held := range roles {
+			if slices.ContainsFunc(held, func(role string) bool { return slices.Contains(wanted, role) }) {
+				need--
+			}
 		}
-		tried[id] = true
-		if other, busy := m.of[id]; !busy || m.fill(other, tried) {
-			m.of[id] = slot
-			return true
+		if need > 0 {
+			return false
 		}
 	}
-	return false
+	return q.People >= 1 && len(roles) >= q.People && len(q.Roles) <= maxRoles
 }

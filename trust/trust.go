@@ -160,19 +160,10 @@ type Scope struct {
 	Labels  []Label  `json:"labels"` // any one of these is enough
 }
 
-// Keepers are the holders of the root keys: Threshold of Keys must sign.
-type Keepers struct {
-	Threshold int
-	Keys      []string // TUF key ids of the newest root, ascending
-}
-
 // Root is a verified trust root. Fill it with Load; the zero value trusts nothing.
 type Root struct {
 	ID        canon.Digest // SHA-256 of the pinned first root.json: the name of this house
 	Versions  Versions
-	Keepers   Keepers
-	Expires   int64 // Unix seconds: when the first of the metadata files expires
-	Demo      bool  // the keepers' keys were made beside the control plane: worth nothing but a show
 	Solo      bool
 	People    []Person
 	Quorums   []Quorum

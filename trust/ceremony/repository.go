@@ -215,7 +215,7 @@ func (w *writer) newRoot(k Keepers, demo bool) error {
 	root := metadata.Root(w.s.rootEnd())
 	root.Signed.Version = w.next.Root
 	if demo {
-		root.Signed.UnrecognizedFields = map[string]any{trust.DemoField: true}
+		root.Signed.UnrecognizedFields = map[string]any{DemoField: true}
 	}
 	for _, public := range k.Keys {
 		key, err := metadata.KeyFromPublicKey(public)
@@ -381,3 +381,7 @@ func (f *file) Mode() fs.FileMode          { return 0o444 }
 func (f *file) ModTime() time.Time         { return time.Time{} }
 func (f *file) IsDir() bool                { return false }
 func (f *file) Sys() any                   { return nil }
+
+// DemoField is the member of root.json's signed part that marks a house whose
+// keepers' keys were made beside the control plane.
+const DemoField = "x_patchwrit_demo"
