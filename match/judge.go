@@ -1,0 +1,332 @@
+package match
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/patchwrit/patchwrit/advisory"
+	"github.com/patchwrit/patchwrit/inventory"
+	"github.com/patchwrit/patchwrit/version"
+)
+
+// Code names one kind of reason; codes never change their meaning.
+type Code string
+
+// Reasons for Affected.
+const (
+	BelowFixed Code = "below-fixed" // older than the fixed version
+	Unfixed    Code = "unfixed"     // in a range without end
+	InRange    Code = "in-range"    // in a range that ends with the last affected version
+	Listed     Code = "listed"      // named one by one
+)
+
+// Reasons for NotAffected.
+const (
+	Fixed         Code = "fixed"          // at or above a fixed version
+	NotIntroduced Code = "not-introduced" // older than the first affected version
+	OutsideRanges Code = "outside-ranges" // newer than the last affected version
+	Withdrawn     Code = "withdrawn"      // the source took the record back
+	NotInstalled  Code = "not-installed"  // the package is not here
+	NotNamed      Code = "not-named"      // no record that was read names it
+)
+
+// Reasons for Unknown.
+const (
+	VersionUnreadable Code = "version-unreadable" // here or in the record
+	NotSettled        Code = "not-settled"        // an installation was interrupted: which files are there is open
+	NoRange           Code = "no-range"           // the record names the package and no version
+	ReleaseUnnamed    Code = "release-unnamed"    // the record names the distribution and no release
+	InventoryGap      Code = "inventory-gap"
+	NoFeed            Code = "no-feed"
+	FeedEmpty         Code = "feed-empty"
+	FeedPartial       Code = "feed-partial"
+	SystemUnknown     Code = "system-unknown"
+	NotCovered        Code = "not-covered"      // no feed speaks about this release or package
+	NoSuchAdvisory    Code = "no-such-advisory" // no feed has a record of this name
+)
+
+// verdict is what one record says about one package.
+type verdict struct {
+	record
+	id     identity
+	state  State
+	code   Code
+	fixed  string
+	detail string // what else the sentence needs
+}
+
+// keyed is a finding with the name under which records were joined.
+type keyed struct {
+	Finding
+	key string
+}
+
+// judge answers every advisory that names package p. Records that name one and
+// the same CVE are joined into one finding; all others stand alone.
+func (ix Index) judge(ecosystem string, p inventory.Package, name string, negative bool) []keyed {
+	joined := map[string][]verdict{}
+	take := func(r record, id identity, unnamed bool) {
+		if name != "" && !slices.Contains(r.Names(), name) {
+			return
+		}
+		key := r.CVE()
+		if key == "" {
+			key = r.ID
+		}
+		joined[key] = append(joined[key], r.verdict(p, id, unnamed))
+	}
+	base, _, _ := strings.Cut(ecosystem, ":")
+	for _, id := range identities(p) {
+		for _, r := range ix.records[advisory.Subject{Ecosystem: ecosystem, Package: id.source}] {
+			take(r, id, false)
+		}
+		for _, r := range ix.records[advisory.Subject{Ecosystem: base, Package: id.source}] {
+			take(r, id, true)
+		}
+	}
+	var out []keyed
+	for _, key := range slices.Sorted(maps.Keys(joined)) {
+		list := joined[key]
+		slices.SortStableFunc(list, compareVerdicts)
+		if negative || list[0].state != NotAffected {
+			out = append(out, keyed{finding(p, list), key})
+		}
+	}
+	return out
+}
+
+var rank = map[State]int{Affected: 0, Unknown: 1, NotAffected: 2}
+
+// compareVerdicts puts the deciding verdict first: the worse answer, then a
+// record before a mention, then by name.
+func compareVerdicts(a, b verdict) int {
+	return cmp.Or(
+		rank[a.state]-rank[b.state],
+		-strings.Compare(string(a.Basis), string(b.Basis)), // "record" before "changelog-mention"
+		strings.Compare(a.ID, b.ID),
+		strings.Compare(a.Feed.Name, b.Feed.Name),
+		strings.Compare(string(a.Feed.Snapshot), string(b.Feed.Snapshot)),
+		strings.Compare(string(a.Raw), string(b.Raw)),
+		strings.Compare(a.id.source, b.id.source),
+	)
+}
+
+// verdict compares one record with one installed version.
+func (r record) verdict(p inventory.Package, id identity, unnamed bool) verdict {
+	v := verdict{record: r, id: id, state: Unknown}
+	scheme, known := advisory.SchemeOf(r.parts[0].Ecosystem)
+	switch {
+	case r.Withdrawn > 0:
+		v.state, v.code = NotAffected, Withdrawn
+	case unnamed:
+		v.code = ReleaseUnnamed
+	case !p.Status.Settled():
+		v.code, v.detail = NotSettled, p.Status.State
+	case !known || version.Valid(scheme, id.version) != nil:
+		v.code, v.detail = VersionUnreadable, "installed version "+quoted(id.version)
+	default:
+		v.compare(scheme)
+	}
+	return v
+}
+
+// compare evaluates ranges and listed versions, as OSV's schema says.
+func (v *verdict) compare(s version.Scheme) {
+	stretches, code, hit := 0, Unfixed, false
+	for _, f := range v.parts {
+		stretches += len(f.Ranges) + len(f.Versions)
+		if slices.Contains(f.Versions, v.id.version) {
+			hit, code = true, Listed
+		}
+		for _, r := range f.Ranges {
+			in, err := r.Contains(s, v.id.version)
+			switch {
+			case err != nil && v.detail == "":
+				v.detail = "the record: " + strings.TrimSuffix(fmt.Sprintf("%+q", err.Error()), ".")
+			case in && r.Fixed == "" && r.LastAffected != "":
+				hit, code = true, InRange
+			case in:
+				hit = true
+			}
+		}
+	}
+	switch {
+	case hit:
+		v.state, v.code, v.fixed = Affected, code, v.lowestFix(s)
+		if v.fixed != "" {
+			v.code = BelowFixed
+		}
+	case v.detail != "":
+		v.code = VersionUnreadable
+	case stretches == 0:
+		v.code = NoRange
+	default:
+		v.state = NotAffected
+		v.code, v.fixed = v.why(s)
+	}
+}
+
+// lowestFix is the lowest fixed version above the installed one that is in no
+// range of the record itself, or "".
+func (v *verdict) lowestFix(s version.Scheme) string {
+	best := ""
+	for _, f := range v.parts {
+		for _, r := range f.Ranges {
+			if !above(s, r.Fixed, v.id.version) || v.contains(s, r.Fixed) {
+				continue
+			}
+			if best == "" || above(s, best, r.Fixed) {
+				best = r.Fixed
+			}
+		}
+	}
+	return best
+}
+
+func (v *verdict) contains(s version.Scheme, ver string) bool {
+	return slices.ContainsFunc(v.parts, func(f *advisory.Affected) bool {
+		return slices.Contains(f.Versions, ver) || slices.ContainsFunc(f.Ranges, func(r advisory.Range) bool {
+			in, err := r.Contains(s, ver)
+			return in || err != nil
+		})
+	})
+}
+
+// why tells a negative answer's reason: the highest fixed version that is
+// reached, else whether the trouble begins later or has ended.
+func (v *verdict) why(s version.Scheme) (Code, string) {
+	fixed, later := "", true
+	for _, f := range v.parts {
+		for _, r := range f.Ranges {
+			if r.Introduced == advisory.Beginning || atLeast(s, v.id.version, r.Introduced) {
+				later = false
+			}
+			if atLeast(s, v.id.version, r.Fixed) && (fixed == "" || above(s, r.Fixed, fixed)) {
+				fixed = r.Fixed
+			}
+		}
+	}
+	switch {
+	case fixed != "":
+		return Fixed, fixed
+	case later && slices.ContainsFunc(v.parts, func(f *advisory.Affected) bool { return len(f.Ranges) > 0 }):
+		return NotIntroduced, ""
+	}
+	return OutsideRanges, ""
+}
+
+// above and atLeast order a against b; both are false when one is unreadable.
+func above(s version.Scheme, a, b string) bool {
+	c, err := version.Compare(s, a, b)
+	return err == nil && c > 0
+}
+
+func atLeast(s version.Scheme, a, b string) bool {
+	c, err := version.Compare(s, a, b)
+	return err == nil && c >= 0
+}
+
+// finding joins the verdicts of one package and one vulnerability.
+func finding(p inventory.Package, list []verdict) Finding {
+	lead := list[0]
+	f := Finding{Advisory: lead.ID, Package: p.Name, Arch: p.Arch, Source: lead.id.source,
+		Version: p.Version, SourceVersion: lead.id.version, State: lead.state, Fixed: lead.fixed,
+		Reason: Reason{lead.code, lead.sentence()}}
+	names, other := map[string]bool{}, 0
+	for _, v := range list {
+		for _, n := range v.Names() {
+			names[n] = true
+		}
+		if v.state != lead.state {
+			other++
+		} else if v.state == Affected && v.fixed != "" && (f.Fixed == "" || above(version.Deb, v.fixed, f.Fixed)) {
+			f.Fixed = v.fixed // what satisfies every source that names a fix
+		}
+		f.Sources = append(f.Sources, Source{Advisory: v.ID, Source: v.Source, Basis: v.Basis, Feed: v.Feed.Name,
+			Snapshot: v.Feed.Snapshot, Raw: v.Raw, State: v.state, Reason: v.code, Fixed: v.fixed})
+	}
+	delete(names, f.Advisory)
+	f.Aliases = append([]string{}, slices.Sorted(maps.Keys(names))...)
+	if other > 0 {
+		f.Reason.Text += fmt.Sprintf(" The sources disagree: %d of %d say otherwise.", other, len(list))
+	}
+	return f
+}
+
+// sentence is the reason for people.
+func (v verdict) sentence() string {
+	what := "Source package " + v.id.source + " " + quoted(v.id.version)
+	says := v.Source
+	if v.Basis == advisory.BasisMention {
+		says += " (a mention, which is not always a fix)"
+	}
+	switch v.code {
+	case BelowFixed:
+		return fmt.Sprintf("%s is older than %s, the fixed version by %s.", what, v.fixed, says)
+	case Unfixed:
+		return fmt.Sprintf("%s is affected and %s knows no fixed version.", what, says)
+	case InRange, Listed:
+		return fmt.Sprintf("%s is among the affected versions by %s, which knows no fixed version above it.", what, says)
+	case Fixed:
+		return fmt.Sprintf("%s is not older than %s, the fixed version by %s.", what, v.fixed, says)
+	case NotIntroduced:
+		return fmt.Sprintf("%s is older than the first affected version by %s.", what, says)
+	case OutsideRanges:
+		return fmt.Sprintf("%s is outside the affected versions by %s.", what, says)
+	case Withdrawn:
+		return fmt.Sprintf("%s has withdrawn this record.", says)
+	case NotSettled:
+		return fmt.Sprintf("%s is in state %s, so it is open which version's files are there.", what, v.detail)
+	case NoRange:
+		return fmt.Sprintf("%s is named by %s, but no version is.", what, says)
+	case ReleaseUnnamed:
+		return fmt.Sprintf("%s is named by %s for the distribution, but no release is.", what, says)
+	}
+	return fmt.Sprintf("%s cannot be compared: %s.", what, v.detail)
+}
+
+func quoted(s string) string {
+	if s == "" {
+		return `""`
+	}
+	return s
+}
+
+// nothing answers a query that no finding is about.
+func nothing(inv inventory.Inventory, ix Index, q Query) Finding {
+	f := Finding{Advisory: q.Advisory, Aliases: []string{}, Package: q.Package, State: Unknown, Sources: []Source{}}
+	answer := func(s State, c Code, format string, args ...any) Finding {
+		f.State, f.Reason = s, Reason{c, fmt.Sprintf(format, args...)}
+		return f
+	}
+	ecosystem, ok := Ecosystem(inv.OS)
+	if !ok {
+		return answer(Unknown, SystemUnknown, "Packages of the system %+q, release %+q, cannot be matched by this version.", inv.OS.ID, inv.OS.VersionID)
+	}
+	records := ix.names[q.Advisory]
+	if q.Advisory != "" && len(records) == 0 {
+		return answer(Unknown, NoSuchAdvisory, "No feed that was read has a record named %+q.", q.Advisory)
+	}
+	here := slices.IndexFunc(inv.Packages, func(p inventory.Package) bool { return p.Status.Present() && q.Package != "" && q.picksPackage(p) })
+	switch {
+	case here < 0 && len(inv.Partial) > 0:
+		return answer(Unknown, InventoryGap, "Nothing that it names was seen here, but the inventory is incomplete: %s.", strings.TrimSuffix(inv.Partial[0].Why, "."))
+	case here < 0 && (q.Package != "" || speakOf(records, ecosystem)):
+		return answer(NotAffected, NotInstalled, "No package that it names is installed here.")
+	case here >= 0 && !ix.covers(ecosystem, inv.Packages[here].Source), here < 0 && !ix.whole[ecosystem]:
+		return answer(Unknown, NotCovered, "No feed that was read speaks about it for %s.", ecosystem)
+	case ix.partial():
+		return answer(Unknown, FeedPartial, "No record names it for %s, but a feed is empty or could not be read whole.", ecosystem)
+	}
+	return answer(NotAffected, NotNamed, "No record that was read names it for %s.", ecosystem)
+}
+
+// speakOf reports whether any of the records names the release.
+func speakOf(records []*advisory.Advisory, ecosystem string) bool {
+	return slices.ContainsFunc(records, func(a *advisory.Advisory) bool {
+		return slices.ContainsFunc(a.Affected, func(f advisory.Affected) bool { return f.Ecosystem == ecosystem })
+	})
+}

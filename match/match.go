@@ -1,0 +1,175 @@
+// Package match says which advisories concern which packages of a host.
+//
+// The parties: room inventory tells what is installed, room advisory what is
+// known; proposal, priority and people read the findings. The objects are the
+// Index, built once from every feed's snapshot, and the Finding: advisory ×
+// package with its state, the reason, and every source that spoke.
+//
+// The promise: the same inventory and the same feeds give the same findings,
+// byte for byte, and only a package that is installed together with a record
+// that names it yields one. Whatever is missing — a gap in the inventory, a
+// feed that is empty, partial, or silent about this release, a version that
+// cannot be read — is a finding with State Unknown; one such finding is enough
+// to forbid the word "clean".
+//
+// It compares source versions for Debian and Ubuntu and knows no other systems
+// yet: those are Unknown. It does not rank findings, does not fetch feeds, and
+// reads no prose.
+package match
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/patchwrit/patchwrit/advisory"
+	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/inventory"
+)
+
+// State is the answer of a finding.
+type State string
+
+// The closed set of answers.
+const (
+	Affected    State = "affected"
+	NotAffected State = "not_affected"
+	Unknown     State = "unknown"
+)
+
+// Finding is one answer. One whose Advisory and Package are empty is about the
+// question as a whole: part of it could not be asked.
+type Finding struct {
+	Advisory      string   `json:"advisory"` // id of the record that decided
+	Aliases       []string `json:"aliases"`  // every other name, ascending
+	Package       string   `json:"package"`  // binary package
+	Arch          string   `json:"arch"`
+	Source        string   `json:"source"` // source package the record speaks of
+	Version       string   `json:"version"`
+	SourceVersion string   `json:"source_version"` // what was compared
+	Fixed         string   `json:"fixed"`          // first source version without it; "" when none is known
+	State         State    `json:"state"`
+	Reason        Reason   `json:"reason"`
+	Sources       []Source `json:"sources"` // who spoke and what each said; the deciding one first
+}
+
+// Reason is why, for machines and for people.
+type Reason struct {
+	Code Code   `json:"code"`
+	Text string `json:"text"` // one sentence, printable ASCII
+}
+
+// Source is what one record says about the package. Where the States of a
+// finding's Sources differ, the sources disagree.
+type Source struct {
+	Advisory string         `json:"advisory"`
+	Source   string         `json:"source"` // who wrote the record
+	Basis    advisory.Basis `json:"basis"`
+	Feed     string         `json:"feed"`
+	Snapshot canon.Digest   `json:"snapshot"`
+	Raw      canon.Digest   `json:"raw"`
+	State    State          `json:"state"`
+	Reason   Code           `json:"reason"`
+	Fixed    string         `json:"fixed"`
+}
+
+// Find returns every finding that is Affected or Unknown, those about the
+// question as a whole first, then ascending by advisory, package, architecture.
+func Find(inv inventory.Inventory, ix Index) []Finding {
+	return answers(inv, ix, Query{}, false)
+}
+
+// Query picks answers to explain. Empty fields pick all.
+type Query struct {
+	Advisory string // id or alias
+	Package  string // binary or source package
+}
+
+// Explain returns the findings that q picks, the negative ones too. Where q
+// names something that no finding is about, one answer says why there is none.
+func Explain(inv inventory.Inventory, ix Index, q Query) []Finding {
+	found := answers(inv, ix, q, true)
+	if len(found) == 0 && q != (Query{}) {
+		found = append(found, nothing(inv, ix, q))
+	}
+	return found
+}
+
+func answers(inv inventory.Inventory, ix Index, q Query, negative bool) []Finding {
+	out := []Finding{}
+	if q == (Query{}) {
+		out = append(out, ix.unasked(inv)...)
+	}
+	ecosystem, ok := Ecosystem(inv.OS)
+	if !ok {
+		return out
+	}
+	var found []keyed
+	for _, p := range inv.Packages {
+		if p.Status.Present() && q.picksPackage(p) {
+			found = append(found, ix.judge(ecosystem, p, q.Advisory, negative)...)
+		}
+	}
+	slices.SortFunc(found, func(a, b keyed) int {
+		for _, c := range []int{
+			strings.Compare(a.Advisory, b.Advisory), strings.Compare(a.Package, b.Package),
+			strings.Compare(a.Arch, b.Arch), strings.Compare(a.key, b.key),
+		} {
+			if c != 0 {
+				return c
+			}
+		}
+		return 0
+	})
+	for _, f := range found {
+		out = append(out, f.Finding)
+	}
+	return out
+}
+
+// picksPackage compares with every name the package goes by.
+func (q Query) picksPackage(p inventory.Package) bool {
+	if q.Package == "" || q.Package == p.Name {
+		return true
+	}
+	return slices.ContainsFunc(identities(p), func(id identity) bool { return id.source == q.Package })
+}
+
+// Ecosystem gives a system's name in advisories: "Debian:12", "Ubuntu:24.04:LTS".
+// False means that its packages cannot be matched: another system, or a release
+// without a number.
+func Ecosystem(o inventory.OS) (string, bool) {
+	if o.VersionID == "" {
+		return "", false
+	}
+	switch o.ID {
+	case "debian":
+		major, _, _ := strings.Cut(o.VersionID, ".")
+		return "Debian:" + major, true
+	case "ubuntu":
+		year, month, _ := strings.Cut(o.VersionID, ".")
+		if month == "04" && year != "" && (year[len(year)-1]-'0')%2 == 0 {
+			return "Ubuntu:" + o.VersionID + ":LTS", true
+		}
+		return "Ubuntu:" + o.VersionID, true
+	}
+	return "", false
+}
+
+// identity is a name and version under which records may speak of a package.
+type identity struct{ source, version string }
+
+// identities gives the source package and, for Debian's signed kernels, the
+// source that was signed: linux-signed-amd64 (6.1.140+1) only wraps the images
+// of linux 6.1.140-1, which records speak of, and the binary package carries
+// exactly that version.
+func identities(p inventory.Package) []identity {
+	ids := []identity{{p.Source, p.SourceVersion}}
+	if rest, ok := strings.CutPrefix(p.Source, "linux-signed-"); ok {
+		name := "linux"
+		if i := strings.LastIndexByte(rest, '-'); i >= 0 {
+			name += "-" + rest[:i] // linux-signed-6.12-amd64
+		}
+		ids = append(ids, identity{name, p.Version})
+	}
+	return ids
+}
