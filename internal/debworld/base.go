@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -93,6 +94,9 @@ func BaseRoot(ctx context.Context, cacheDir string, progress io.Writer) (string,
 }
 
 func (r recipe) base(ctx context.Context, cacheDir string, progress io.Writer) (string, error) {
+	if runtime.GOARCH != "amd64" {
+		return "", Missing{Facts: []string{"packages and roots are made for amd64, this machine is " + runtime.GOARCH}}
+	}
 	// Root is needed also for what is there already: a root cannot be entered without.
 	if err := need(true, "unshare"); err != nil {
 		return "", err

@@ -32,9 +32,9 @@ const (
 // the same bytes on every day.
 var builtAt = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-// xzDict is the dictionary of our xz members. Packages made here are small, and
-// a small dictionary makes them in a millisecond instead of twenty.
-const xzDict = 1 << 16
+// window is the dictionary of our xz and zstd members. Packages made here are
+// small, and a small window makes them in milliseconds.
+const window = 1 << 16
 
 // File is one thing in the file system of a package.
 type File struct {
@@ -115,16 +115,9 @@ func (p Package) Build() ([]byte, error) {
 	if p.Name == "" || p.Version == "" {
 		return nil, fmt.Errorf("a package needs a name and a version, got %q %q", p.Name, p.Version)
 	}
-	files := maps.Clone(p.Files)
-	if files == nil {
-		files = map[string]File{}
-	}
-	if len(p.Changelog) > 0 {
-		packed, err := pack(Gzip, []byte(p.changelog()))
-		if err != nil {
-			return nil, err
-		}
-		files["/usr/share/doc/"+p.Name+"/changelog.Debian.gz"] = File{Content: string(packed)}
+	files, err := p.contents()
+	if err != nil {
+		return nil, err
 	}
 	data, err := tarOf(withParents(files))
 	if err != nil {
@@ -135,6 +128,20 @@ func (p Package) Build() ([]byte, error) {
 		return nil, fmt.Errorf("package %s: %w", p.Name, err)
 	}
 	return p.assemble(control, data)
+}
+
+// contents is the package's files with the changelog among them.
+func (p Package) contents() (map[string]File, error) {
+	files := map[string]File{}
+	maps.Copy(files, p.Files)
+	if len(p.Changelog) > 0 {
+		packed, err := pack(Gzip, []byte(p.changelog()))
+		if err != nil {
+			return nil, err
+		}
+		files["/usr/share/doc/"+p.Name+"/changelog.Debian.gz"] = File{Content: string(packed)}
+	}
+	return files, nil
 }
 
 // assemble writes the ar archive that is a .deb (deb(5)).
@@ -333,9 +340,9 @@ func pack(c Compression, raw []byte) ([]byte, error) {
 	var err error
 	switch c {
 	case XZ:
-		w, err = xz.WriterConfig{DictCap: xzDict}.NewWriter(&out)
+		w, err = xz.WriterConfig{DictCap: window}.NewWriter(&out)
 	case Zstd:
-		w, err = zstd.NewWriter(&out, zstd.WithEncoderConcurrency(1))
+		w, err = zstd.NewWriter(&out, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(window))
 	case Gzip:
 		w = gzip.NewWriter(&out)
 	default:

@@ -22,7 +22,8 @@ const rsaBits = 2048
 
 // KeyConfig describes a vendor's signing key.
 type KeyConfig struct {
-	Name    string        // user id, such as "Demo Archive <archive@example.invalid>"
+	Name    string        // of the user id, such as "Demo Archive"
+	Email   string        // of the user id; may be empty
 	Created time.Time     // may be long ago, for a key that has expired
 	Life    time.Duration // 0: never expires
 	RSA     bool          // RSA 2048 in place of Ed25519; Debian signs with both
@@ -42,7 +43,7 @@ func NewKey(c KeyConfig) (*Key, error) {
 	if c.RSA {
 		conf.Algorithm = packet.PubKeyAlgoRSA
 	}
-	e, err := openpgp.NewEntity(c.Name, "", "", conf)
+	e, err := openpgp.NewEntity(c.Name, "", c.Email, conf)
 	if err != nil {
 		return nil, fmt.Errorf("make the key %q: %w", c.Name, err)
 	}
@@ -134,7 +135,8 @@ func sign(w io.Writer, lines []string, s Signer) error {
 		Version: key.Version, SigType: packet.SigTypeText, PubKeyAlgo: key.PubKeyAlgo,
 		Hash: s.Hash, CreationTime: s.At, IssuerKeyId: &key.KeyId, IssuerFingerprint: key.Fingerprint,
 	}
-	conf := &packet.Config{Time: func() time.Time { return s.At }}
+	salted := false // as gpg signs; the library's salt knows no SHA-1
+	conf := &packet.Config{Time: func() time.Time { return s.At }, NonDeterministicSignaturesViaNotation: &salted}
 	h, err := sig.PrepareSign(conf)
 	if err != nil {
 		return fmt.Errorf("sign with %v: %w", s.Hash, err)

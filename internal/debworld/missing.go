@@ -3,7 +3,6 @@ package debworld
 import (
 	_ "embed"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -76,33 +75,4 @@ func packagesOf(tools []string) []string {
 		}
 	}
 	return pkgs
-}
-
-// TB is the part of testing.TB that the workshop uses; naming it here keeps the
-// package testing out of programs that link the workshop.
-type TB interface {
-	Helper()
-	Cleanup(func())
-	TempDir() string
-	Skip(args ...any)
-	Fatal(args ...any)
-	Log(args ...any)
-	Errorf(format string, args ...any)
-}
-
-// mustEnv names the variable that turns skips into failures, so that a CI run
-// cannot go green by lacking the tools.
-const mustEnv = "PATCHWRIT_REAL_ROOTS"
-
-// Need ends the test on an error: with a skip when the machine lacks something,
-// with a failure otherwise. PATCHWRIT_REAL_ROOTS=must makes both a failure.
-func Need(t TB, err error) {
-	t.Helper()
-	switch {
-	case err == nil:
-	case IsMissing(err) && os.Getenv(mustEnv) != "must":
-		t.Skip(err.Error())
-	default:
-		t.Fatal(fmt.Sprintf("debworld: %v", err))
-	}
 }

@@ -29,11 +29,10 @@ type Repo struct {
 	items  []item
 }
 
-// item is one package in the index. raw's digests are taken when it is added:
-// what happens to the pool afterwards does not change the index.
+// item is one package in the index. Its digests are taken when it is added: what
+// happens to the pool afterwards does not change the index.
 type item struct {
 	pkg    Package
-	path   string // below Dir
 	stanza string
 }
 
@@ -75,10 +74,13 @@ func (r *Repo) Add(pkgs ...Package) error {
 func (r *Repo) AddRaw(p Package, raw []byte) error {
 	p = p.filled()
 	r.Drop(p.Name, p.Version, p.Arch)
-	it := item{pkg: p, path: r.poolPath(p)}
-	it.stanza = p.stanza(it.path, raw)
-	r.items = append(r.items, it)
-	return r.write(it.path, raw)
+	path := r.poolPath(p)
+	stanza, err := p.stanza(path, raw)
+	if err != nil {
+		return err
+	}
+	r.items = append(r.items, item{p, stanza})
+	return r.write(path, raw)
 }
 
 // Drop takes a package out of the next publication; its file stays in the pool.
@@ -119,10 +121,13 @@ func (p Package) sourceName() string {
 }
 
 // stanza is the package's paragraph in Packages.
-func (p Package) stanza(path string, raw []byte) string {
-	files := installedKiB(p.Files)
-	return p.paragraph(files) + fmt.Sprintf("Filename: %s\nSize: %d\nMD5sum: %x\nSHA256: %x\n",
-		path, len(raw), md5.Sum(raw), sha256.Sum256(raw))
+func (p Package) stanza(path string, raw []byte) (string, error) {
+	files, err := p.contents()
+	if err != nil {
+		return "", err
+	}
+	return p.paragraph(installedKiB(files)) + fmt.Sprintf("Filename: %s\nSize: %d\nMD5sum: %x\nSHA256: %x\n",
+		path, len(raw), md5.Sum(raw), sha256.Sum256(raw)), nil
 }
 
 // Publication says how a state of the repository is dated and signed. Its knobs

@@ -68,7 +68,7 @@ func Clone(base, dir string) (r Root, cleanup func() error, err error) {
 	}
 	opts := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", lower, r.Upper, work)
 	if err := syscall.Mount(mountSource, r.Dir, "overlay", 0, opts); err != nil {
-		missing := Missing{Facts: []string{fmt.Sprintf("no overlay could be mounted in %s (%v); a directory on ext4, xfs, btrfs or tmpfs is needed", dir, err)}}
+		missing := Missing{Facts: []string{fmt.Sprintf("no overlay could be mounted in %s (%v); root with CAP_SYS_ADMIN and a directory on ext4, xfs, btrfs or tmpfs are needed (TMPDIR chooses one)", dir, err)}}
 		return Root{}, nothing, errors.Join(missing, cleanup())
 	}
 	if err := r.settle(lower); err != nil {
@@ -134,6 +134,23 @@ func (r Root) settle(base string) error {
 		return nil
 	}
 	return r.Write("etc/resolv.conf", ours, 0o644)
+}
+
+// Changed lists what the host changed since it was cloned, as sorted absolute
+// paths: files and links that were written, and those removed. Directories are
+// left out. It is an error for a copy, which remembers nothing.
+func (r Root) Changed() ([]string, error) {
+	if r.Upper == "" {
+		return nil, fmt.Errorf("%s is a copy, not an overlay: it does not know what changed", r.Dir)
+	}
+	var paths []string
+	err := filepath.WalkDir(r.Upper, func(path string, d os.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			paths = append(paths, strings.TrimPrefix(path, r.Upper))
+		}
+		return err
+	})
+	return paths, err
 }
 
 // Write puts a file into the host, with its directories. path is relative to
@@ -205,6 +222,9 @@ func (r Root) run(cmd *exec.Cmd) error {
 		r.running[cmd] = true
 	}
 	r.mu.Unlock()
+	if errors.Is(err, syscall.EPERM) {
+		return Missing{Facts: []string{fmt.Sprintf("this process may not make namespaces (%v)", err)}}
+	}
 	if err != nil {
 		return err
 	}
@@ -254,6 +274,9 @@ func (r Root) processes() ([]int, error) {
 		return nil, nil
 	} else if err != nil {
 		return nil, err
+	}
+	if machine, err := os.Stat("/"); err != nil || os.SameFile(root, machine) {
+		return nil, fmt.Errorf("%s is the machine itself, not a host; nothing is killed", r.Dir)
 	}
 	links, err := filepath.Glob("/proc/[0-9]*/root")
 	if err != nil {

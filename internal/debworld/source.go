@@ -43,11 +43,14 @@ func (r Root) SetSources(list ...Source) error {
 	if err != nil {
 		return err
 	}
-	lists, err := filepath.Glob(filepath.Join(r.Dir, "var/lib/apt/lists/*_*"))
-	if err != nil {
-		return err
+	for _, lists := range []string{"var/lib/apt/lists/*_*", "var/lib/apt/lists/partial/*"} {
+		found, err := filepath.Glob(filepath.Join(r.Dir, lists))
+		if err != nil {
+			return err
+		}
+		old = append(old, found...)
 	}
-	for _, path := range append(append(old, lists...), filepath.Join(r.Dir, "etc/apt/sources.list")) {
+	for _, path := range append(old, filepath.Join(r.Dir, "etc/apt/sources.list")) {
 		if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
 			return err
 		}
@@ -90,8 +93,11 @@ func Serve(dir string) (*Server, error) {
 		s.mu.Lock()
 		s.asked = append(s.asked, q.URL.Path)
 		s.mu.Unlock()
-		// HTTP dates have seconds: two publications within one would be one to apt.
-		q.Header.Del("If-Modified-Since")
+		// HTTP dates have seconds: two publications within one would be one to apt,
+		// and half of a refused file would be continued with the next one.
+		for _, h := range []string{"If-Modified-Since", "If-Range", "Range"} {
+			q.Header.Del(h)
+		}
 		files.ServeHTTP(w, q)
 	})
 	s.server = &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
