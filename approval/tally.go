@@ -2,7 +2,9 @@ package approval
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/change"
@@ -41,7 +43,7 @@ type Yes struct {
 type Voice struct {
 	Person      trust.PersonID
 	Credential  canon.Digest
-	Role        string // the line of the quorum this person met, or "" when every line was met by others
+	Roles       []string // as the roster gives them; every line of the quorum is met by different people
 	Independent bool   // signed on a view the control plane does not serve
 }
 
@@ -92,8 +94,8 @@ func Tally(root trust.Root, q trust.Quorum, s Statement, author trust.PersonID, 
 	if len(people) < q.People {
 		return Yes{}, refusal.New(codePeople, "%d of %d people for %s", len(people), q.People, q.For)
 	}
-	if err := y.assign(q.Roles, people); err != nil {
-		return Yes{}, err
+	if !q.Met(people) {
+		return Yes{}, refusal.New(codeRoles, "%s of quorum %s, by %s", wanted(q.Roles), q.For, present(people))
 	}
 	if !slices.ContainsFunc(y.voices, func(v Voice) bool { return v.Independent }) {
 		return Yes{}, refusal.New(codeIndependent, "%d people, all of them on a view the control plane serves", len(people))
@@ -140,7 +142,7 @@ func hear(root trust.Root, s Statement, as []Approval) ([]trust.Person, Yes, err
 			return nil, Yes{}, refusal.New(codeTwice, "%s", p.ID)
 		}
 		people = append(people, p)
-		y.voices = append(y.voices, Voice{Person: p.ID, Credential: c.ID, Independent: c.Independent()})
+		y.voices = append(y.voices, Voice{Person: p.ID, Credential: c.ID, Roles: slices.Clone(p.Roles), Independent: c.Independent()})
 	}
 	return people, y, nil
 }
@@ -158,42 +160,19 @@ func apart(root trust.Root, k Kind, author trust.PersonID, people []trust.Person
 	return self, nil
 }
 
-// assign finds different people for every role that is needed: a matching in
-// the graph of places and people (augmenting paths, Kuhn 1955). Both sides come
-// in a fixed order, so the result is fixed too.
-func (y *Yes) assign(needs []trust.RoleNeed, people []trust.Person) error {
-	places := []string{}
-	for _, need := range needs {
-		for range need.People {
-			places = append(places, need.Role)
-		}
+// wanted and present write roles for people: "2 owner and 1 security".
+func wanted(needs []trust.RoleNeed) string {
+	lines := []string{}
+	for _, n := range needs {
+		lines = append(lines, fmt.Sprintf("%d %s", n.People, n.Role))
 	}
-	taken := make([]int, len(people)) // place + 1 that the person fills
-	for at, role := range places {
-		if !augment(at, places, people, taken, make([]bool, len(people))) {
-			return refusal.New(codeRoles, "nobody is left for %q (place %d of %d)", role, at+1, len(places))
-		}
-	}
-	for i, place := range taken {
-		if place > 0 {
-			y.voices[i].Role = places[place-1]
-		}
-	}
-	return nil
+	return strings.Join(lines, " and ")
 }
 
-// augment gives the place to somebody with its role, moving others to places
-// they can fill as well.
-func augment(at int, places []string, people []trust.Person, taken []int, seen []bool) bool {
-	for i, p := range people {
-		if seen[i] || !slices.Contains(p.Roles, places[at]) {
-			continue
-		}
-		seen[i] = true
-		if taken[i] == 0 || augment(taken[i]-1, places, people, taken, seen) {
-			taken[i] = at + 1
-			return true
-		}
+func present(people []trust.Person) string {
+	lines := []string{}
+	for _, p := range people {
+		lines = append(lines, fmt.Sprintf("%s (%s)", p.ID, strings.Join(p.Roles, ", ")))
 	}
-	return false
+	return strings.Join(lines, ", ")
 }
