@@ -293,7 +293,7 @@ func TestVerifyRefusals(t *testing.T) {
 		{"a hash that is none", entry(7), swap("index 7\n", "index 7\nAAAA\n"), tlog.CodeProof},
 		{"line break in base64", entry(7), good[:40] + "\n" + good[40:], tlog.CodeProof},
 		{"no base64", entry(7), "!" + good, tlog.CodeProof},
-		{"too long", entry(7), tlog.Proof(strings.Repeat("A", tlog.MaxProof+4)), tlog.CodeProof},
+		{"too long", entry(7), tlog.NewProof(7, make([]canon.Digest, 1000), l.Signed(20, 50, 60, 70)), tlog.CodeProof},
 		{"another log", entry(7), swap(origin+"\n20\n", "other.example\n20\n"), tlog.CodeOrigin},
 		{"size changed", entry(7), swap("\n20\n", "\n21\n"), tlog.CodeSignature},
 		{"log's signature missing", entry(7), swap(logLine, ""), tlog.CodeSignature},
