@@ -1,0 +1,193 @@
+package osv
+
+import (
+	"archive/zip"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/patchwrit/patchwrit/advisory"
+	"github.com/patchwrit/patchwrit/canon"
+)
+
+// path reads a directory, a zip or a single record.
+func (r *reading) path(ctx context.Context, name string) error {
+	info, err := os.Stat(name)
+	if err != nil {
+		return unusable("%v", err)
+	}
+	if info.IsDir() {
+		return r.directory(ctx, name)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return unusable("%v", err)
+	}
+	defer f.Close()
+	return r.file(ctx, f, name)
+}
+
+func unusable(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrUnusable, fmt.Sprintf(format, args...))
+}
+
+// file reads a zip or a single record, after hashing it whole.
+func (r *reading) file(ctx context.Context, f *os.File, name string) error {
+	sum := sha256.New()
+	size, err := io.Copy(sum, io.LimitReader(contextReader{ctx, f}, r.limits.Download+1))
+	if err != nil {
+		return failed(ctx, err)
+	}
+	if size > r.limits.Download {
+		return unusable("%s has more than %d bytes", name, r.limits.Download)
+	}
+	r.snap.Digest = digest(sum)
+	head := make([]byte, 2)
+	if n, _ := f.ReadAt(head, 0); n == 2 && string(head) == "PK" {
+		return r.zip(ctx, f, size, name)
+	}
+	if size > advisory.MaxRecord {
+		return unusable("%s is neither a zip nor a record of at most %d bytes", name, advisory.MaxRecord)
+	}
+	raw := make([]byte, size)
+	if _, err := f.ReadAt(raw, 0); err != nil && err != io.EOF {
+		return failed(ctx, err)
+	}
+	r.record(name, raw)
+	return nil
+}
+
+func digest(h hash.Hash) canon.Digest { return canon.Digest(hex.EncodeToString(h.Sum(nil))) }
+
+// zip reads every .json entry, ascending by name. The zip's own words about
+// sizes are not believed.
+func (r *reading) zip(ctx context.Context, f io.ReaderAt, size int64, name string) error {
+	z, err := zip.NewReader(f, size)
+	if err != nil {
+		return unusable("%s is no complete zip (%v); fetch it again", name, err)
+	}
+	entries := slices.DeleteFunc(slices.Clone(z.File), func(e *zip.File) bool { return !strings.HasSuffix(e.Name, ".json") })
+	slices.SortStableFunc(entries, func(a, b *zip.File) int { return strings.Compare(a.Name, b.Name) })
+	for _, e := range entries {
+		if more, err := r.next(ctx, e.Name); !more {
+			return err
+		}
+		in, err := e.Open()
+		if err != nil {
+			r.gap(e.Name, "%v", err)
+			continue
+		}
+		r.stream(e.Name, in)
+		in.Close()
+	}
+	return nil
+}
+
+// next counts a file. It is false when the reading must stop: with an error
+// when the caller gave up, with a gap when a limit is reached.
+func (r *reading) next(ctx context.Context, name string) (bool, error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	if r.files++; r.files > r.limits.Records {
+		r.gap(name, "reading stopped here: more than %d files", r.limits.Records)
+		return false, nil
+	}
+	if r.left <= 0 {
+		r.gap(name, "reading stopped here: the records before it unpack to more than %d bytes", r.limits.Unpacked)
+		return false, nil
+	}
+	return true, nil
+}
+
+// stream reads one record of unknown length.
+func (r *reading) stream(name string, in io.Reader) {
+	limit := min(int64(advisory.MaxRecord), r.left)
+	raw, err := io.ReadAll(io.LimitReader(in, limit+1))
+	r.left -= int64(len(raw))
+	switch {
+	case int64(len(raw)) > limit:
+		r.gap(name, "it unpacks to more than %d bytes", limit)
+	case err != nil:
+		r.gap(name, "it cannot be unpacked: %v", err)
+	default:
+		r.record(name, raw)
+	}
+}
+
+// directory reads every .json file below dir. Links are not followed, since
+// they may lead anywhere; each is a gap.
+func (r *reading) directory(ctx context.Context, dir string) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return unusable("%v", err)
+	}
+	defer root.Close()
+	list := sha256.New()
+	hand := r.each
+	r.each = func(rec Record) error {
+		fmt.Fprintf(list, "%s  %s\n", rec.Digest, rec.Name)
+		return hand(rec)
+	}
+	stop := errors.New("stop")
+	err = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			r.gap(name, "%v", err)
+			return nil
+		case d.IsDir() || !strings.HasSuffix(name, ".json"):
+			return nil
+		case !d.Type().IsRegular():
+			r.gap(name, "it is a link or a special file and was not read")
+			return nil
+		}
+		if more, err := r.next(ctx, name); !more {
+			return errors.Join(stop, err)
+		}
+		in, err := root.Open(name)
+		if err != nil {
+			r.gap(name, "%v", err)
+			return nil
+		}
+		defer in.Close()
+		r.stream(name, in)
+		return nil
+	})
+	r.snap.Digest = digest(list)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil && !errors.Is(err, stop) {
+		return unusable("%v", err)
+	}
+	return nil
+}
+
+// contextReader stops reading when the caller gives up.
+type contextReader struct {
+	ctx context.Context
+	in  io.Reader
+}
+
+func (c contextReader) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.in.Read(p)
+}
+
+// failed keeps the context's own error and makes every other one ErrUnusable.
+func failed(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return unusable("%v", err)
+}

@@ -1,0 +1,203 @@
+package osv
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/patchwrit/patchwrit/canon"
+)
+
+const (
+	patience  = 10 * time.Minute // for a whole download
+	maxHops   = 5                // redirections
+	maxMemo   = 64 << 10         // bytes of a memo
+	userAgent = "patchwrit"
+)
+
+// memo is what the cache remembers of a complete download.
+type memo struct {
+	URL    string       `json:"url"` // without credentials
+	ETag   string       `json:"etag"`
+	Digest canon.Digest `json:"digest"`
+}
+
+// url downloads a feed, or finds that the cached one still stands, and reads it.
+func (r *reading) url(ctx context.Context, source string, o Options) error {
+	u, err := url.Parse(source)
+	if err != nil || u.Host == "" {
+		return unusable("the URL cannot be read") // not quoted: it may hold a password
+	}
+	shown := *u
+	shown.User, shown.RawQuery, shown.Fragment = nil, "", ""
+	r.snap.Source = printable(shown.String())
+	f, err := fetch(ctx, u, r.snap.Source, o, r.limits.Download)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if o.Cache == "" {
+		defer os.Remove(f.Name())
+	}
+	return r.file(ctx, f, r.snap.Source)
+}
+
+// fetch returns an open file with the complete bytes of the URL.
+func fetch(ctx context.Context, u *url.URL, shown string, o Options, limit int64) (*os.File, error) {
+	body, note := cachePaths(o.Cache, u)
+	old, haveOld := recall(body, note, shown)
+	res, err := get(ctx, client(o), u, old.ETag)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	if res.StatusCode == http.StatusNotModified && haveOld {
+		f, err := os.Open(body)
+		if err != nil {
+			return nil, unusable("%v", err)
+		}
+		return f, nil
+	}
+	if res.StatusCode != http.StatusOK {
+		return nil, unusable("%s answers %s", shown, res.Status)
+	}
+	f, sum, err := save(ctx, filepath.Dir(body), res, limit)
+	if err != nil || o.Cache == "" {
+		return f, err
+	}
+	return f, remember(f, body, note, memo{shown, res.Header.Get("ETag"), sum})
+}
+
+func client(o Options) *http.Client {
+	c := http.Client{Timeout: patience}
+	if o.Client != nil {
+		c = *o.Client
+	}
+	c.CheckRedirect = func(req *http.Request, via []*http.Request) error {
+		if len(via) >= maxHops {
+			return errors.New("too many redirections")
+		}
+		if via[0].URL.Scheme == "https" && req.URL.Scheme != "https" {
+			return errors.New("redirected from https to plain http")
+		}
+		return nil
+	}
+	return &c
+}
+
+func get(ctx context.Context, c *http.Client, u *url.URL, etag string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, unusable("the URL cannot be read")
+	}
+	req.Header.Set("User-Agent", userAgent)
+	req.Header.Set("Accept-Encoding", "identity") // the digest is of the bytes that are published
+	if etag != "" {
+		req.Header.Set("If-None-Match", etag)
+	}
+	res, err := c.Do(req)
+	if err != nil {
+		if ue := (*url.Error)(nil); errors.As(err, &ue) {
+			err = ue.Err // without the URL, which may hold a password
+		}
+		return nil, failed(ctx, fmt.Errorf("%s: %w", u.Host, err))
+	}
+	return res, nil
+}
+
+// save writes an answer's body into a new file in dir ("." of the cache, or the
+// system's place for temporary files). A body that ends early is an error.
+func save(ctx context.Context, dir string, res *http.Response, limit int64) (_ *os.File, _ canon.Digest, err error) {
+	if dir == "." {
+		dir = ""
+	} else if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, "", unusable("%v", err)
+	}
+	f, err := os.CreateTemp(dir, ".feed-*")
+	if err != nil {
+		return nil, "", unusable("%v", err)
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(f.Name())
+		}
+	}()
+	sum := sha256.New()
+	n, err := io.Copy(io.MultiWriter(f, sum), io.LimitReader(res.Body, limit+1))
+	switch {
+	case err != nil:
+		return nil, "", failed(ctx, fmt.Errorf("the download broke off after %d bytes: %w", n, err))
+	case n > limit:
+		return nil, "", unusable("the answer has more than %d bytes", limit)
+	case res.ContentLength < 0 && res.ProtoMajor == 1 && len(res.TransferEncoding) == 0:
+		return nil, "", unusable("the server does not say where its answer ends, so it cannot be told whether it is complete")
+	}
+	_, err = f.Seek(0, io.SeekStart)
+	return f, digest(sum), err
+}
+
+// cachePaths names the files of one URL in the cache. Credentials are part of
+// the name's hash and of nothing else.
+func cachePaths(dir string, u *url.URL) (body, note string) {
+	if dir == "" {
+		return "", ""
+	}
+	base := filepath.Join(dir, string(canon.SumFile([]byte(u.String())))[:32])
+	return base + ".feed", base + ".json"
+}
+
+// recall returns the memo of a cached download, if its bytes are still there
+// and still the same.
+func recall(body, note, shown string) (memo, bool) {
+	if body == "" {
+		return memo{}, false
+	}
+	raw, err := os.ReadFile(note)
+	var m memo
+	if err != nil || len(raw) > maxMemo || json.Unmarshal(raw, &m) != nil || m.URL != shown || m.ETag == "" {
+		return memo{}, false
+	}
+	f, err := os.Open(body)
+	if err != nil {
+		return memo{}, false
+	}
+	defer f.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, f); err != nil || digest(sum) != m.Digest {
+		return memo{}, false
+	}
+	return m, true
+}
+
+// remember puts a complete download into the cache: the body first, then the
+// memo, so that a memo never speaks of bytes that are not there.
+func remember(f *os.File, body, note string, m memo) error {
+	raw, err := json.Marshal(m)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), body)
+	}
+	if err == nil {
+		err = os.WriteFile(note+".new", raw, 0o600)
+	}
+	if err == nil {
+		err = os.Rename(note+".new", note)
+	}
+	if err != nil {
+		f.Close()
+		os.Remove(f.Name())
+		return unusable("the download cannot be kept: %v", err)
+	}
+	return nil
+}
