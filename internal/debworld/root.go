@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -249,6 +250,9 @@ func (r Root) Kill() error {
 		if err != nil || len(pids) == 0 {
 			return err
 		}
+		if slices.Contains(pids, os.Getpid()) || slices.Contains(pids, 1) {
+			return fmt.Errorf("this process itself runs in %s; nothing is killed", r.Dir)
+		}
 		for _, pid := range pids {
 			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && err != syscall.ESRCH {
 				return fmt.Errorf("kill %d in the host %s: %w", pid, r.Dir, err)
@@ -267,7 +271,8 @@ const (
 	killPause  = 10 * time.Millisecond
 )
 
-// processes finds the live processes whose root directory is the host's.
+// processes finds the live processes whose root directory is the host's. It
+// refuses to list the machine's own: what it returns is going to be killed.
 func (r Root) processes() ([]int, error) {
 	root, err := os.Stat(r.Dir)
 	if errors.Is(err, os.ErrNotExist) {
@@ -276,7 +281,7 @@ func (r Root) processes() ([]int, error) {
 		return nil, err
 	}
 	if machine, err := os.Stat("/"); err != nil || os.SameFile(root, machine) {
-		return nil, fmt.Errorf("%s is the machine itself, not a host; nothing is killed", r.Dir)
+		return nil, fmt.Errorf("%s is the machine itself, not a host", r.Dir)
 	}
 	links, err := filepath.Glob("/proc/[0-9]*/root")
 	if err != nil {
