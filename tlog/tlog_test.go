@@ -78,7 +78,6 @@ func TestPolicySaysWhoCounts(t *testing.T) {
 func TestPolicyRefusals(t *testing.T) {
 	l := grown(0)
 	good := l.Policy()
-	twin := tlogtest.New("w1."+origin, 0, 0) // a log key under a witness's name
 	swap := func(old, new string) string {
 		t.Helper()
 		s := strings.Replace(good, old, new, 1)
@@ -105,7 +104,10 @@ func TestPolicyRefusals(t *testing.T) {
 		{"address of a file", swap("http://w3", "file://w3"), tlog.CodePolicy},
 		{"witness key twice", swap(v2, v1), tlog.CodePolicyKey},
 		{"two keys of one name", swap(v2, strings.Replace(v2, "w2.", "w1.", 1)), tlog.CodePolicyKey},
-		{"log key as witness", swap(v2, twin.VKey("w1."+origin)), tlog.CodePolicyKey},
+		{"log key as witness", swap(v2, tlogtest.VKey("w2", tlogtest.AlgWitness, l.Key(origin))), tlog.CodePolicyKey},
+		{"witness key under another name", swap(v2, tlogtest.VKey("w2", tlogtest.AlgWitness, l.Key(l.Witnesses()[0]))), tlog.CodePolicyKey},
+		{"key of another algorithm", swap(v2, tlogtest.VKey("w2", tlogtest.AlgLog, l.Key("w2"))), tlog.CodePolicy},
+		{"another key", swap(v2, tlogtest.VKey("w2", tlogtest.AlgWitness, l.Key("w2"))), ""},
 		{"wrong key hash", swap("+"+strings.Split(v1, "+")[1]+"+", "+00000000+"), tlog.CodePolicy},
 		{"capitals in key hash", swap("+"+strings.Split(v1, "+")[1]+"+", "+ABCDEF00+"), tlog.CodePolicyKey},
 		{"key without hash", swap(v1, "name"), tlog.CodePolicyKey},

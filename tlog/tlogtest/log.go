@@ -62,27 +62,37 @@ func (l *Log) Key(name string) ed25519.PrivateKey {
 
 // Signer is the log's note signer, for a real writer under the same policy.
 func (l *Log) Signer() note.Signer {
-	key := append([]byte{1}, l.Key(l.origin).Seed()...)
-	s, err := note.NewSigner(fmt.Sprintf("PRIVATE+KEY+%s+%08x+%s", l.origin, l.hash(l.origin, 1), base64.StdEncoding.EncodeToString(key)))
+	key := append([]byte{AlgLog}, l.Key(l.origin).Seed()...)
+	s, err := note.NewSigner(fmt.Sprintf("PRIVATE+KEY+%s+%08x+%s", l.origin, keyID(l.origin, AlgLog, l.Key(l.origin)), base64.StdEncoding.EncodeToString(key)))
 	if err != nil {
 		panic(err)
 	}
 	return s
 }
 
+// Algorithms of verifier keys (c2sp.org/signed-note).
+const (
+	AlgLog     = 1 // Ed25519
+	AlgWitness = 4 // Ed25519 timestamped cosignature
+)
+
 // VKey is the verifier key of the log or of a witness.
 func (l *Log) VKey(name string) string {
-	alg := byte(4)
 	if name == l.origin {
-		alg = 1
+		return VKey(name, AlgLog, l.Key(name))
 	}
-	key := append([]byte{alg}, l.Key(name).Public().(ed25519.PublicKey)...)
-	return fmt.Sprintf("%s+%08x+%s", name, l.hash(name, alg), base64.StdEncoding.EncodeToString(key))
+	return VKey(name, AlgWitness, l.Key(name))
 }
 
-// hash is the key ID of c2sp.org/signed-note.
-func (l *Log) hash(name string, alg byte) uint32 {
-	key := append([]byte{alg}, l.Key(name).Public().(ed25519.PublicKey)...)
+// VKey writes the verifier key of any private key under any name.
+func VKey(name string, alg byte, private ed25519.PrivateKey) string {
+	key := append([]byte{alg}, private.Public().(ed25519.PublicKey)...)
+	return fmt.Sprintf("%s+%08x+%s", name, keyID(name, alg, private), base64.StdEncoding.EncodeToString(key))
+}
+
+// keyID is that of c2sp.org/signed-note.
+func keyID(name string, alg byte, private ed25519.PrivateKey) uint32 {
+	key := append([]byte{alg}, private.Public().(ed25519.PublicKey)...)
 	sum := sha256.Sum256(append([]byte(name+"\n"), key...))
 	return binary.BigEndian.Uint32(sum[:])
 }
@@ -157,13 +167,13 @@ func (l *Log) Signed(size int64, times ...int64) []byte {
 
 // LogLine is the log's signature line under a text.
 func (l *Log) LogLine(text string) string {
-	return line(l.origin, l.hash(l.origin, 1), ed25519.Sign(l.Key(l.origin), []byte(text)))
+	return line(l.origin, keyID(l.origin, AlgLog, l.Key(l.origin)), ed25519.Sign(l.Key(l.origin), []byte(text)))
 }
 
 // Line is a witness's cosignature line under a checkpoint's text.
 func (l *Log) Line(witness, text string, at int64) string {
 	sig := ed25519.Sign(l.Key(witness), fmt.Appendf(nil, "cosignature/v1\ntime %d\n%s", at, text))
-	return line(witness, l.hash(witness, 4), append(binary.BigEndian.AppendUint64(nil, uint64(at)), sig...))
+	return line(witness, keyID(witness, AlgWitness, l.Key(witness)), append(binary.BigEndian.AppendUint64(nil, uint64(at)), sig...))
 }
 
 func line(name string, hash uint32, sig []byte) string {
