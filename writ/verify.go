@@ -122,8 +122,8 @@ func (c *checker) form() error {
 	switch {
 	case c.w.Type != TypeFile || b.Type != TypeBody:
 		return refusal.New(codeForm, "type %q with body %q", c.w.Type, b.Type)
-	case !canon.Hex(b.Nonce, 32) || !b.Host.Valid() || !b.Plan.Valid() || !b.Branch.Valid() || !b.Verdict.Valid():
-		return refusal.New(codeForm, "nonce, host, plan, branch and verdict must be 32 bytes of lower hex")
+	case !canon.Hex(b.Nonce, 32) || !b.Host.Valid() || !b.Plan.Valid() || !b.Branch.Valid() || !b.Verdict.Valid() || !b.Approvals.Valid():
+		return refusal.New(codeForm, "nonce, host, plan, branch, approvals and verdict must be 32 bytes of lower hex")
 	case b.Grant != "" && !b.Grant.Valid(), (b.Grant == "") != (len(c.w.Grants) == 0), len(c.w.Grants) > 1:
 		return refusal.New(codeForm, "grant %q with %d grants", b.Grant, len(c.w.Grants))
 	}
@@ -248,6 +248,9 @@ func (c *checker) aboveFloors() error {
 
 // permitted asks whether people said yes: to this plan, or to the grant.
 func (c *checker) permitted() error {
+	if d := ApprovalsDigest(c.w.Approvals); d != c.w.Body.Approvals {
+		return refusal.New(codeApproval, "the writ was logged with other approvals")
+	}
 	if len(c.w.Grants) == 1 {
 		return c.granted(c.w.Grants[0].Grant)
 	}

@@ -43,20 +43,26 @@ const (
 
 // Body is what the log's leaf is derived from.
 type Body struct {
-	Type    string         `json:"type"`
-	Nonce   string         `json:"nonce"` // 32 random bytes, lower hex
-	Host    trust.HostID   `json:"host"`
-	Plan    canon.Digest   `json:"plan"`
-	Branch  canon.Digest   `json:"branch"`  // canon.Sum(plan.TypeBranch, branch bytes)
-	Grant   canon.Digest   `json:"grant"`   // approval.Statement digest of the grant, or "" when people approved this plan
-	Verdict canon.Digest   `json:"verdict"` // canon.Sum("patchwrit/verdict/v1", verdict bytes): recorded, re-run by auditors, permits nothing
-	Issued  int64          `json:"issued"`  // Unix seconds
-	Expires int64          `json:"expires"` // at most 24 hours after Issued
-	Trust   trust.Versions `json:"trust"`   // the trust root the issuer saw
+	Type      string         `json:"type"`
+	Nonce     string         `json:"nonce"` // 32 random bytes, lower hex
+	Host      trust.HostID   `json:"host"`
+	Plan      canon.Digest   `json:"plan"`
+	Branch    canon.Digest   `json:"branch"`    // canon.Sum(plan.TypeBranch, branch bytes)
+	Grant     canon.Digest   `json:"grant"`     // approval.Statement digest of the grant, or "" when people approved this plan
+	Approvals canon.Digest   `json:"approvals"` // ApprovalsDigest of the approvals carried: which signatures were used is logged too
+	Verdict   canon.Digest   `json:"verdict"`   // canon.Sum("patchwrit/verdict/v1", verdict bytes): recorded, re-run by auditors, permits nothing
+	Issued    int64          `json:"issued"`    // Unix seconds
+	Expires   int64          `json:"expires"`   // at most 24 hours after Issued
+	Trust     trust.Versions `json:"trust"`     // the trust root the issuer saw
 }
 
 // Digest names the writ.
 func (b Body) Digest() canon.Digest { return canon.Sum(TypeBody, canon.MustEncode(b)) }
+
+// ApprovalsDigest names a list of approvals, in its order.
+func ApprovalsDigest(as []approval.Approval) canon.Digest {
+	return canon.Sum("patchwrit/approvals/v1", canon.MustEncode(append([]approval.Approval{}, as...)))
+}
 
 // Entry is the writ's log entry.
 func (b Body) Entry() tlog.Entry { return tlog.NewEntry("writ", b.Digest(), b.Issued) }

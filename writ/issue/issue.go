@@ -66,7 +66,7 @@ func assemble(o Order) (writ.Writ, error) {
 	w := writ.Writ{
 		Type: writ.TypeFile,
 		Body: writ.Body{Type: writ.TypeBody, Nonce: o.Nonce, Host: o.Host, Plan: o.Header.Digest(),
-			Branch: canon.Sum(plan.TypeBranch, branch.Bytes()), Verdict: o.Verdict, Issued: o.Issued, Expires: o.Expires, Trust: o.Trust},
+			Branch: canon.Sum(plan.TypeBranch, branch.Bytes()), Approvals: writ.ApprovalsDigest(o.Approvals), Verdict: o.Verdict, Issued: o.Issued, Expires: o.Expires, Trust: o.Trust},
 		Header: o.Header, Branch: branch, Index: index, Path: path,
 		Approvals: append([]approval.Approval{}, o.Approvals...),
 		Grants:    append([]writ.Granted{}, o.Grants...),
