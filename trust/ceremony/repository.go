@@ -208,6 +208,9 @@ type writer struct {
 	next   trust.Versions
 	root   *metadata.Metadata[metadata.RootType]
 	former []string // key ids of the keepers before a rotation: they sign along
+
+	base fs.FS      // the repository as it is; nil for a new one
+	old  trust.Root // what base says
 }
 
 // newRoot makes a root that gives every role to the same keepers.
@@ -237,21 +240,17 @@ func (w *writer) newRoot(k Keepers, demo bool) error {
 
 // all writes what has changed, and always a new snapshot and timestamp.
 func (w *writer) all(c Contents, top, hosts bool) error {
+	above, below, err := c.encode()
+	if err != nil {
+		return err
+	}
 	if top {
-		body, err := c.top()
-		if err != nil {
-			return err
-		}
-		if err := w.targets(metadata.TARGETS, w.next.Targets, body); err != nil {
+		if err := w.targets(metadata.TARGETS, w.next.Targets, above); err != nil {
 			return err
 		}
 	}
 	if hosts {
-		body, err := c.delegated()
-		if err != nil {
-			return err
-		}
-		if err := w.targets(trust.RoleHosts, w.next.Hosts, body); err != nil {
+		if err := w.targets(trust.RoleHosts, w.next.Hosts, below); err != nil {
 			return err
 		}
 	}

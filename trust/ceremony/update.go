@@ -1,0 +1,258 @@
+package ceremony
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/theupdateframework/go-tuf/v2/metadata"
+
+	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/trust"
+)
+
+// ErrNothing says that there is nothing to sign: the contents are the same.
+var ErrNothing = errors.New("nothing has changed, so nothing was signed")
+
+// Done is what a ceremony has left on the disk.
+type Done struct {
+	Pinned canon.Digest // SHA-256 of 1.root.json: what readers pin
+	Root   trust.Root   // as readers will load it
+	Files  []string     // written, in this order
+}
+
+// Update changes the contents of the repository in dir and signs the next
+// version. An expired repository may be updated. It is refused, and nothing is
+// written, when readers would refuse the result.
+func Update(dir string, s Signing, edit func(*Contents) error) (Done, error) {
+	w, err := open(os.DirFS(dir), s)
+	if err != nil {
+		return Done{}, err
+	}
+	if err := w.enough(w.root, "keepers"); err != nil {
+		return Done{}, err
+	}
+	return w.update(dir, edit)
+}
+
+// Renew signs the same contents again, with new ends.
+func Renew(dir string, s Signing) (Done, error) {
+	w, err := open(os.DirFS(dir), s)
+	if err != nil {
+		return Done{}, err
+	}
+	if err := w.enough(w.root, "keepers"); err != nil {
+		return Done{}, err
+	}
+	if err := w.all(ContentsOf(w.old), true, true); err != nil {
+		return Done{}, err
+	}
+	return w.write(dir)
+}
+
+// AddHost enters a machine.
+func AddHost(dir string, s Signing, h trust.Host) (Done, error) {
+	return Update(dir, s, func(c *Contents) error {
+		if slices.ContainsFunc(c.Hosts, func(have trust.Host) bool { return have.ID == h.ID }) {
+			return fmt.Errorf("host %s is there already", h.ID.Short())
+		}
+		c.Hosts = append(c.Hosts, h)
+		return nil
+	})
+}
+
+// SetRoster replaces the people.
+func SetRoster(dir string, s Signing, people []trust.Person) (Done, error) {
+	return Update(dir, s, func(c *Contents) error {
+		c.People = people
+		return nil
+	})
+}
+
+// RevokeCredential ends a key's word for ever; it stays in the roster, so that
+// old signatures can still be told apart. Where the people left cannot meet a
+// threshold it is refused: enter another key in the same Update.
+func RevokeCredential(dir string, s Signing, id canon.Digest) (Done, error) {
+	return Update(dir, s, func(c *Contents) error { return c.Revoke(id) })
+}
+
+// Revoke marks a credential as revoked.
+func (c *Contents) Revoke(id canon.Digest) error {
+	for i, p := range c.People {
+		for j := range p.Credentials {
+			if p.Credentials[j].ID == id {
+				c.People[i].Credentials = slices.Clone(p.Credentials)
+				c.People[i].Credentials[j].Revoked = true
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("no credential %s in the roster", id.Short())
+}
+
+// SetWitnesses replaces the witness policy.
+func SetWitnesses(dir string, s Signing, policy string) (Done, error) {
+	return Update(dir, s, func(c *Contents) error {
+		c.Witnesses = policy
+		return nil
+	})
+}
+
+// SetPolicy pins a policy bundle by the SHA-256 of its file and the PEM of the
+// public key that signed it.
+func SetPolicy(dir string, s Signing, bundle canon.Digest, key []byte) (Done, error) {
+	return Update(dir, s, func(c *Contents) error {
+		c.Policy = trust.Policy{Bundle: bundle, Key: string(canon.NoteOf(string(key)))}
+		return nil
+	})
+}
+
+// RotateRoot hands the house to other keepers, or to the same ones with another
+// threshold or a new end. The threshold of the old keepers and the threshold of
+// the new ones must sign, so s.Keys holds keys of both.
+func RotateRoot(dir string, s Signing, k Keepers) (Done, error) {
+	if err := k.valid(); err != nil {
+		return Done{}, err
+	}
+	w, err := open(os.DirFS(dir), s)
+	if err != nil {
+		return Done{}, err
+	}
+	if err := w.enough(w.root, "old keepers"); err != nil {
+		return Done{}, err
+	}
+	before := w.root
+	w.former = before.Signed.Roles[metadata.ROOT].KeyIDs
+	w.next.Root++
+	demo := before.Signed.UnrecognizedFields[DemoField] == true && stays(before, k)
+	if err := w.newRoot(k, demo); err != nil {
+		return Done{}, err
+	}
+	if err := w.enough(w.root, "new keepers"); err != nil {
+		return Done{}, err
+	}
+	if err := w.all(ContentsOf(w.old), true, true); err != nil {
+		return Done{}, err
+	}
+	return w.write(dir)
+}
+
+// stays reports whether a keeper of the old root is one of the new.
+func stays(before *metadata.Metadata[metadata.RootType], k Keepers) bool {
+	return slices.ContainsFunc(k.Keys, func(key ed25519.PublicKey) bool {
+		id, err := keyID(key)
+		return err != nil || slices.Contains(before.Signed.Roles[metadata.ROOT].KeyIDs, id)
+	})
+}
+
+// open verifies what is there, whatever its age, and prepares the next version.
+func open(base fs.FS, s Signing) (*writer, error) {
+	old, err := trust.Load(base, s.Pinned, trust.Versions{}, time.Time{})
+	if err != nil {
+		return nil, fmt.Errorf("the repository to be changed: %w", err)
+	}
+	raw, err := fs.ReadFile(base, fmt.Sprintf("%d.root.json", old.Versions.Root))
+	if err != nil {
+		return nil, err
+	}
+	root, err := new(metadata.Metadata[metadata.RootType]).FromBytes(raw)
+	if err != nil {
+		return nil, err
+	}
+	w := &writer{s: s, base: base, old: old, root: root, out: Files{}, next: old.Versions}
+	for _, n := range []*int64{&w.next.Timestamp, &w.next.Snapshot, &w.next.Targets, &w.next.Hosts} {
+		*n++
+	}
+	return w, nil
+}
+
+// enough says which keepers are missing, before anything is signed.
+func (w *writer) enough(root *metadata.Metadata[metadata.RootType], who string) error {
+	role, have := root.Signed.Roles[metadata.ROOT], map[string]bool{}
+	for _, key := range w.s.Keys {
+		id, err := keyID(key.Public())
+		if err != nil {
+			return err
+		}
+		if slices.Contains(role.KeyIDs, id) {
+			have[id] = true
+		}
+	}
+	if len(have) < role.Threshold {
+		return fmt.Errorf("%d of the %s must sign, out of %d; only %d of the keys given are theirs", role.Threshold, who, len(role.KeyIDs), len(have))
+	}
+	return nil
+}
+
+// update signs whatever the edit has changed.
+func (w *writer) update(dir string, edit func(*Contents) error) (Done, error) {
+	c := ContentsOf(w.old)
+	top, hosts, err := c.encode() // before the edit, which may reach into c's lists
+	if err != nil {
+		return Done{}, err
+	}
+	if err := edit(&c); err != nil {
+		return Done{}, err
+	}
+	newTop, newHosts, err := c.encode()
+	if err != nil {
+		return Done{}, err
+	}
+	sameTop, sameHosts := maps.EqualFunc(top, newTop, bytes.Equal), maps.EqualFunc(hosts, newHosts, bytes.Equal)
+	if sameTop && sameHosts {
+		return Done{}, ErrNothing
+	}
+	if sameTop {
+		w.next.Targets--
+	}
+	if sameHosts {
+		w.next.Hosts--
+	}
+	if err := w.all(c, !sameTop, !sameHosts); err != nil {
+		return Done{}, err
+	}
+	return w.write(dir)
+}
+
+// encode gives the targets of both roles.
+func (c Contents) encode() (top, hosts map[string][]byte, err error) {
+	if top, err = c.top(); err != nil {
+		return nil, nil, err
+	}
+	hosts, err = c.delegated()
+	return top, hosts, err
+}
+
+// write shows the result to trust.Load, over what is there, and only then
+// writes it.
+func (w *writer) write(dir string) (Done, error) {
+	root, err := trust.Load(over{w.base, w.out}, w.s.Pinned, w.old.Versions, w.s.Now)
+	if err != nil {
+		return Done{}, fmt.Errorf("readers would refuse the result, so nothing was written: %w", err)
+	}
+	order := w.out.order()
+	if err := writeFiles(dir, w.out, order); err != nil {
+		return Done{}, err
+	}
+	return Done{Pinned: w.s.Pinned, Root: root, Files: order}, nil
+}
+
+// over is a file system with some files put over another's.
+type over struct {
+	base fs.FS
+	top  Files
+}
+
+// Open opens the file on top, or else the one below.
+func (o over) Open(name string) (fs.File, error) {
+	if _, ok := o.top[name]; ok {
+		return o.top.Open(name)
+	}
+	return o.base.Open(name)
+}
