@@ -12,6 +12,7 @@ package tlog
 
 import (
 	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/refusal"
 )
 
 // TypeEntry is the type of an Entry.
@@ -31,8 +32,23 @@ func NewEntry(kind string, subject canon.Digest, at int64) Entry {
 	return Entry{Type: TypeEntry, Kind: kind, Subject: subject, At: at}
 }
 
-// Bytes are the leaf's bytes.
+// CodeEntry says that an entry is malformed.
+const CodeEntry refusal.Code = "PW-LOG-ENTRY"
+
+const maxKind = 32 // bytes; the longest word in use has 8
+
+// Bytes are the leaf's bytes, for an entry that this program made itself.
 func (e Entry) Bytes() []byte { return canon.MustEncode(e) }
+
+// Leaf gives the leaf's bytes of any entry, and refuses one that cannot stand
+// in the log.
+func (e Entry) Leaf() ([]byte, error) {
+	leaf, err := canon.Encode(e)
+	if err != nil || e.Type != TypeEntry || e.Kind == "" || len(e.Kind) > maxKind || !e.Subject.Valid() {
+		return nil, refusal.New(CodeEntry, "type %.40q, kind %.40q", e.Type, e.Kind)
+	}
+	return leaf, nil
+}
 
 // Checkpoint names one state of the log. The zero Checkpoint is "none seen".
 type Checkpoint struct {

@@ -19,7 +19,6 @@ import (
 
 // Why a checkpoint or a proof is refused.
 const (
-	CodeEntry       refusal.Code = "PW-LOG-ENTRY"       // the entry itself is malformed
 	CodeProof       refusal.Code = "PW-LOG-PROOF"       // not one tlog-proof in its only spelling
 	CodeCheckpoint  refusal.Code = "PW-LOG-CHECKPOINT"  // not one checkpoint in its only spelling
 	CodeOrigin      refusal.Code = "PW-LOG-ORIGIN"      // another log
@@ -37,7 +36,6 @@ const (
 const (
 	MaxCheckpoint = 24 << 10 // bytes of a signed checkpoint
 	MaxProof      = 36 << 10 // bytes of a Proof: a checkpoint and a path, in base64
-	maxKind       = 32       // bytes; the longest word in use has 8
 )
 
 // NewProof joins the parts of a proof: the leaf's index, its audit path from
@@ -50,9 +48,9 @@ func NewProof(index int64, path []canon.Digest, signed []byte) Proof {
 // a quorum of witnesses cosigned. Every byte of the proof counts: another
 // spelling, extra data, or a signature by an unknown key is refused.
 func (p Policy) Verify(e Entry, proof Proof) (Verified, error) {
-	leaf, err := canon.Encode(e)
-	if err != nil || e.Type != TypeEntry || e.Kind == "" || len(e.Kind) > maxKind || !e.Subject.Valid() {
-		return Verified{}, refusal.New(CodeEntry, "type %.40q, kind %.40q", e.Type, e.Kind)
+	leaf, err := e.Leaf()
+	if err != nil {
+		return Verified{}, err
 	}
 	index, path, signed, err := proof.split()
 	if err != nil {

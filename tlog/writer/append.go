@@ -1,0 +1,198 @@
+package writer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"time"
+
+	"github.com/transparency-dev/tessera"
+	"github.com/transparency-dev/tessera/client"
+	xtlog "golang.org/x/mod/sumdb/tlog"
+
+	"github.com/patchwrit/patchwrit/refusal"
+	"github.com/patchwrit/patchwrit/tlog"
+)
+
+// glance is how often the published checkpoint is looked at: a file of some
+// 600 bytes in the page cache.
+const glance = 10 * time.Millisecond
+
+type leafHash = xtlog.Hash
+
+// flight is an entry on its way into the tree, which several callers may wait for.
+type flight struct {
+	landed chan struct{} // closed when the fields below are set
+	index  int64
+	err    error
+}
+
+// Append puts an entry into the log and returns its proof, once a quorum of
+// witnesses has cosigned a published checkpoint that holds it. An entry that
+// is already there is not added again; its proof is the newest. The end of ctx
+// ends the wait with PW-LOG-WITNESSES; the entry may then stand in the tree, so
+// appending it again later gives the proof.
+func (l *Log) Append(ctx context.Context, e tlog.Entry) (tlog.Proof, error) {
+	leaf, err := e.Leaf()
+	if err != nil {
+		return "", err
+	}
+	index, err := l.add(ctx, leaf)
+	if err != nil {
+		return "", err
+	}
+	return l.proof(ctx, e, index, index+1)
+}
+
+// add brings a leaf into the tree, durably, and returns its index.
+func (l *Log) add(ctx context.Context, leaf []byte) (int64, error) {
+	h := xtlog.RecordHash(leaf)
+	l.mu.Lock()
+	if l.closing {
+		l.mu.Unlock()
+		return 0, refusal.New(CodeClosed, "before the entry was written")
+	}
+	if index, ok := l.places[h]; ok {
+		l.mu.Unlock()
+		return index, nil
+	}
+	f, ok := l.flying[h]
+	if !ok {
+		f = &flight{landed: make(chan struct{})}
+		l.flying[h] = f
+		go l.fly(f, h, leaf)
+	}
+	l.mu.Unlock()
+	select {
+	case <-f.landed:
+		return f.index, f.err
+	case <-ctx.Done():
+		return 0, fmt.Errorf("write to the log: %w", ctx.Err())
+	case <-l.stopped:
+		return 0, refusal.New(CodeClosed, "while an entry was written")
+	}
+}
+
+// fly hands a leaf to Tessera. It does not end with the caller who began it:
+// others may wait for the same leaf.
+func (l *Log) fly(f *flight, h leafHash, leaf []byte) {
+	index, err := l.app.Add(context.Background(), tessera.NewEntry(leaf))()
+	if err != nil {
+		// It may have been written before the error came.
+		err = errors.Join(fmt.Errorf("write to the log: %w", err), l.catchUp(context.Background()))
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err == nil {
+		l.places[h] = int64(index.Index)
+	}
+	f.index, f.err = int64(index.Index), err
+	delete(l.flying, h)
+	close(f.landed)
+}
+
+// catchUp learns the places of the leaves that are in the tree and were not
+// looked at before.
+func (l *Log) catchUp(ctx context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	size, err := l.reader.IntegratedSize(ctx)
+	if err != nil {
+		return fmt.Errorf("read log: %w", err)
+	}
+	return l.leaves(ctx, l.known, int64(size), func(index int64, leaf []byte) bool {
+		h := xtlog.RecordHash(leaf)
+		if _, ok := l.places[h]; !ok {
+			l.places[h] = index
+		}
+		l.known = index + 1
+		return true
+	})
+}
+
+// leaves gives the leaves from index from to before size, in order.
+func (l *Log) leaves(ctx context.Context, from, size int64, yield func(index int64, leaf []byte) bool) error {
+	const width = 256 // leaves in a bundle (c2sp.org/tlog-tiles)
+	for at := from; at < size; {
+		bundle, err := client.GetEntryBundle(ctx, l.reader.ReadEntryBundle, uint64(at/width), uint64(size))
+		if err != nil {
+			return fmt.Errorf("read log entries from %d: %w", at, err)
+		}
+		first := at % width
+		if int64(len(bundle.Entries)) <= first {
+			return fmt.Errorf("read log entries from %d: the bundle ends before", at)
+		}
+		for _, leaf := range bundle.Entries[first:] {
+			if at == size {
+				return nil
+			}
+			if !yield(at, leaf) {
+				return nil
+			}
+			at++
+		}
+	}
+	return nil
+}
+
+// watch looks for newly published checkpoints and wakes who waits for one.
+func (l *Log) watch(ctx context.Context) {
+	defer close(l.watched)
+	tick := time.NewTicker(glance)
+	defer tick.Stop()
+	var last []byte
+	for {
+		signed, err := l.reader.ReadCheckpoint(ctx)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			l.cfg.Logger.LogAttrs(ctx, slog.LevelError, "read checkpoint", slog.String("err", err.Error()))
+		case !bytes.Equal(signed, last):
+			last = signed
+			l.publish(ctx, signed)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// publish takes a checkpoint, if it is what hosts would accept.
+func (l *Log) publish(ctx context.Context, signed []byte) {
+	seen, err := l.policy.Checkpoint(signed)
+	if err != nil {
+		l.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "published checkpoint does not satisfy the policy", slog.String("err", err.Error()))
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if seen.Checkpoint.Size >= l.newest.seen.Checkpoint.Size {
+		l.newest = published{signed, seen}
+		close(l.grown)
+		l.grown = make(chan struct{})
+	}
+}
+
+// await returns the newest published checkpoint once it has that size.
+func (l *Log) await(ctx context.Context, size int64) (published, error) {
+	for {
+		l.mu.Lock()
+		newest, grown := l.newest, l.grown
+		l.mu.Unlock()
+		if newest.signed != nil && newest.seen.Checkpoint.Size >= size {
+			return newest, nil
+		}
+		select {
+		case <-grown:
+		case <-ctx.Done():
+			return published{}, refusal.New(CodeWitnesses, "size %d: %s: %v", size, l.post.report(), ctx.Err())
+		case <-l.stopped:
+			return published{}, refusal.New(CodeClosed, "while size %d waited for witnesses", size)
+		}
+	}
+}
