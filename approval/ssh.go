@@ -238,8 +238,11 @@ func (w *wire) text() string { return string(w.bytes()) }
 // mpint reads a positive integer of at most 256 bits in its shortest form.
 func (w *wire) mpint() *big.Int {
 	b := w.bytes()
-	padded := len(b) > 1 && b[0] == 0 && b[1] >= 0x80
-	if len(b) == 0 || len(b) > 33 || b[0] >= 0x80 || b[0] == 0 && !padded {
+	digits := b
+	if len(b) > 1 && b[0] == 0 && b[1] >= 0x80 { // the zero that keeps it positive
+		digits = b[1:]
+	}
+	if len(digits) == 0 || len(digits) > 32 || digits[0] == 0 || b[0] >= 0x80 {
 		w.broken = true
 	}
 	return new(big.Int).SetBytes(b)

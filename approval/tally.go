@@ -44,7 +44,7 @@ type Voice struct {
 	Person      trust.PersonID
 	Credential  canon.Digest
 	Roles       []string // as the roster gives them; every line of the quorum is met by different people
-	Independent bool   // signed on a view the control plane does not serve
+	Independent bool     // signed on a view the control plane does not serve
 }
 
 // Given reports whether y is anybody's word.
