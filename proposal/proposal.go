@@ -1,0 +1,197 @@
+// Package proposal makes plans: from findings, the package manager's own dry
+// run and facts about the artefacts to an immutable plan with its dossier.
+//
+// The parties: room match says what is affected, a real solver what would
+// happen, rooms provenance and artefact what the bytes are; people read the
+// dossier and sign the plan; auditors open both. The promise: text never
+// creates work (promise P3). A host gets a branch only when at least one of its
+// changes answers an authenticated advisory about a package it has, and every
+// change carries the class computed from its bytes.
+//
+// It runs no solver, fetches nothing and decides nothing about permission.
+package proposal
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/patchwrit/patchwrit/artefact"
+	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/change"
+	"github.com/patchwrit/patchwrit/match"
+	"github.com/patchwrit/patchwrit/plan"
+	"github.com/patchwrit/patchwrit/provenance"
+	"github.com/patchwrit/patchwrit/trust"
+	"github.com/patchwrit/patchwrit/version"
+)
+
+// TypeDossier is the type and digest domain of a Dossier.
+const TypeDossier = "patchwrit/dossier/v1"
+
+// Dossier is what is known about a plan's artefacts and why each host is in it.
+// Its digest stands in the plan.
+type Dossier struct {
+	Type      string `json:"type"`
+	Artefacts []Fact `json:"artefacts"` // ascending by package, architecture, from, to
+	Hosts     []Host `json:"hosts"`     // ascending by id
+}
+
+// Fact is everything deterministic about one change of one artefact.
+type Fact struct {
+	Package       string            `json:"package"`
+	Arch          string            `json:"arch"`
+	From          string            `json:"from"`
+	To            string            `json:"to"`
+	Source        string            `json:"source"`
+	SourceVersion string            `json:"source_version"`
+	Class         change.Class      `json:"class"`
+	Reasons       []artefact.Reason `json:"reasons"`
+	Diff          artefact.Diff     `json:"diff"`
+	Breaks        []artefact.Break  `json:"breaks"` // programs on the host that would miss a symbol
+	Chain         provenance.Chain  `json:"chain"`  // how the new artefact is known to be the vendor's
+	Back          provenance.Chain  `json:"back"`   // the same for the artefact that leads back; zero with its type for an installation
+}
+
+func (f Fact) key() string { return strings.Join([]string{f.Package, f.Arch, f.From, f.To}, "\x00") }
+
+// Host says why a host is in the plan and what was left out.
+type Host struct {
+	ID        trust.HostID `json:"id"`
+	Inventory canon.Digest `json:"inventory"` // of the inventory that was matched
+	Causes    []Cause      `json:"causes"`    // one for each change, in its order
+	Held      []Held       `json:"held"`      // affected packages that this plan does not fix, ascending
+}
+
+// Cause is why one change is there.
+type Cause struct {
+	Key        string   `json:"key"`        // package:arch
+	Advisories []string `json:"advisories"` // answered by this change, ascending; none: the solver needs it
+}
+
+// Held is an affected package that stays as it is, with the reason.
+type Held struct {
+	Package string     `json:"package"`
+	Why     canon.Note `json:"why"`
+}
+
+// Bytes are the dossier's canonical bytes.
+func (d Dossier) Bytes() []byte { return canon.MustEncode(d) }
+
+// Digest names the dossier.
+func (d Dossier) Digest() canon.Digest { return canon.Sum(TypeDossier, d.Bytes()) }
+
+// Request is what a plan is made from.
+type Request struct {
+	Nonce      string // 32 random bytes, lower hex
+	Author     trust.PersonID
+	Created    int64 // Unix seconds
+	Expires    int64
+	Generation int64
+	Parent     canon.Digest
+	Waves      []plan.Wave // NotBefore and Good; Hosts is counted here
+	Hosts      []HostRequest
+	Facts      []Fact
+	Note       string
+}
+
+// HostRequest is one host's part of a request.
+type HostRequest struct {
+	ID        trust.HostID
+	Wave      int
+	Inventory canon.Digest
+	Findings  []match.Finding
+	Changes   []change.Change // as the real solver would carry them out
+	Back      []change.Change // the way back, in the same order
+	Network   bool
+	Held      []Held
+}
+
+// ErrNoCause says that nothing authenticated asks for a host's changes.
+var ErrNoCause = errors.New("no authenticated advisory asks for these changes")
+
+// New makes the plan and its dossier. The plan it returns opens (plan.Open).
+func New(r Request) (plan.Header, []plan.Branch, Dossier, error) {
+	d := Dossier{Type: TypeDossier, Artefacts: append([]Fact{}, r.Facts...), Hosts: []Host{}}
+	slices.SortFunc(d.Artefacts, func(a, b Fact) int { return strings.Compare(a.key(), b.key()) })
+	hosts := slices.Clone(r.Hosts)
+	slices.SortFunc(hosts, func(a, b HostRequest) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	h := plan.Header{Type: plan.TypeHeader, Nonce: r.Nonce, Author: r.Author, Created: r.Created, Expires: r.Expires,
+		Generation: r.Generation, Parent: r.Parent, Class: change.Routine, Waves: slices.Clone(r.Waves), Note: canon.NoteOf(r.Note)}
+	for i := range h.Waves {
+		h.Waves[i].Hosts = 0
+	}
+	branches, leaves := []plan.Branch{}, [][]byte{}
+	for _, hr := range hosts {
+		b, host, err := hr.branch(d)
+		if err != nil {
+			return plan.Header{}, nil, Dossier{}, err
+		}
+		if b.Wave >= 0 && b.Wave < len(h.Waves) {
+			h.Waves[b.Wave].Hosts++
+		}
+		h.Class = change.Max(h.Class, change.Highest(b.Changes))
+		branches, leaves, d.Hosts = append(branches, b), append(leaves, b.Bytes()), append(d.Hosts, host)
+	}
+	tree, err := plan.Tree(leaves)
+	if err != nil {
+		return plan.Header{}, nil, Dossier{}, err
+	}
+	h.Tree, h.Leaves, h.Dossier = tree, len(leaves), d.Digest()
+	return h, branches, d, plan.Open(h, branches)
+}
+
+// branch makes one host's branch and says why each change is in it.
+func (hr HostRequest) branch(d Dossier) (plan.Branch, Host, error) {
+	host := Host{ID: hr.ID, Inventory: hr.Inventory, Causes: []Cause{}, Held: append([]Held{}, hr.Held...)}
+	slices.SortFunc(host.Held, func(a, b Held) int { return strings.Compare(a.Package, b.Package) })
+	answered := 0
+	for _, c := range hr.Changes {
+		cause := Cause{Key: c.Key(), Advisories: []string{}}
+		if c.Op != change.Remove {
+			f, err := d.fact(c)
+			if err != nil {
+				return plan.Branch{}, host, fmt.Errorf("host %s: %w", hr.ID.Short(), err)
+			}
+			cause.Advisories = answers(f, c, hr.Findings)
+		}
+		answered += len(cause.Advisories)
+		host.Causes = append(host.Causes, cause)
+	}
+	if answered == 0 {
+		return plan.Branch{}, host, fmt.Errorf("host %s: %w", hr.ID.Short(), ErrNoCause)
+	}
+	return plan.Branch{Type: plan.TypeBranch, Host: hr.ID, Wave: hr.Wave, Changes: append([]change.Change{}, hr.Changes...),
+		Rollback: append([]change.Change{}, hr.Back...), Network: hr.Network}, host, nil
+}
+
+// fact finds what is known about a change and holds the change to it.
+func (d Dossier) fact(c change.Change) (Fact, error) {
+	want := Fact{Package: c.Package, Arch: c.Arch, From: c.From, To: c.To}.key()
+	i, ok := slices.BinarySearchFunc(d.Artefacts, want, func(f Fact, key string) int { return strings.Compare(f.key(), key) })
+	if !ok {
+		return Fact{}, fmt.Errorf("%s: nothing is known about its artefact", c.Key())
+	}
+	f := d.Artefacts[i]
+	if f.Class != c.Class || f.Chain.Artefact != c.Artefact || f.Chain.Origin != c.Origin || f.Chain.Size != c.Size {
+		return Fact{}, fmt.Errorf("%s: class, artefact, size or origin differ from what is known about it", c.Key())
+	}
+	return f, nil
+}
+
+// answers lists the advisories that a change fixes on this host: the package is
+// affected, and the new source version is not below the fixed one.
+func answers(f Fact, c change.Change, findings []match.Finding) []string {
+	ids := []string{}
+	for _, finding := range findings {
+		if finding.State != match.Affected || finding.Package != c.Package || finding.Arch != c.Arch || finding.Fixed == "" {
+			continue
+		}
+		if order, err := version.Compare(c.Scheme, f.SourceVersion, finding.Fixed); err == nil && order >= 0 {
+			ids = append(ids, finding.Advisory)
+		}
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
