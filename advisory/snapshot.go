@@ -15,7 +15,7 @@ type Snapshot struct {
 	Digest  canon.Digest `json:"digest"`  // of what was read; how it is formed is the feed's to say
 	Count   int          `json:"count"`   // records read whole, each id once
 	Newest  int64        `json:"newest"`  // latest Modified of any record, Unix seconds
-	Scope   []Subject    `json:"scope"`   // what it speaks about; empty: all of every release that it names
+	Scope   []Subject    `json:"scope"`   // the packages it was read for; empty: all of every release that it names
 	Partial []Gap        `json:"partial"` // what could not be read
 }
 

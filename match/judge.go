@@ -316,8 +316,8 @@ func nothing(inv inventory.Inventory, ix Index, q Query) Finding {
 		return answer(Unknown, InventoryGap, "Nothing that it names was seen here, but the inventory is incomplete: %s.", strings.TrimSuffix(inv.Partial[0].Why, "."))
 	case here < 0 && (q.Package != "" || speakOf(records, ecosystem)):
 		return answer(NotAffected, NotInstalled, "No package that it names is installed here.")
-	case here >= 0 && !ix.covers(ecosystem, inv.Packages[here].Source), here < 0 && !ix.whole[ecosystem]:
-		return answer(Unknown, NotCovered, "No feed that was read speaks about it for %s.", ecosystem)
+	case !ix.whole[ecosystem]: // a scoped feed's silence is no answer about a vulnerability
+		return answer(Unknown, NotCovered, "No feed that was read speaks about all of %s.", ecosystem)
 	case ix.partial():
 		return answer(Unknown, FeedPartial, "No record names it for %s, but a feed is empty or could not be read whole.", ecosystem)
 	}

@@ -224,6 +224,8 @@ func TestExplainSaysWhyThereIsNothing(t *testing.T) {
 	gappy.Partial = []inventory.Gap{{What: inventory.AreaPackages, Why: "cut"}}
 	broken := feed(t, "osv", osv("R2", "CVE-2026-2", "Debian:12", "b", "introduced 0"))
 	broken.Snapshot.Partial = []advisory.Gap{{Why: "x"}}
+	scoped := feed(t, "log", osv("R2", "", "Debian:12", "b", "introduced 0"))
+	scoped.Snapshot.Scope = []advisory.Subject{{Ecosystem: "Debian:12", Package: "a"}}
 	for _, c := range []struct {
 		inv  inventory.Inventory
 		ix   Index
@@ -241,6 +243,7 @@ func TestExplainSaysWhyThereIsNothing(t *testing.T) {
 		{inv, NewIndex(broken), Query{"", "a"}, " a unknown feed-partial "},
 		{inv, ix, Query{"CVE-2099-1", ""}, "CVE-2099-1  unknown no-such-advisory "},
 		{inv, Index{}, Query{"", "a"}, " a unknown not-covered "},
+		{inv, NewIndex(scoped), Query{"", "a"}, " a unknown not-covered "},
 		{inventory.Inventory{}, ix, Query{"", "a"}, " a unknown system-unknown "},
 	} {
 		same(t, Explain(c.inv, c.ix, c.q), c.want)
