@@ -47,10 +47,11 @@ core   evidence:       KERNEL provenance artefact proposal policy
 edge   trust/ceremony: KERNEL
 edge   trust/trusttest: KERNEL trust/ceremony
 edge   feed:           canon refusal version advisory provenance artefact
-edge   policy/rego:    canon refusal policy
+edge   policy/rego:    canon refusal change policy
 edge   pkgmgr:         KERNEL inventory provenance artefact
 edge   tlog/writer:    canon refusal tlog
 edge   writ/issue:     KERNEL
+edge   writ/writtest:  KERNEL trust/trusttest
 edge   identity:       KERNEL
 edge   witness/ask:    KERNEL
 
