@@ -75,7 +75,7 @@ func TestKeysSortRealVersions(t *testing.T) {
 		agree(t, versions[i-1], versions[i])
 		agree(t, versions[i-1], versions[len(versions)/2])
 	}
-	for _, pair := range pairs(Deb, 3, 50_000, versions, debAlphabet, debMarks) {
+	for _, pair := range pairs(Deb, 3, 50_000, versions, debAlphabet, debMarks, MaxLength) {
 		agree(t, pair[0], pair[1])
 	}
 }

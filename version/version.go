@@ -27,7 +27,7 @@ type Scheme string
 const (
 	Deb Scheme = "deb" // dpkg: Debian Policy §5.6.12, deb-version(7)
 	RPM Scheme = "rpm" // rpm: rpm-version(7), [epoch:]version[-release]
-	APK Scheme = "apk" // Alpine: apk-package(5) as apk-tools 2.14 and 3 read it
+	APK Scheme = "apk" // Alpine: as apk-tools 2.14 and 3 do; older ones differ at numbers that begin with 0
 )
 
 // MaxLength is the longest version read, in bytes. A package's file name
