@@ -80,18 +80,21 @@ func environment(run string) []string {
 }
 
 // command is apt-get's command line for exactly these changes: every artefact
-// by its path, every removal by name.
-func command(run string, changes []change.Change, simulate bool) []string {
+// by its path, every removal by name. native is dpkg's own architecture.
+func command(run string, changes []change.Change, native string, simulate bool) []string {
 	args := []string{aptGet, "-q", "-y", "--no-download", "--no-install-recommends"}
 	removes, downs := false, false
 	var what []string
 	for _, c := range changes {
 		removes = removes || c.Op == change.Remove
 		downs = downs || c.Op == change.Downgrade
-		if c.Op == change.Remove {
-			what = append(what, c.Package+":"+c.Arch+"-")
-		} else {
+		switch {
+		case c.Op != change.Remove:
 			what = append(what, run+"/archives/"+fileName(c))
+		case c.Arch == "all" || c.Arch == native: // apt knows "all" under the native name
+			what = append(what, c.Package+"-")
+		default:
+			what = append(what, c.Package+":"+c.Arch+"-")
 		}
 	}
 	if simulate {

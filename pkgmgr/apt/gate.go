@@ -3,11 +3,13 @@ package apt
 import (
 	"bufio"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/patchwrit/patchwrit/canon"
@@ -196,17 +198,24 @@ func Gate(hook io.Reader, file string, seal canon.Digest) error {
 	return verdict
 }
 
+// GateMain is the verb gate: "--expect FILE --seal DIGEST" from a run's own
+// configuration, no arguments from the lockdown's. What apt is about to do comes
+// on the descriptor that it names in the environment.
+func GateMain(args []string, getenv func(string) string) error {
+	flags := flag.NewFlagSet("gate", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	file, seal := flags.String("expect", "", ""), flags.String("seal", "", "")
+	if err := flags.Parse(args); err != nil || flags.NArg() > 0 {
+		return refusal.New(pkgmgr.CodeGate, "the gate was called with other arguments than its own: %q", args)
+	}
+	fd, err := strconv.Atoi(getenv("APT_HOOK_INFO_FD"))
+	if err != nil || fd < 3 {
+		fd = 0 // not called by apt; the lockdown does not read it
+	}
+	hook := os.NewFile(uintptr(fd), "hook")
+	defer hook.Close()
+	return Gate(hook, *file, canon.Digest(*seal))
+}
+
 // seenSuffix marks the gate's answer beside the expectation.
 const seenSuffix = ".seen"
-
-// readSeen reads the gate's answer; ok is false when the gate was not asked.
-func readSeen(file string) (s seen, ok bool, err error) {
-	raw, err := os.ReadFile(file + seenSuffix)
-	if errors.Is(err, fs.ErrNotExist) {
-		return seen{}, false, nil
-	}
-	if err == nil {
-		err = canon.Decode(raw, &s)
-	}
-	return s, err == nil, err
-}
