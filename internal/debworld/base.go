@@ -80,7 +80,7 @@ func CacheDir() (string, error) {
 // [CacheDir]) and builds it first, for minutes, if it is not there. Its suite is
 // main only, so security updates are pending. Several processes may ask at the
 // same time: one builds, the others wait. What the builder says goes to
-// progress.
+// progress, which may be nil.
 //
 // The directory is shared: never change it, [Clone] or [Copy] it.
 func BaseRoot(ctx context.Context, cacheDir string, progress io.Writer) (string, error) {
@@ -89,6 +89,9 @@ func BaseRoot(ctx context.Context, cacheDir string, progress io.Writer) (string,
 		if cacheDir, err = CacheDir(); err != nil {
 			return "", err
 		}
+	}
+	if progress == nil {
+		progress = io.Discard
 	}
 	return theRecipe.base(ctx, cacheDir, progress)
 }

@@ -62,8 +62,8 @@ func TestBuildIsWholeOrNothing(t *testing.T) {
 			if (err == nil) != c.whole {
 				t.Fatalf("the build ended with %v", err)
 			}
-			if time.Since(start) > 30*time.Second {
-				t.Errorf("the build took %v", time.Since(start))
+			if took := time.Since(start); took > 8*time.Second { // grandchildren that live on hold the pipe for 10 s
+				t.Errorf("the build took %v, so it did not end the builder's children", took)
 			}
 			left, _ := filepath.Glob(filepath.Join(filepath.Dir(done), "*"))
 			if !c.whole {

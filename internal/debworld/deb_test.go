@@ -55,6 +55,27 @@ func TestDpkgReadsEveryCompression(t *testing.T) {
 	}
 }
 
+// Archive members of odd size are padded; the description makes both parities.
+func TestDpkgReadsEverySize(t *testing.T) {
+	Need(t, need(false, "dpkg-deb"))
+	odd := map[bool]bool{}
+	for n := range 8 {
+		p := Package{Name: "pwdemo-size", Version: "1.0", Description: "0123456789"[:n+1], Compression: Gzip}
+		raw, err := p.Build()
+		if err != nil {
+			t.Fatal(err)
+		}
+		size := strings.TrimSpace(string(raw[8+60+4+48:][:10])) // of control.tar, after debian-binary
+		odd[strings.ContainsAny(size[len(size)-1:], "13579")] = true
+		if got := output(t, "dpkg-deb", "--contents", buildTo(t, p)); !strings.Contains(got, "./") {
+			t.Errorf("with %d bytes of description the contents are %q", n+1, got)
+		}
+	}
+	if len(odd) != 2 {
+		t.Error("all members have the same parity, so this test shows nothing; vary the package more")
+	}
+}
+
 func TestChangelogIsDebians(t *testing.T) {
 	Need(t, need(false, "dpkg-parsechangelog"))
 	path := filepath.Join(t.TempDir(), "changelog")

@@ -87,7 +87,7 @@ func compiled(ctx context.Context, cache string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("gcc --version: %w", err)
 	}
-	key.Write(version)
+	fmt.Fprintf(key, "%s%q\n", version, steps)
 	sources, err := librarySources.ReadDir("library")
 	if err != nil {
 		return "", err
@@ -119,18 +119,23 @@ func compiled(ctx context.Context, cache string) (string, error) {
 	return done, nil
 }
 
-// compile builds the three states of the library and the consumer in dir. The
-// library is built without the C library, so that it fits every root.
+// steps are the arguments of gcc: the three states of the library, built without
+// the C library so that it fits every root, and the consumer.
+var steps = [][]string{
+	library("old.so", "-DOLD", "-DRELEASE=1"),
+	library("good.so", "-DOLD", "-DRELEASE=2"),
+	library("new.so", "-DRELEASE=3"),
+	{"-o", "app", "library/app.c", "old.so"},
+}
+
+func library(out string, defines ...string) []string {
+	return append([]string{"-o", out, "library/pwdemo.c", "-shared", "-fPIC", "-nostdlib", "-Wl,-soname," + LibrarySoname}, defines...)
+}
+
+// compile runs the steps in dir.
 func compile(ctx context.Context, dir string) error {
 	if err := os.CopyFS(dir, librarySources); err != nil {
 		return err
-	}
-	lib := []string{"-shared", "-fPIC", "-nostdlib", "-Wl,-soname," + LibrarySoname}
-	steps := [][]string{
-		append([]string{"-o", "old.so", "-DOLD", "-DRELEASE=1", "library/pwdemo.c"}, lib...),
-		append([]string{"-o", "good.so", "-DOLD", "-DRELEASE=2", "library/pwdemo.c"}, lib...),
-		append([]string{"-o", "new.so", "-DRELEASE=3", "library/pwdemo.c"}, lib...),
-		{"-o", "app", "library/app.c", "old.so"},
 	}
 	for _, step := range steps {
 		// Nothing of this machine or this minute goes into the bytes.

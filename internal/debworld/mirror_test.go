@@ -26,6 +26,9 @@ func TestMirrorIsReadFromTheMachinesSources(t *testing.T) {
 			"Types: deb\nURIs: cdrom:[x]/ http://on.test/debian\nSuites: bookworm\nComponents: main\nSigned-By: KEYRING\n\n" +
 			"Types: deb\nURIs: http://other.test/trixie\nSuites: trixie\nComponents: main\n"},
 			Mirror{"http://on.test/debian", "", "KEYRING"}},
+		"a source without main is not taken": {map[string]string{"sources.list": "" +
+			"deb http://contrib.test/debian bookworm contrib\ndeb [signed-by=KEYRING] http://mirror.test/debian bookworm main\n"},
+			Mirror{"http://mirror.test/debian", "", "KEYRING"}},
 		"a list of mirrors, as cloud images have": {map[string]string{
 			"sources.list.d/a.sources": "Types: deb\nURIs: mirror+file:ETC/mirrors/debian.list\nSuites: bookworm\nComponents: main\nSigned-By:\n  KEYRING\n",
 			"mirrors/debian.list":      "# first\nhttps://first.test/debian\nhttps://second.test/debian\n"},

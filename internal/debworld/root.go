@@ -21,7 +21,8 @@ import (
 const mountSource = "patchwrit-world"
 
 // Root is one Debian host that is not booted: a directory with a whole system,
-// and commands run in it.
+// and commands run in it. [Clone], [Copy] and [At] make one; the zero value is
+// none.
 type Root struct {
 	Dir   string // the root directory of the host
 	Upper string // what this host changed since it was cloned; empty for a copy
