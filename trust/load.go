@@ -36,7 +36,7 @@ const (
 const (
 	maxMetadata = 1 << 20        // a root with 1,000 keys has about 200 KB
 	maxTarget   = canon.MaxBytes // hosts.json of 200,000 hosts has about 60 MB
-	maxRoots    = 1000           // a rotation a week for 19 years
+	maxRoots    = 256            // a rotation a month for 21 years
 )
 
 // RoleHosts is the delegated TUF role that signs hosts.json, and nothing else.
@@ -194,12 +194,12 @@ func names[V any](got map[string]V, code refusal.Code, want ...string) error {
 
 // forward holds the versions to those seen before.
 func (v Versions) forward(prev Versions) error {
-	if prev.Newer(v) {
-		return refusal.New(codeRollback, "versions are %+v, seen before were %+v", v, prev)
-	}
 	all := []int64{v.Root, v.Timestamp, v.Snapshot, v.Targets, v.Hosts}
-	if slices.Min(all) < 1 || slices.Max(all) > canon.MaxInt {
+	switch {
+	case slices.Min(all) < 1 || slices.Max(all) > canon.MaxInt:
 		return refusal.New(codeMetadata, "versions are %+v", v)
+	case prev.Newer(v):
+		return refusal.New(codeRollback, "versions are %+v, seen before were %+v", v, prev)
 	}
 	return nil
 }

@@ -257,13 +257,18 @@ func (w *writer) all(c Contents, top, hosts bool) error {
 	return w.seal()
 }
 
-// seal writes snapshot and timestamp over everything else.
+// seal writes snapshot and timestamp over everything else, by version, length
+// and SHA-256: a file left over from a ceremony that broke off, signed though
+// it is, can never stand in for the one that was meant.
 func (w *writer) seal() error {
 	snapshot := metadata.Snapshot(w.s.end())
 	snapshot.Signed.Version = w.next.Snapshot
-	snapshot.Signed.Meta = map[string]*metadata.MetaFiles{
-		"targets.json": metadata.MetaFile(w.next.Targets),
-		"hosts.json":   metadata.MetaFile(w.next.Hosts),
+	for role, version := range map[string]int64{metadata.TARGETS: w.next.Targets, trust.RoleHosts: w.next.Hosts} {
+		info, err := w.info(fmt.Sprintf("%d.%s.json", version, role), version)
+		if err != nil {
+			return err
+		}
+		snapshot.Signed.Meta[role+".json"] = info
 	}
 	name := fmt.Sprintf("%d.snapshot.json", w.next.Snapshot)
 	if err := sign(w, snapshot, name, w.root.Signed.Roles[metadata.SNAPSHOT].KeyIDs); err != nil {
@@ -271,11 +276,26 @@ func (w *writer) seal() error {
 	}
 	timestamp := metadata.Timestamp(w.s.end())
 	timestamp.Signed.Version = w.next.Timestamp
-	sealed := metadata.MetaFile(w.next.Snapshot)
-	sealed.Length = int64(len(w.out[name]))
-	sealed.Hashes = metadata.Hashes{"sha256": canon.SumFile(w.out[name]).Bytes()}
-	timestamp.Signed.Meta = map[string]*metadata.MetaFiles{"snapshot.json": sealed}
+	info, err := w.info(name, w.next.Snapshot)
+	if err != nil {
+		return err
+	}
+	timestamp.Signed.Meta["snapshot.json"] = info
 	return sign(w, timestamp, "timestamp.json", w.root.Signed.Roles[metadata.TIMESTAMP].KeyIDs)
+}
+
+// info describes a metadata file, new or there already.
+func (w *writer) info(name string, version int64) (*metadata.MetaFiles, error) {
+	b, ok := w.out[name]
+	if !ok {
+		var err error
+		if b, err = fs.ReadFile(w.base, name); err != nil {
+			return nil, err
+		}
+	}
+	info := metadata.MetaFile(version)
+	info.Length, info.Hashes = int64(len(b)), metadata.Hashes{"sha256": canon.SumFile(b).Bytes()}
+	return info, nil
 }
 
 // targets writes target files and the metadata of the role that signs for them.
