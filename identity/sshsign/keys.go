@@ -37,7 +37,7 @@ var (
 // File opens a private key file. A file that is locked asks for its passphrase
 // up to three times. The file of a FIDO security key holds no secret that could
 // sign: it opens as Keygen does.
-func File(path string, passphrase func() ([]byte, error), terminal io.Writer) (Signer, error) {
+func File(path string, passphrase func() ([]byte, error), terminal Terminal) (Signer, error) {
 	data, err := readPrivate(path)
 	if err != nil {
 		return nil, err
@@ -203,10 +203,17 @@ func withAgent[T any](ctx context.Context, socket string, ask func(agent.Agent) 
 	return got, err
 }
 
+// Terminal is where ssh-keygen asks for PIN and touch. A nil In is no terminal;
+// ssh-keygen then asks through SSH_ASKPASS.
+type Terminal struct {
+	In  *os.File
+	Out io.Writer
+}
+
 // Keygen signs by calling the system's ssh-keygen, which speaks to FIDO
 // security keys and asks for touch and PIN on the terminal. path is a private
 // key file, or a public one whose private part is in the ssh-agent.
-func Keygen(path string, public ssh.PublicKey, terminal io.Writer) (Signer, error) {
+func Keygen(path string, public ssh.PublicKey, terminal Terminal) (Signer, error) {
 	if err := accepted(public.Type()); err != nil {
 		return nil, err
 	}
@@ -224,18 +231,35 @@ func Keygen(path string, public ssh.PublicKey, terminal io.Writer) (Signer, erro
 type keygen struct {
 	program, path string
 	public        []byte
-	terminal      io.Writer
+	terminal      Terminal
 }
 
 func (k keygen) Public() []byte { return k.public }
 
+// Sign hands the message over in a file: ssh-keygen asks for a PIN on its
+// standard input, which therefore must stay the terminal.
 func (k keygen) Sign(ctx context.Context, namespace string, message []byte) ([]byte, error) {
-	var out bytes.Buffer
-	cmd := exec.CommandContext(ctx, k.program, "-Y", "sign", "-f", k.path, "-n", namespace, "-O", "hashalg="+hash)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(message), &out, k.terminal
+	dir, err := os.MkdirTemp("", "patchwrit-sign-") // 0700
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, "statement")
+	if err := os.WriteFile(file, message, 0o600); err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, k.program, "-Y", "sign", "-f", k.path, "-n", namespace, "-O", "hashalg="+hash, file)
+	cmd.Stdout, cmd.Stderr = k.terminal.Out, k.terminal.Out
+	if k.terminal.In != nil {
+		cmd.Stdin = k.terminal.In
+	}
 	cmd.WaitDelay = time.Second // after ctx has ended, for its helper to let go of the pipes
 	if err := cmd.Run(); err != nil {
 		return nil, fmt.Errorf("ssh-keygen did not sign: %w. Is the security key plugged in, and did you touch it?", errors.Join(err, context.Cause(ctx)))
 	}
-	return Dearmour(out.Bytes())
+	armoured, err := os.ReadFile(file + ".sig")
+	if err != nil {
+		return nil, fmt.Errorf("ssh-keygen left no signature: %w", err)
+	}
+	return Dearmour(armoured)
 }
