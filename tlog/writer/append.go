@@ -104,10 +104,7 @@ func (l *Log) catchUp(ctx context.Context) error {
 		return fmt.Errorf("read log: %w", err)
 	}
 	return l.leaves(ctx, l.known, int64(size), func(index int64, leaf []byte) bool {
-		h := xtlog.RecordHash(leaf)
-		if _, ok := l.places[h]; !ok {
-			l.places[h] = index
-		}
+		l.places[xtlog.RecordHash(leaf)] = index
 		l.known = index + 1
 		return true
 	})

@@ -62,7 +62,11 @@ func (w *witness) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w.mu.Lock()
 	delay := w.delay
 	w.mu.Unlock()
-	time.Sleep(delay) // a slow machine
+	select {
+	case <-time.After(delay): // a slow machine
+	case <-r.Context().Done(): // which stops when nobody waits any more
+		return
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.asked++
@@ -398,8 +402,10 @@ func TestForeignDirectoriesAndKeysAreRefused(t *testing.T) {
 	other.keys = tlogtest.New("log.example/two", 1, 1)
 	cfg := w.config()
 	cfg.Policy = other.keys.Policy()
+	cfg.Dir = filepath.Join(t.TempDir(), "new")
 	_, err = writer.Open(ctx, cfg)
 	wants(t, err, writer.CodeForeign) // key of another log than the policy's
+	cfg.Dir = w.dir
 	cfg.Signer = other.keys.Signer()
 	_, err = writer.Open(ctx, cfg)
 	wants(t, err, writer.CodeForeign) // directory of another log
@@ -499,4 +505,28 @@ func BenchmarkAppend(b *testing.B) {
 			must(b, l.Close(b.Context()))
 		})
 	}
+}
+
+// A disk that fails is an error, never a proof, and does no harm afterwards.
+func TestAFailingDiskProvesNothing(t *testing.T) {
+	w := newWorld(t, 1, 1)
+	ctx := within(t, 20*time.Second)
+	l := w.open(t)
+	_, err := l.Append(ctx, entry(1))
+	must(t, err)
+	entries, aside := filepath.Join(w.dir, "tile", "entries"), filepath.Join(w.dir, "aside")
+	must(t, os.Rename(entries, aside))
+	must(t, os.WriteFile(entries, nil, 0o600)) // no directory: nothing can be written below
+	p, err := l.Append(ctx, entry(2))
+	if err == nil || p != "" {
+		t.Fatalf("got proof %q, %v", p, err)
+	}
+	must(t, os.Remove(entries))
+	must(t, os.Rename(aside, entries))
+	p, err = l.Append(ctx, entry(2))
+	must(t, err)
+	if v := w.verify(t, entry(2), p); v.Index != 1 {
+		t.Errorf("at %d", v.Index)
+	}
+	must(t, l.Close(ctx))
 }
