@@ -7,7 +7,7 @@
 //
 // The promise: however the input is made, a reader yields at most the agreed
 // number of bytes, holds at most MaxWindow bytes of history, and ends with an
-// error, never a panic, when the input is not exactly one well-formed stream.
+// error, never a panic, when the input is not well-formed to its last byte.
 // Integrity sums inside a format are checked when the reader reaches its end,
 // so a caller believes nothing before io.EOF.
 //
@@ -47,7 +47,7 @@ const buffer = 64 << 10
 
 // The reasons to stop. Both mean: believe nothing of what was read.
 var (
-	ErrForm  = errors.New("not one well-formed compressed stream")
+	ErrForm  = errors.New("not a well-formed compressed stream")
 	ErrLimit = errors.New("unpacks to more than its limit")
 )
 
@@ -65,6 +65,9 @@ func FormatOf(name string) (base string, f Format) {
 // Open returns a buffered reader of what the size bytes of r unpack to, at most
 // limit bytes. Errors are ErrForm, ErrLimit or r's own. Close frees memory only.
 func Open(f Format, r io.ReaderAt, size, limit int64) (io.ReadCloser, error) {
+	if size == 0 && f != Plain {
+		return nil, formError(io.ErrUnexpectedEOF) // zstd would take nothing for an empty stream
+	}
 	in := bufio.NewReaderSize(io.NewSectionReader(r, 0, size), buffer)
 	switch f {
 	case Plain:
