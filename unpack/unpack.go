@@ -79,9 +79,9 @@ func Open(f Format, r io.ReaderAt, size, limit int64) (io.ReadCloser, error) {
 		}
 		return bound(z, nil, limit), nil
 	case Zstd:
-		z, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(MaxWindow))
-		if err != nil {
-			return nil, formError(err)
+		z, odd := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(MaxWindow))
+		if odd != nil { // only an option could be
+			return nil, formError(odd)
 		}
 		return bound(z, z.Close, limit), nil
 	case XZ:
