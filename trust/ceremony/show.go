@@ -166,7 +166,7 @@ func (s Summary) Text() string {
 		line("host\t%s domain %s%s", h.ID.Short(), h.Domain, labelText(h.Labels))
 	}
 	for _, o := range s.Origins {
-		line("origin\t%s: %s %s, %d signers from %s (%s)", o.ID, o.Label, o.Codename, o.Signers, o.Keyring, o.Digest.Short())
+		line("origin\t%s: %s %s, signed by %d of %s (%s)", o.ID, o.Label, o.Codename, o.Signers, o.Keyring, o.Digest.Short())
 	}
 	line("critical\t%d packages, %d paths", len(s.Critical.Packages), len(s.Critical.Paths))
 	if s.Bundle == "" {

@@ -115,7 +115,8 @@ func SetPolicy(dir string, s Signing, bundle canon.Digest, key []byte) (Done, er
 
 // RotateRoot hands the house to other keepers, or to the same ones with another
 // threshold or a new end. The threshold of the old keepers and the threshold of
-// the new ones must sign, so s.Keys holds keys of both.
+// the new ones must sign, so s.Keys holds keys of both. A demo's mark stays
+// until all its keepers are replaced at once.
 func RotateRoot(dir string, s Signing, k Keepers) (Done, error) {
 	if err := k.valid(); err != nil {
 		return Done{}, err
