@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/patchwrit/patchwrit/artefact"
 	"github.com/patchwrit/patchwrit/canon"
@@ -94,7 +95,7 @@ func (a *attempt) look(ctx context.Context) error {
 // stage brings in the bytes, forth and back, and judges them. The way back comes
 // first: without it nothing starts.
 func (a *attempt) stage(context.Context) error {
-	s := a.m.newStage(a.own, a.run, a.before.Arch)
+	s := a.m.newStage(a.own, a.run, a.before.Arch, time.Unix(a.m.Journal.Memory().Time, 0))
 	defer s.close()
 	if a.v.Undo() {
 		var err error

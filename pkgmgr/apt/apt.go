@@ -44,7 +44,7 @@ type Config struct {
 	Trust    trust.Root       // vendors' keyrings and the critical list; not needed for States and Recover
 	Pool     string           // directory of the bytes that came with the writ (docs/design/0001); may be empty
 	Agent    string           // path of the agent's binary, with the verbs gate and supervise
-	Journal  pkgmgr.Journal   // not needed for States and Rehearse of installed packages
+	Journal  pkgmgr.Journal   // not needed for States
 	Now      func() time.Time // the host's clock
 	Progress io.Writer        // the package manager's own words; nil: nowhere
 	LockWait time.Duration    // how long to wait for another package manager; 0: not at all
@@ -113,7 +113,7 @@ func (m *Manager) Rehearse(ctx context.Context, changes []change.Change) error {
 		return err
 	}
 	defer o.close()
-	s := m.newStage(o, run, inv.Arch)
+	s := m.newStage(o, run, inv.Arch, m.Now()) // nothing is permitted here, so the host's clock will do
 	defer s.close()
 	if _, err := s.gather(changes); err != nil {
 		return err

@@ -268,6 +268,8 @@ func complains(e exit, log string) refusal.Code {
 		return pkgmgr.CodeTool
 	case e.Code == 0 && e.Signal == 0:
 		return ""
+	case has("Failure running script " + agentBin):
+		return pkgmgr.CodeGate
 	case has("Could not get lock", "Unable to acquire the dpkg frontend lock", "dpkg frontend lock was locked by another process"):
 		return pkgmgr.CodeLock
 	case has("No space left on device", "Disk quota exceeded"):

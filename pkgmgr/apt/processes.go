@@ -27,7 +27,7 @@ func (m *Manager) stale(replaced map[string]bool) ([]string, error) {
 	var problem error
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
+		if err != nil || (pid == 1 && !m.sys.running()) { // the machine's init is in no directory
 			continue
 		}
 		lines, err := m.process(pid, replaced)

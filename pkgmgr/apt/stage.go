@@ -30,7 +30,8 @@ type stage struct {
 	own     *own
 	run     string
 	native  string
-	pool    *os.Root // nil when there is none
+	at      time.Time // the trusted time
+	pool    *os.Root  // nil when there is none
 	vendors map[change.Origin]*vendor
 }
 
@@ -40,8 +41,8 @@ type vendor struct {
 	indexes map[string]provenance.Index // by path without the ending of its compression
 }
 
-func (m *Manager) newStage(o *own, run, native string) *stage {
-	s := &stage{m: m, own: o, run: run, native: native, vendors: map[change.Origin]*vendor{}}
+func (m *Manager) newStage(o *own, run, native string, at time.Time) *stage {
+	s := &stage{m: m, own: o, run: run, native: native, at: at, vendors: map[change.Origin]*vendor{}}
 	if root, err := os.OpenRoot(m.Pool); m.Pool != "" && err == nil {
 		s.pool = root
 	}
@@ -209,7 +210,7 @@ func (s *stage) vendor(id change.Origin) (*vendor, error) {
 		return nil, refusal.New(pkgmgr.CodePool, "%v", err)
 	}
 	mem := s.m.Journal.Memory()
-	r, err := provenance.ReadRelease(raw, origin, s.m.Trust.Keyrings[origin.Keyring], mem.ReleaseFloor(id), time.Unix(mem.Time, 0))
+	r, err := provenance.ReadRelease(raw, origin, s.m.Trust.Keyrings[origin.Keyring], mem.ReleaseFloor(id), s.at)
 	if err != nil {
 		return nil, refusal.New(pkgmgr.CodeVendor, "release of %s: %v", id, err)
 	}

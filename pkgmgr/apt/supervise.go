@@ -122,6 +122,13 @@ func (j job) run(logFile string) (exit, error) {
 	if err != nil {
 		return failed, fmt.Errorf("start %s: %w", j.Argv[0], err)
 	}
+	e, err := bury(pid)
+	letFinish()
+	return e, err
+}
+
+// bury waits for the child, and for every orphan that comes this way meanwhile.
+func bury(pid int) (exit, error) {
 	for {
 		var ws syscall.WaitStatus
 		got, err := syscall.Wait4(-1, &ws, 0, nil)
@@ -129,10 +136,30 @@ func (j job) run(logFile string) (exit, error) {
 		case err == syscall.EINTR || (err == nil && got != pid):
 			continue
 		case err != nil:
-			return failed, err
+			return exit{Code: 255}, err
 		case ws.Signaled():
 			return exit{Code: 255, Signal: int(ws.Signal())}, nil
 		}
 		return exit{Code: ws.ExitStatus()}, nil
+	}
+}
+
+// letFinish waits while a dpkg that has lost its parent still holds its lock: it
+// would die with this namespace.
+func letFinish() {
+	f, err := os.OpenFile(locks[1], os.O_RDWR, 0)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	for {
+		if pid, err := lockHolder(int(f.Fd())); pid == 0 || err != nil {
+			return
+		}
+		var ws syscall.WaitStatus
+		for pid, err := syscall.Wait4(-1, &ws, syscall.WNOHANG, nil); pid > 0 && err == nil; {
+			pid, err = syscall.Wait4(-1, &ws, syscall.WNOHANG, nil)
+		}
+		time.Sleep(pollEvery)
 	}
 }

@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/change"
@@ -32,6 +35,8 @@ func TestMain(m *testing.M) {
 		err = Supervise(os.Args[2])
 	case len(os.Args) > 1 && os.Args[1] == "gate":
 		err = GateMain(os.Args[2:], os.Getenv)
+	case len(os.Args) > 2 && os.Args[1] == "hold": // another package manager at work
+		err = holdLock(os.Args[2])
 	default:
 		os.Exit(m.Run())
 	}
@@ -40,6 +45,40 @@ func TestMain(m *testing.M) {
 		os.Exit(5)
 	}
 	os.Exit(0)
+}
+
+// holdLock takes a lock as apt does, says so, and keeps it until it is killed.
+func holdLock(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o640)
+	if err != nil {
+		return err
+	}
+	if err := unix.FcntlFlock(f.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}); err != nil {
+		return err
+	}
+	fmt.Println("held")
+	select {}
+}
+
+// startSelf starts this test binary as a helper and waits for its first line.
+func startSelf(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self, args...)
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, 64)); err != nil {
+		t.Fatal(err)
+	}
+	return cmd
 }
 
 // needE2E skips a test that works on real Debian roots.
@@ -61,6 +100,7 @@ type world struct {
 	journal *pkgmgrtest.Journal
 	log     *bytes.Buffer
 	class   change.Class
+	signers []int // who signs the plan; nil: an owner and a security person
 	network bool
 	more    []trust.Origin // origins besides "vendor"
 	edit    func(*Config)
@@ -101,7 +141,7 @@ func (w *world) found() {
 	w.must(err)
 	origins := append([]trust.Origin{{ID: "vendor", Keyring: "vendor.gpg", Signers: 1, Origin: "Vendor", Label: "Vendor",
 		Codename: codename, Suites: []string{"stable"}, Sections: []string{"main"}}}, w.more...)
-	w.house = trusttest.Must(nil, trusttest.Options{Now: time.Now(), Origins: origins, Keyrings: map[string][]byte{"vendor.gpg": ring}})
+	w.house = trusttest.Must(nil, trusttest.Options{Now: time.Now(), Origins: origins, Keyrings: map[string][]byte{"vendor.gpg": ring}, People: 4})
 }
 
 func (w *world) must(err error) {
@@ -204,11 +244,16 @@ func (w *world) permit(forth, back []change.Change) (writ.Verified, func() writ.
 	b := writtest.Branch(c.Host.ID, 0, forth...)
 	b.Rollback, b.Network = back, w.network
 	c.Branches[0] = b
-	c.Header.Class = change.Highest(forth)
+	c.Header.Class, c.Header.Author = change.Highest(forth), w.house.People[3].ID
+	if w.signers != nil {
+		c.Signers = w.signers
+	}
 	raw := c.Raw()
 	v, mem, err := writ.Verify(raw, w.house.Root, c.Memory, w.house.Now)
 	w.must(err)
-	w.journal.Held = mem
+	if w.journal.Held.Type == "" {
+		w.journal.Held = mem
+	}
 	return v, func() writ.Verified {
 		v, _, err := writ.VerifyUndo(raw, w.house.Root, mem.Failed(v.Digest(), w.house.Now.Unix()), w.house.Now)
 		w.must(err)

@@ -95,14 +95,14 @@ func Run(t *testing.T, build Make) {
 		{"nothing without a permission", Plain, zeroPermitsNothing},
 		{"a rehearsal changes nothing", Plain, rehearsal},
 		{"done is exactly the changes", Plain, done},
-		{"no journal, no change", Plain, journalFirst},
+		{"no journal so no change", Plain, journalFirst},
 		{"another package manager at work", LockHeld, before(pkgmgr.CodeLock)},
 		{"no room", DiskFull, before(pkgmgr.CodeSpace)},
-		{"no way back, no way forth", NoWayBack, before(pkgmgr.CodeBack)},
+		{"no way back so no way forth", NoWayBack, before(pkgmgr.CodeBack)},
 		{"the solver wants more", SolverDiffers, before(pkgmgr.CodeSolver)},
-		{"a script fails, and back", ScriptFails, failsAndBack},
-		{"failed, yet applied", FailedYetApplied, failedYetApplied},
-		{"killed, then recovered", Killed, killed},
+		{"a script fails and back", ScriptFails, failsAndBack},
+		{"failed yet applied", FailedYetApplied, failedYetApplied},
+		{"killed then recovered", Killed, killed},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			j := &Journal{}
