@@ -34,7 +34,6 @@ const (
 const (
 	TypeHeader = "patchwrit/plan/v1"
 	TypeBranch = "patchwrit/branch/v1"
-	TypeFile   = "patchwrit/planfile/v1"
 )
 
 // Header is what people sign. Its digest is the plan's name.
@@ -69,14 +68,6 @@ type Branch struct {
 	Changes  []change.Change `json:"changes"`
 	Rollback []change.Change `json:"rollback"` // back to where it came from, same keys as Changes
 	Network  bool            `json:"network"`  // maintainer scripts may use the network
-}
-
-// File is a whole plan as it travels between people: header, all branches and
-// the dossier's bytes as text.
-type File struct {
-	Type     string   `json:"type"`
-	Header   Header   `json:"header"`
-	Branches []Branch `json:"branches"`
 }
 
 // ErrForm says that a plan contradicts itself.

@@ -49,6 +49,7 @@ edge   trust/trusttest: KERNEL trust/ceremony
 edge   feed:           canon refusal version advisory provenance artefact
 edge   policy/rego:    canon refusal change policy
 edge   pkgmgr:         KERNEL inventory provenance artefact
+edge   pkgmgr/apt/solve: KERNEL advisory inventory match proposal artefact provenance unpack feed pkgmgr
 edge   tlog/writer:    canon refusal tlog
 edge   writ/issue:     KERNEL
 edge   writ/writtest:  KERNEL trust/trusttest
@@ -81,7 +82,7 @@ var external = map[string][]string{
 
 // unreachable names rooms a binary must never link, however indirectly.
 var unreachable = map[string][]string{
-	"cmd/patchwrit-agent":   {"writ/issue", "control", "console", "store", "advisor", "feed", "match", "policy", "policy/rego", "rollout"},
+	"cmd/patchwrit-agent":   {"writ/issue", "control", "console", "store", "advisor", "feed", "match", "policy", "policy/rego", "pkgmgr/apt/solve", "rollout"},
 	"cmd/patchwrit-witness": {"control", "console", "store", "advisor", "feed", "match", "policy", "pkgmgr", "writ/issue"},
 }
 

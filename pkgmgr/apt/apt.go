@@ -161,7 +161,7 @@ func (m *Manager) rehearse(ctx context.Context, o *own, run string, changes []ch
 	case end.Code != 0:
 		return refusal.New(pkgmgr.CodeSolver, "apt-get exits with %d: %s", end.Code, lastWords(o.log(name)))
 	}
-	steps, err := readSimulation(o.log(name))
+	steps, err := ReadSimulation(o.log(name))
 	if err != nil {
 		return refusal.New(pkgmgr.CodeSolver, "%v", err)
 	}

@@ -12,22 +12,22 @@ import (
 // 500 KB.
 const maxSimulation = 16 << 20
 
-// step is one line of apt-get's dry run.
-type step struct {
-	verb    string // "Inst", "Conf", "Remv" or "Purg"
-	pack    string // package
-	arch    string // "" in Remv lines of the native architecture, which apt does not print
-	old     string // version installed, "" when apt prints none
-	version string // candidate, "" in Remv lines
+// Step is one line of apt-get's dry run.
+type Step struct {
+	Verb    string // "Inst", "Conf", "Remv" or "Purg"
+	Package string
+	Arch    string // "" in Remv lines of the native architecture, which apt does not print
+	Old     string // version installed, "" when apt prints none
+	Version string // candidate, "" in Remv lines
 }
 
-// readSimulation takes the steps out of the output of apt-get --simulate. Lines
+// ReadSimulation takes the steps out of the output of apt-get --simulate. Lines
 // that begin with another word are apt's talk.
-func readSimulation(text string) ([]step, error) {
+func ReadSimulation(text string) ([]Step, error) {
 	if len(text) > maxSimulation {
 		return nil, fmt.Errorf("the dry run printed %d bytes, limit %d", len(text), maxSimulation)
 	}
-	var steps []step
+	var steps []Step
 	for line := range strings.Lines(text) {
 		line = strings.TrimRight(line, "\n")
 		verb, rest, _ := strings.Cut(line, " ")
@@ -44,12 +44,12 @@ func readSimulation(text string) ([]step, error) {
 }
 
 // parseStep reads "name[:arch] [old] (version source… [arch]) [more]".
-func parseStep(verb, rest string) (step, bool) {
-	s := step{verb: verb}
+func parseStep(verb, rest string) (Step, bool) {
+	s := Step{Verb: verb}
 	name, rest, _ := strings.Cut(rest, " ")
-	s.pack, s.arch, _ = strings.Cut(name, ":")
+	s.Package, s.Arch, _ = strings.Cut(name, ":")
 	if old, after, ok := bracket(rest, '[', ']'); ok {
-		s.old, rest = old, after
+		s.Old, rest = old, after
 	}
 	inner, after, ok := bracket(rest, '(', ')')
 	if ok {
@@ -59,17 +59,17 @@ func parseStep(verb, rest string) (step, bool) {
 			return s, false
 		}
 		arch := source[i+1 : len(source)-1]
-		if s.arch != "" && s.arch != arch {
+		if s.Arch != "" && s.Arch != arch {
 			return s, false
 		}
-		s.version, s.arch, rest = version, arch, after
+		s.Version, s.Arch, rest = version, arch, after
 	}
-	if (verb == "Inst" || verb == "Conf") != ok || (!ok && s.old == "") {
+	if (verb == "Inst" || verb == "Conf") != ok || (!ok && s.Old == "") {
 		return s, false
 	}
 	// What may follow names packages that are broken for the moment: "[perl:amd64 ]".
 	rest = strings.TrimSpace(rest)
-	return s, change.Name(s.pack) && (rest == "" || (strings.HasPrefix(rest, "[") && strings.HasSuffix(rest, "]")))
+	return s, change.Name(s.Package) && (rest == "" || (strings.HasPrefix(rest, "[") && strings.HasSuffix(rest, "]")))
 }
 
 // bracket takes "[text]" or "(text)" from the front of s. Brackets of the other
@@ -89,7 +89,7 @@ func bracket(s string, open, shut byte) (inner, after string, ok bool) {
 // differs says how the dry run's steps differ from the changes, or "". The
 // sets must be equal: every package installed, configured and removed, with its
 // versions, and nothing else. native is dpkg's own architecture.
-func differs(changes []change.Change, steps []step, native string) string {
+func differs(changes []change.Change, steps []Step, native string) string {
 	want, got := []string{}, []string{}
 	for _, c := range changes {
 		if c.Op == change.Remove {
@@ -99,15 +99,15 @@ func differs(changes []change.Change, steps []step, native string) string {
 		want = append(want, fmt.Sprintf("install %s from %q to %s", c.Key(), c.From, c.To), fmt.Sprintf("configure %s %s", c.Key(), c.To))
 	}
 	for _, s := range steps {
-		switch s.verb {
+		switch s.Verb {
 		case "Inst":
-			got = append(got, fmt.Sprintf("install %s:%s from %q to %s", s.pack, s.arch, s.old, s.version))
+			got = append(got, fmt.Sprintf("install %s:%s from %q to %s", s.Package, s.Arch, s.Old, s.Version))
 		case "Conf":
-			got = append(got, fmt.Sprintf("configure %s:%s %s", s.pack, s.arch, s.version))
+			got = append(got, fmt.Sprintf("configure %s:%s %s", s.Package, s.Arch, s.Version))
 		case "Remv":
-			got = append(got, fmt.Sprintf("remove %s:%s %s", s.pack, removed(changes, s, native), s.old))
+			got = append(got, fmt.Sprintf("remove %s:%s %s", s.Package, removed(changes, s, native), s.Old))
 		default:
-			got = append(got, fmt.Sprintf("purge %s:%s %s", s.pack, s.arch, s.old))
+			got = append(got, fmt.Sprintf("purge %s:%s %s", s.Package, s.Arch, s.Old))
 		}
 	}
 	slices.Sort(want)
@@ -117,12 +117,12 @@ func differs(changes []change.Change, steps []step, native string) string {
 
 // removed is the architecture of a Remv line. apt prints none for the native
 // one, and none for "all".
-func removed(changes []change.Change, s step, native string) string {
-	if s.arch != "" {
-		return s.arch
+func removed(changes []change.Change, s Step, native string) string {
+	if s.Arch != "" {
+		return s.Arch
 	}
 	for _, c := range changes {
-		if c.Op == change.Remove && c.Package == s.pack && (c.Arch == "all" || c.Arch == native) {
+		if c.Op == change.Remove && c.Package == s.Package && (c.Arch == "all" || c.Arch == native) {
 			return c.Arch
 		}
 	}
