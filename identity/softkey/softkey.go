@@ -32,12 +32,28 @@ func SSH(root trust.Root, key any, s approval.Statement, at int64) (approval.App
 	return sshsign.Approve(context.Background(), root, "", signer, s, at)
 }
 
-// Passkey answers s with a WebAuthn assertion as a browser and an authenticator
-// would make it on the first page that credential c allows.
+// Passkey answers s as whoever the roster lists the passkey c for.
 func Passkey(root trust.Root, key *ecdsa.PrivateKey, c trust.Credential, s approval.Statement, at int64) (approval.Approval, error) {
 	p, c, err := identity.Find(root, "", c.Public)
 	if err != nil {
 		return approval.Approval{}, err
+	}
+	a, err := Assert(key, c, s)
+	if err != nil {
+		return approval.Approval{}, err
+	}
+	a.Person, a.At = p.ID, at
+	if _, _, err := approval.Check(root, s, a); err != nil {
+		return approval.Approval{}, err
+	}
+	return a, nil
+}
+
+// Assert makes a WebAuthn assertion over s as a browser and an authenticator
+// would on the first page that c allows. It says nothing of person and time.
+func Assert(key *ecdsa.PrivateKey, c trust.Credential, s approval.Statement) (approval.Approval, error) {
+	if len(c.Origins) == 0 {
+		return approval.Approval{}, fmt.Errorf("credential %s allows no page", c.ID.Short())
 	}
 	client := fmt.Appendf(nil, `{"type":"webauthn.get","challenge":%q,"origin":%q,"crossOrigin":false}`,
 		base64.RawURLEncoding.EncodeToString(s.Digest().Bytes()), c.Origins[0])
@@ -50,12 +66,9 @@ func Passkey(root trust.Root, key *ecdsa.PrivateKey, c trust.Credential, s appro
 	if err != nil {
 		return approval.Approval{}, err
 	}
-	a := identity.Blank(s, p.ID, c.ID, at)
+	a := identity.Blank(s, "", c.ID, 0)
 	a.Signature = base64.StdEncoding.EncodeToString(sig)
 	a.Authenticator = base64.StdEncoding.EncodeToString(authenticator)
 	a.Client = base64.StdEncoding.EncodeToString(client)
-	if _, _, err := approval.Check(root, s, a); err != nil {
-		return approval.Approval{}, err
-	}
 	return a, nil
 }

@@ -9,7 +9,7 @@
   const bytes = (text) =>
     Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0));
   const base64 = (buffer) => btoa(String.fromCharCode(...new Uint8Array(buffer)));
-  const url = (buffer) => base64(buffer).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+  const base64url = (buffer) => base64(buffer).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 
   const say = (text, mood) => {
     status.textContent = text;
@@ -58,7 +58,7 @@
     } });
     const key = got.response.getPublicKey();
     if (!key) throw new Error("The browser did not show the new public key. Use an up-to-date browser.");
-    return { handle: url(got.rawId), public_key: base64(key), algorithm: got.response.getPublicKeyAlgorithm() };
+    return { handle: base64url(got.rawId), public_key: base64(key), algorithm: got.response.getPublicKeyAlgorithm() };
   }
 
   const blank = { kind: "", signature: "", authenticator_data: "", client_data: "", handle: "", public_key: "", algorithm: 0 };
