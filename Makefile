@@ -4,7 +4,7 @@ GO ?= go
 export CGO_ENABLED_BIN := 0
 PKGS := ./...
 LDFLAGS := -s -w -X main.version=$(shell git describe --always --dirty 2>/dev/null || echo unknown)
-NEED := $(shell grep -v '^\#' internal/debworld/debian.txt 2>/dev/null)
+
 
 .PHONY: help
 help: ## list the verbs
