@@ -107,7 +107,7 @@ func point(k *ecdsa.PrivateKey) []byte {
 
 func newSSH(name, algorithm, application string) key {
 	k := key{name: name}
-	public := []byte{}
+	var public []byte
 	switch algorithm {
 	case approval.Ed25519, approval.SKEd25519:
 		_, k.ed, _ = ed25519.GenerateKey(rand.Reader)

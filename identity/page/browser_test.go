@@ -30,6 +30,9 @@ type browser struct {
 
 func chromium(t *testing.T) browser {
 	t.Helper()
+	if os.Getenv("PATCHWRIT_E2E") == "" {
+		t.Skip("PATCHWRIT_E2E is not set: starts Chromium, half a minute")
+	}
 	path, err := exec.LookPath("chromium")
 	if err != nil {
 		t.Skip("chromium is not installed (Debian: chromium): the page is not tested in a real browser here")
@@ -85,9 +88,11 @@ func (b browser) shoot(t *testing.T, name, scheme string, width int64) {
 	_, err := chromedp.Call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
 	must(t, err)
 	must(t, chromedp.Do(b, chromedp.EmulateViewport(width, 1000)))
-	picture, err := chromedp.Run(b, chromedp.FullScreenshot(100))
-	must(t, err)
-	must(t, os.WriteFile(filepath.Join(dir, name+".png"), picture, 0o600))
+	for suffix, shot := range map[string]chromedp.Action[[]byte]{"": chromedp.CaptureScreenshot(), "-whole": chromedp.FullScreenshot(100)} {
+		picture, err := chromedp.Run(b, shot)
+		must(t, err)
+		must(t, os.WriteFile(filepath.Join(dir, name+suffix+".png"), picture, 0o600))
+	}
 }
 
 // registered makes a credential on the page and a house whose roster holds it.
@@ -108,13 +113,19 @@ func (b browser) registered(t *testing.T, port int) (trusttest.House, Passkey) {
 	return h, passkey
 }
 
-// TestARealBrowserRegistersAndApproves: Chromium with a virtual authenticator
+func TestARealBrowser(t *testing.T) {
+	b := chromium(t)
+	h, passkey := b.registered(t, free(t))
+	t.Run("approves", func(t *testing.T) { b.approves(t, h, passkey) })
+	t.Run("what people see", b.shows)
+	t.Run("bad authenticators", func(t *testing.T) { b.doubts(t, h, passkey) }) // the last: it breaks the authenticator
+}
+
+// approves: Chromium with a virtual authenticator
 // makes a credential on the page, the keepers add it to the roster, and the same
 // browser approves a plan, denies it, and closes the page. What comes out passes
 // Check for its own plan only.
-func TestARealBrowserRegistersAndApproves(t *testing.T) {
-	b := chromium(t)
-	h, passkey := b.registered(t, free(t))
+func (b browser) approves(t *testing.T, h trusttest.House, passkey Passkey) {
 	header, branches := newPlan(t, h, "Two CVEs in libcurl, one of them exploited.")
 	subject, err := OfPlan(h.Root, header, branches)
 	must(t, err)
@@ -146,12 +157,11 @@ func TestARealBrowserRegistersAndApproves(t *testing.T) {
 	}
 }
 
-// TestARealBrowserWithABadAuthenticator: one that verifies nobody makes no
+// doubts: one that verifies nobody makes no
 // credential; one that answers without verification, touch or a right signature
 // is told so on the page, and the page stays open.
-func TestARealBrowserWithABadAuthenticator(t *testing.T) {
-	b, yes := chromium(t), true
-	h, passkey := b.registered(t, free(t))
+func (b browser) doubts(t *testing.T, h trusttest.House, passkey Passkey) {
+	yes := true
 	header, branches := newPlan(t, h, "")
 	subject, err := OfPlan(h.Root, header, branches)
 	must(t, err)
@@ -181,11 +191,10 @@ func TestARealBrowserWithABadAuthenticator(t *testing.T) {
 	}
 }
 
-// TestWhatPeopleSee takes the pictures and looks at what a browser makes of the
+// shows takes the pictures and looks at what a browser makes of the
 // page: nothing overflows, hostile text stays text, nothing is fetched from
 // elsewhere, and the browser's console stays silent.
-func TestWhatPeopleSee(t *testing.T) {
-	b := chromium(t)
+func (b browser) shows(t *testing.T) {
 	h := house()
 	header, branches := newPlan(t, h, "Two CVEs in libcurl.\n<script>document.title='owned'</script> \u202egnp.exe")
 	g, halt := grantAndHalt(h)

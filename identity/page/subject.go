@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,7 +22,7 @@ import (
 // line. Hosts to which the same happens are shown together.
 const (
 	maxBranches = 20_000
-	maxRows     = 20_000 // about 15 MB of HTML
+	maxRows     = 5_000 // about 4 MB of HTML
 )
 
 // ErrLarge says that a plan is too large for a page.
@@ -188,7 +189,7 @@ func hostOf(root trust.Root, id trust.HostID) trust.Host {
 
 // warn lists what a person must not overlook, computed from the branches alone.
 func (v *planView) warn(root trust.Root, branches []plan.Branch) {
-	count, unknown, files := map[string]int{}, 0, map[canon.Digest]int64{}
+	count, names, unknown, files := map[string]int{}, map[string]map[string]bool{}, 0, map[canon.Digest]int64{}
 	for _, b := range branches {
 		if b.Network {
 			count["network"]++
@@ -197,8 +198,13 @@ func (v *planView) warn(root trust.Root, branches []plan.Branch) {
 			unknown++
 		}
 		for _, c := range b.Changes {
-			count[string(c.Op)]++
-			count[string(c.Class)]++
+			for _, what := range []string{string(c.Op), string(c.Class)} {
+				if names[what] == nil {
+					names[what] = map[string]bool{}
+				}
+				count[what]++
+				names[what][c.Package] = true
+			}
 			files[c.Artefact] = c.Size
 		}
 	}
@@ -206,19 +212,19 @@ func (v *planView) warn(root trust.Root, branches []plan.Branch) {
 		v.Download += size
 	}
 	for _, line := range []struct {
-		n         int
-		one, many string
+		what, one, many string
+		n               int
 	}{
-		{count[string(change.Critical)], "critical change", "critical changes"},
-		{count[string(change.Sensitive)], "sensitive change", "sensitive changes"},
-		{count[string(change.Downgrade)], "downgrade, which may re-open what was fixed", "downgrades, which may re-open what was fixed"},
-		{count[string(change.Remove)], "removal", "removals"},
-		{count[string(change.Install)], "package that was not there before", "packages that were not there before"},
-		{count["network"], "host on which installation scripts may use the network", "hosts on which installation scripts may use the network"},
-		{unknown, "host that the trust root does not know", "hosts that the trust root does not know"},
+		{string(change.Critical), "critical change", "critical changes", 0},
+		{string(change.Sensitive), "sensitive change", "sensitive changes", 0},
+		{string(change.Downgrade), "downgrade, which may re-open what was fixed", "downgrades, which may re-open what was fixed", 0},
+		{string(change.Remove), "removal", "removals", 0},
+		{string(change.Install), "package that was not there before", "packages that were not there before", 0},
+		{"network", "host on which installation scripts may use the network", "hosts on which installation scripts may use the network", 0},
+		{"", "host that the trust root does not know", "hosts that the trust root does not know", unknown},
 	} {
-		if line.n > 0 {
-			v.Warnings = append(v.Warnings, plural(line.n, line.one, line.many))
+		if n := count[line.what] + line.n; n > 0 {
+			v.Warnings = append(v.Warnings, plural(n, line.one, line.many)+listed(names[line.what]))
 		}
 	}
 	if count[string(change.Downgrade)] > 0 {
@@ -227,6 +233,19 @@ func (v *planView) warn(root trust.Root, branches []plan.Branch) {
 	if root.Solo {
 		v.Warnings = append(v.Warnings, "This house is in solo mode: one person alone decides")
 	}
+}
+
+// listed names a few of the packages: ": curl, libssl3 and 3 more".
+func listed(names map[string]bool) string {
+	const few = 8
+	all := slices.Sorted(maps.Keys(names))
+	switch {
+	case len(all) == 0:
+		return ""
+	case len(all) > few:
+		return ": " + strings.Join(all[:few], ", ") + " and " + strconv.Itoa(len(all)-few) + " more"
+	}
+	return ": " + strings.Join(all, ", ")
 }
 
 // quorumLines says in words what the trust root asks for.

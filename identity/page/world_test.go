@@ -90,7 +90,7 @@ func TestEverythingSignedIsShown(t *testing.T) {
 	must(t, err)
 	html := rendered(t, h, subject)
 	wants := []string{string(header.Digest()), string(header.Dossier), string(header.Tree), header.Nonce, "4711", "Two CVEs in libcurl.",
-		"critical", "2026-01-05 10:00:00 UTC", "in 60 min", "2026-01-08 09:00:00 UTC", "3 critical changes", "may use the network", "run without network",
+		"critical", "2026-01-05 10:00:00 UTC", "in 60 min", "2026-01-08 09:00:00 UTC", "3 critical changes: libssl3", "4 sensitive changes: libcurl4", "may use the network", "run without network",
 		"a later wave needs 1 good receipt of 1", "3 good receipts of 3", "2 different people", "1 owner and 1 security", "no earlier plan", "p-001"}
 	for _, b := range branches {
 		host, _ := h.Root.Host(b.Host)
