@@ -135,6 +135,7 @@ func known(name []byte) (field, bool) {
 // space continue the one before.
 func (in *index) add(stanza []byte) error {
 	var values [fCount][]byte
+	var seen [fCount]bool
 	bad := func(what string) error {
 		return refusal.New(codeStanza, "stanza %d of %s: %s in %.60q", len(in.entries)+1, in.file.Path, what, values[fPackage])
 	}
@@ -157,10 +158,10 @@ func (in *index) add(stanza []byte) error {
 		}
 		var f field
 		if f, inKept = known(name); inKept {
-			if values[f] != nil {
+			if seen[f] {
 				return bad("a field twice")
 			}
-			values[f] = bytes.TrimSpace(value)
+			values[f], seen[f] = bytes.TrimSpace(value), true
 		}
 	}
 	return in.keep(values, sha256.Sum256(stanza), bad)
@@ -193,8 +194,8 @@ func (in *index) keep(values [fCount][]byte, sum [sha256.Size]byte, bad func(str
 	if !ok || size < 1 || size > change.MaxArtefact {
 		return bad("field Size")
 	}
-	digest := canon.Digest(values[fSHA256])
-	if !digest.Valid() {
+	digest := canon.Digest(values[fSHA256]).Bytes()
+	if digest == nil {
 		return bad("field SHA256")
 	}
 	if e.source, e.sourceVersion, ok = sourceOf(e); !ok {
@@ -204,7 +205,7 @@ func (in *index) keep(values [fCount][]byte, sum [sha256.Size]byte, bad func(str
 		return refusal.New(codeLimit, "%s: more than %d stanzas", in.file.Path, MaxEntries)
 	}
 	e.size = size
-	copy(e.digest[:], digest.Bytes())
+	copy(e.digest[:], digest)
 	in.entries = append(in.entries, e)
 	return nil
 }

@@ -38,7 +38,7 @@ const (
 	MaxPackages = 256 << 20      // compressed bytes of one Packages file; the largest of Debian 12 has 50 MB uncompressed
 	MaxUnpacked = 512 << 20      // bytes it unpacks to
 	MaxStanza   = 4 << 20        // bytes of one stanza; the largest of Debian 12 has about 100 KB
-	MaxEntries  = 1_000_000      // stanzas in one Packages file; Debian 12 main has 63,440
+	MaxEntries  = 250_000        // stanzas in one Packages file; Debian 12 main has 63,440
 	MaxAhead    = 24 * time.Hour // how far a release's date may lie beyond now: clocks and time zones of vendors
 )
 
