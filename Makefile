@@ -51,11 +51,11 @@ bench: ## measure; writes docs/BENCHMARKS.md
 
 .PHONY: demo
 demo: deps build ## the main job, for real, on a Debian root made here
-	./bin/patchwrit demo
+	$(GO) run ./internal/demo
 
 .PHONY: clean-demo
 clean-demo: ## remove what the demo left
-	./bin/patchwrit demo --clean
+	$(GO) run ./internal/demo -clean
 
 .PHONY: tidy
 tidy: ## go mod tidy

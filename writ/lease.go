@@ -15,10 +15,10 @@ import (
 func (c *checker) leased() error {
 	age := c.now - c.mem.NonceAt
 	if !canon.Hex(c.mem.Nonce, 32) {
-		return refusal.New(codeLease, "this host has asked for none")
+		return refusal.New("PW-WRIT-LEASE", "this host has asked for none")
 	}
 	if age < 0 || age > LeaseLife {
-		return refusal.New(codeLease, "asked for %d seconds ago, good for %d", age, LeaseLife)
+		return refusal.New("PW-WRIT-LEASE", "asked for %d seconds ago, good for %d", age, LeaseLife)
 	}
 	times, why, newer := map[string]int64{}, "none given", false
 	for _, raw := range c.raw.Leases {
@@ -37,13 +37,13 @@ func (c *checker) leased() error {
 	t, ok := c.policy.QuorumTime(times)
 	switch {
 	case !ok && newer:
-		return refusal.New(codeTrust, "%s", why)
+		return refusal.New("PW-WRIT-TRUST", "%s", why)
 	case !ok:
-		return refusal.New(codeLease, "%d good leases are no quorum; last reason: %s", len(times), why)
+		return refusal.New("PW-WRIT-LEASE", "%d good leases are no quorum; last reason: %s", len(times), why)
 	case t < c.mem.Time-skew:
-		return refusal.New(codeLease, "the witnesses' time went back from %s to %s", stamp(c.mem.Time), stamp(t))
+		return refusal.New("PW-WRIT-LEASE", "the witnesses' time went back from %s to %s", stamp(c.mem.Time), stamp(t))
 	case c.now-t > clockDrift || t-c.now > clockDrift:
-		return refusal.New(codeClock, "this host says %s, the witnesses %s", stamp(c.now), stamp(t))
+		return refusal.New("PW-WRIT-CLOCK", "this host says %s, the witnesses %s", stamp(c.now), stamp(t))
 	}
 	c.time = max(t, c.mem.Time)
 	return nil

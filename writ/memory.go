@@ -135,7 +135,7 @@ func (r Receipt) Signed(h trust.Host) error {
 // verified fills the permission; nothing else does.
 func (c *checker) verified() Verified {
 	b := c.w.Branch
-	p := &permit{digest: c.digest, host: b.Host, plan: c.w.Body.Plan, wave: b.Wave,
+	p := &permit{digest: c.digest, shown: Shown(c.raw.Writ, c.leases), host: b.Host, plan: c.w.Body.Plan, wave: b.Wave,
 		changes: slices.Clone(b.Changes), back: slices.Clone(b.Rollback), network: b.Network, undo: c.undo}
 	switch {
 	case c.undo:
@@ -154,10 +154,10 @@ func (c *checker) verified() Verified {
 // is not safe for concurrent use: one host does one thing at a time.
 func (v Verified) Take() error {
 	if v.p == nil {
-		return refusal.New(codeZero, "Take")
+		return refusal.New("PW-VERIFIED-ZERO", "Take")
 	}
 	if v.p.taken {
-		return refusal.New(codeUsed, "writ %s", v.p.digest.Short())
+		return refusal.New("PW-VERIFIED-USED", "writ %s", v.p.digest.Short())
 	}
 	v.p.taken = true
 	return nil
@@ -166,10 +166,10 @@ func (v Verified) Take() error {
 // Meets says why a class computed from the bytes is not permitted, or nil.
 func (v Verified) Meets(class change.Class) error {
 	if v.p == nil {
-		return refusal.New(codeZero, "Meets")
+		return refusal.New("PW-VERIFIED-ZERO", "Meets")
 	}
 	if err := v.p.meets(class); err != nil {
-		return refusal.New(codeClass, "%s: %v", class, err)
+		return refusal.New("PW-WRIT-CLASS", "%s: %v", class, err)
 	}
 	return nil
 }
@@ -190,10 +190,11 @@ func (v Verified) Back() []change.Change {
 	return slices.Clone(v.p.back)
 }
 
-// Host, Digest (the writ's name), Plan, Wave, Network and Undo tell what the
-// permission is for; the zero value answers with zero values.
+// Host, Digest (the writ's name), Shown, Plan, Wave, Network and Undo tell what
+// the permission is for; the zero value answers with zero values.
 func (v Verified) Host() trust.HostID   { return v.get().host }
 func (v Verified) Digest() canon.Digest { return v.get().digest }
+func (v Verified) Shown() canon.Digest  { return v.get().shown } // what was verified: for the receipt
 func (v Verified) Plan() canon.Digest   { return v.get().plan }
 func (v Verified) Wave() int            { return v.get().wave }
 func (v Verified) Network() bool        { return v.get().network } // maintainer scripts may use it

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/patchwrit/patchwrit/approval"
+	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/change"
 	"github.com/patchwrit/patchwrit/refusal"
 	"github.com/patchwrit/patchwrit/version"
@@ -174,5 +175,40 @@ func BenchmarkVerify(b *testing.B) {
 		if _, _, err := writ.Verify(raw, house.Root, c.Memory, at(c.Now)); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// TestShownCoversEveryByteThatDecided ties the receipt to what the host saw:
+// the writ's bytes, and each lease that counted.
+func TestShownCoversEveryByteThatDecided(t *testing.T) {
+	c := writtest.New(house)
+	raw, v, mem := used(t, c)
+	leases := []writ.Lease{}
+	for _, b := range raw.Leases {
+		var l writ.Lease
+		if err := canon.Decode(b, &l); err != nil {
+			t.Fatal(err)
+		}
+		leases = append(leases, l)
+	}
+	if len(leases) != 3 || v.Shown() != writ.Shown(raw.Writ, leases) {
+		t.Errorf("shown %s, want all of writ and %d leases", v.Shown(), len(leases))
+	}
+	undo, _, err := writ.VerifyUndo(raw, c.House.Root, mem.Failed(v.Digest(), c.Now), at(c.Now+1))
+	if err != nil || undo.Shown() != writ.Shown(raw.Writ, nil) {
+		t.Errorf("the rollback was shown %s: %v", undo.Shown(), err)
+	}
+	for name, other := range map[string]canon.Digest{"a lease less": writ.Shown(raw.Writ, leases[:2]),
+		"another order": writ.Shown(raw.Writ, []writ.Lease{leases[1], leases[0], leases[2]}), "another writ": writ.Shown(raw.Writ[1:], leases)} {
+		if other == v.Shown() {
+			t.Errorf("%s: the same name", name)
+		}
+	}
+	raw.Leases = append(raw.Leases, []byte("{}"))
+	if w, _, err := writ.Verify(raw, c.House.Root, c.Memory, at(c.Now)); err != nil || w.Shown() != v.Shown() {
+		t.Errorf("a lease that does not count is named: %v", err)
+	}
+	if (writ.Verified{}).Shown() != "" {
+		t.Error("the zero value was shown something")
 	}
 }

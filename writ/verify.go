@@ -14,38 +14,6 @@ import (
 	"github.com/patchwrit/patchwrit/version"
 )
 
-// Refusals of this room; refusal/catalogue.txt says what each means.
-const (
-	codeForm          refusal.Code = "PW-WRIT-FORM"
-	codeRoot          refusal.Code = "PW-WRIT-ROOT"
-	codeHost          refusal.Code = "PW-WRIT-HOST"
-	codeConsumed      refusal.Code = "PW-WRIT-CONSUMED"
-	codeGeneration    refusal.Code = "PW-WRIT-GENERATION"
-	codeExpired       refusal.Code = "PW-WRIT-EXPIRED"
-	codeEarly         refusal.Code = "PW-WRIT-EARLY"
-	codeLife          refusal.Code = "PW-WRIT-LIFE"
-	codeTrust         refusal.Code = "PW-WRIT-TRUST"
-	codePlan          refusal.Code = "PW-WRIT-PLAN"
-	codeBranch        refusal.Code = "PW-WRIT-BRANCH"
-	codeFloor         refusal.Code = "PW-WRIT-FLOOR"
-	codeApproval      refusal.Code = "PW-WRIT-APPROVAL"
-	codeClass         refusal.Code = "PW-WRIT-CLASS"
-	codeGrant         refusal.Code = "PW-WRIT-GRANT"
-	codeSoak          refusal.Code = "PW-WRIT-SOAK"
-	codeBudget        refusal.Code = "PW-WRIT-BUDGET"
-	codeReceipts      refusal.Code = "PW-WRIT-RECEIPTS"
-	codeLog           refusal.Code = "PW-WRIT-LOG"
-	codeFork          refusal.Code = "PW-WRIT-FORK"
-	codeNoConsistency refusal.Code = "PW-WRIT-NOCONSISTENCY"
-	codeLease         refusal.Code = "PW-WRIT-LEASE"
-	codeClock         refusal.Code = "PW-WRIT-CLOCK"
-	codeUndoNone      refusal.Code = "PW-UNDO-NONE"
-	codeUndoLate      refusal.Code = "PW-UNDO-LATE"
-	codeUndoUsed      refusal.Code = "PW-UNDO-USED"
-	codeZero          refusal.Code = "PW-VERIFIED-ZERO"
-	codeUsed          refusal.Code = "PW-VERIFIED-USED"
-)
-
 // Tolerances, in seconds.
 const (
 	skew       = 2 * 60    // an issuer's clock may be this far ahead of the witnesses'
@@ -116,16 +84,16 @@ type checker struct {
 
 func (c *checker) form() error {
 	if err := canon.Decode(c.raw.Writ, &c.w); err != nil {
-		return refusal.New(codeForm, "%v", err)
+		return refusal.New("PW-WRIT-FORM", "%v", err)
 	}
 	b := c.w.Body
 	switch {
 	case c.w.Type != TypeFile || b.Type != TypeBody:
-		return refusal.New(codeForm, "type %q with body %q", c.w.Type, b.Type)
+		return refusal.New("PW-WRIT-FORM", "type %q with body %q", c.w.Type, b.Type)
 	case !canon.Hex(b.Nonce, 32) || !b.Host.Valid() || !b.Plan.Valid() || !b.Branch.Valid() || !b.Verdict.Valid() || !b.Approvals.Valid():
-		return refusal.New(codeForm, "nonce, host, plan, branch, approvals and verdict must be 32 bytes of lower hex")
+		return refusal.New("PW-WRIT-FORM", "nonce, host, plan, branch, approvals and verdict must be 32 bytes of lower hex")
 	case b.Grant != "" && !b.Grant.Valid(), (b.Grant == "") != (len(c.w.Grants) == 0), len(c.w.Grants) > 1:
-		return refusal.New(codeForm, "grant %q with %d grants", b.Grant, len(c.w.Grants))
+		return refusal.New("PW-WRIT-FORM", "grant %q with %d grants", b.Grant, len(c.w.Grants))
 	}
 	c.digest = b.Digest()
 	return nil
@@ -135,17 +103,17 @@ func (c *checker) rooted() error {
 	v, b := c.root.Versions, c.w.Body.Trust
 	switch {
 	case !c.root.Loaded():
-		return refusal.New(codeRoot, "no trust root is loaded")
+		return refusal.New("PW-WRIT-ROOT", "no trust root is loaded")
 	case c.mem.Type != TypeMemory || c.mem.Root != c.root.ID:
-		return refusal.New(codeRoot, "this host was enrolled to %s, the trust root is %s", c.mem.Root.Short(), c.root.ID.Short())
+		return refusal.New("PW-WRIT-ROOT", "this host was enrolled to %s, the trust root is %s", c.mem.Root.Short(), c.root.ID.Short())
 	case c.mem.Versions.Newer(v):
-		return refusal.New(codeRoot, "the trust root went back from %+v to %+v", c.mem.Versions, v)
+		return refusal.New("PW-WRIT-ROOT", "the trust root went back from %+v to %+v", c.mem.Versions, v)
 	case b.Newer(v):
-		return refusal.New(codeTrust, "the writ was made under %+v, this host has %+v", b, v)
+		return refusal.New("PW-WRIT-TRUST", "the writ was made under %+v, this host has %+v", b, v)
 	}
 	policy, err := tlog.ParsePolicy(c.root.Witnesses)
 	if err != nil {
-		return refusal.New(codeRoot, "%v", err)
+		return refusal.New("PW-WRIT-ROOT", "%v", err)
 	}
 	c.policy = policy
 	return nil
@@ -154,10 +122,10 @@ func (c *checker) rooted() error {
 func (c *checker) forThisHost() error {
 	host, known := c.root.Host(c.mem.Host)
 	if c.w.Body.Host != c.mem.Host {
-		return refusal.New(codeHost, "for %s, this is %s", c.w.Body.Host.Short(), c.mem.Host.Short())
+		return refusal.New("PW-WRIT-HOST", "for %s, this is %s", c.w.Body.Host.Short(), c.mem.Host.Short())
 	}
 	if !known {
-		return refusal.New(codeHost, "%s is not in the trust root's hosts", c.mem.Host.Short())
+		return refusal.New("PW-WRIT-HOST", "%s is not in the trust root's hosts", c.mem.Host.Short())
 	}
 	c.host = host
 	return nil
@@ -166,7 +134,7 @@ func (c *checker) forThisHost() error {
 func (c *checker) notConsumed() error {
 	for _, used := range c.mem.Consumed {
 		if used.Writ == c.digest {
-			return refusal.New(codeConsumed, "writ %s", c.digest.Short())
+			return refusal.New("PW-WRIT-CONSUMED", "writ %s", c.digest.Short())
 		}
 	}
 	return nil
@@ -174,7 +142,7 @@ func (c *checker) notConsumed() error {
 
 func (c *checker) generation() error {
 	if c.w.Header.Generation < c.mem.Generation {
-		return refusal.New(codeGeneration, "plan %d, this host is at %d", c.w.Header.Generation, c.mem.Generation)
+		return refusal.New("PW-WRIT-GENERATION", "plan %d, this host is at %d", c.w.Header.Generation, c.mem.Generation)
 	}
 	return nil
 }
@@ -184,26 +152,26 @@ func (c *checker) inWindow() error {
 	b, h := c.w.Body, c.w.Header
 	switch {
 	case b.Expires <= b.Issued || b.Expires-b.Issued > MaxLife:
-		return refusal.New(codeLife, "from %s to %s", stamp(b.Issued), stamp(b.Expires))
+		return refusal.New("PW-WRIT-LIFE", "from %s to %s", stamp(b.Issued), stamp(b.Expires))
 	case b.Expires <= c.time:
-		return refusal.New(codeExpired, "the writ ended %s, it is %s", stamp(b.Expires), stamp(c.time))
+		return refusal.New("PW-WRIT-EXPIRED", "the writ ended %s, it is %s", stamp(b.Expires), stamp(c.time))
 	case h.Expires <= c.time:
-		return refusal.New(codeExpired, "the plan ended %s, it is %s", stamp(h.Expires), stamp(c.time))
+		return refusal.New("PW-WRIT-EXPIRED", "the plan ended %s, it is %s", stamp(h.Expires), stamp(c.time))
 	case b.Issued > c.time+skew, h.Created > c.time+skew:
-		return refusal.New(codeEarly, "issued %s on a plan of %s, it is %s", stamp(b.Issued), stamp(h.Created), stamp(c.time))
+		return refusal.New("PW-WRIT-EARLY", "issued %s on a plan of %s, it is %s", stamp(b.Issued), stamp(h.Created), stamp(c.time))
 	}
 	if n := c.w.Branch.Wave; n >= 0 && n < len(h.Waves) && h.Waves[n].NotBefore > c.time {
-		return refusal.New(codeEarly, "wave %d begins %s, it is %s", n, stamp(h.Waves[n].NotBefore), stamp(c.time))
+		return refusal.New("PW-WRIT-EARLY", "wave %d begins %s, it is %s", n, stamp(h.Waves[n].NotBefore), stamp(c.time))
 	}
 	return nil
 }
 
 func (c *checker) planned() error {
 	if err := c.w.Header.Valid(); err != nil {
-		return refusal.New(codePlan, "%v", err)
+		return refusal.New("PW-WRIT-PLAN", "%v", err)
 	}
 	if d := c.w.Header.Digest(); d != c.w.Body.Plan {
-		return refusal.New(codePlan, "the plan is %s, the writ names %s", d.Short(), c.w.Body.Plan.Short())
+		return refusal.New("PW-WRIT-PLAN", "the plan is %s, the writ names %s", d.Short(), c.w.Body.Plan.Short())
 	}
 	return nil
 }
@@ -211,17 +179,17 @@ func (c *checker) planned() error {
 func (c *checker) branched() error {
 	b := c.w.Branch
 	if err := b.Valid(c.w.Header); err != nil {
-		return refusal.New(codeBranch, "%v", err)
+		return refusal.New("PW-WRIT-BRANCH", "%v", err)
 	}
 	raw := b.Bytes()
 	switch {
 	case b.Host != c.w.Body.Host:
-		return refusal.New(codeBranch, "the branch is for %s", b.Host.Short())
+		return refusal.New("PW-WRIT-BRANCH", "the branch is for %s", b.Host.Short())
 	case canon.Sum(plan.TypeBranch, raw) != c.w.Body.Branch:
-		return refusal.New(codeBranch, "the writ names another branch")
+		return refusal.New("PW-WRIT-BRANCH", "the writ names another branch")
 	}
 	if err := c.w.Header.Holds(raw, c.w.Index, c.w.Path); err != nil {
-		return refusal.New(codeBranch, "%v", err)
+		return refusal.New("PW-WRIT-BRANCH", "%v", err)
 	}
 	return nil
 }
@@ -240,7 +208,7 @@ func (c *checker) aboveFloors() error {
 		}
 		order, err := version.Compare(ch.Scheme, ch.To, f.Version)
 		if err != nil || order < 0 || version.Scheme(f.Scheme) != ch.Scheme {
-			return refusal.New(codeFloor, "%s to %s, this host had %s", ch.Key(), ch.To, f.Version)
+			return refusal.New("PW-WRIT-FLOOR", "%s to %s, this host had %s", ch.Key(), ch.To, f.Version)
 		}
 	}
 	return nil
@@ -249,7 +217,7 @@ func (c *checker) aboveFloors() error {
 // permitted asks whether people said yes: to this plan, or to the grant.
 func (c *checker) permitted() error {
 	if d := ApprovalsDigest(c.w.Approvals); d != c.w.Body.Approvals {
-		return refusal.New(codeApproval, "the writ was logged with other approvals")
+		return refusal.New("PW-WRIT-APPROVAL", "the writ was logged with other approvals")
 	}
 	if len(c.w.Grants) == 1 {
 		return c.granted(c.w.Grants[0].Grant)
@@ -271,10 +239,10 @@ func (c *checker) meets(class change.Class) error {
 	for _, name := range names {
 		q, ok := c.root.Quorum(name)
 		if !ok {
-			return refusal.New(codeApproval, "the trust root has no quorum for %q", name)
+			return refusal.New("PW-WRIT-APPROVAL", "the trust root has no quorum for %q", name)
 		}
 		if _, err := approval.Tally(c.root, q, s, c.w.Header.Author, c.w.Approvals); err != nil {
-			return refusal.New(codeApproval, "quorum %s: %v", name, err)
+			return refusal.New("PW-WRIT-APPROVAL", "quorum %s: %v", name, err)
 		}
 	}
 	return nil
@@ -284,7 +252,7 @@ func (c *checker) meets(class change.Class) error {
 func (c *checker) meetsGrant(class change.Class) error {
 	ceiling := c.w.Grants[0].Grant.Ceiling
 	if class.Rank() > ceiling.Rank() || class.Rank() >= change.Critical.Rank() {
-		return refusal.New(codeGrant, "the change is %s, the grant's ceiling is %s", class, ceiling)
+		return refusal.New("PW-WRIT-GRANT", "the change is %s, the grant's ceiling is %s", class, ceiling)
 	}
 	return nil
 }
@@ -293,20 +261,20 @@ func (c *checker) meetsGrant(class change.Class) error {
 func (c *checker) granted(g approval.Grant) error {
 	s := approval.Statement{Kind: approval.Allow, Bytes: canon.MustEncode(g)}
 	if s.Digest() != c.w.Body.Grant {
-		return refusal.New(codeGrant, "the writ names another grant")
+		return refusal.New("PW-WRIT-GRANT", "the writ names another grant")
 	}
 	q, ok := c.root.Quorum("grant")
 	if !ok {
-		return refusal.New(codeApproval, "the trust root has no quorum for %q", "grant")
+		return refusal.New("PW-WRIT-APPROVAL", "the trust root has no quorum for %q", "grant")
 	}
 	if _, err := approval.Tally(c.root, q, s, g.Author, c.w.Approvals); err != nil {
-		return refusal.New(codeApproval, "quorum grant: %v", err)
+		return refusal.New("PW-WRIT-APPROVAL", "quorum grant: %v", err)
 	}
 	if c.w.Branch.Network {
-		return refusal.New(codeGrant, "no grant lets maintainer scripts use the network")
+		return refusal.New("PW-WRIT-GRANT", "no grant lets maintainer scripts use the network")
 	}
 	if err := g.Covers(c.host, c.w.Branch.Changes, c.root.Critical); err != nil {
-		return refusal.New(codeGrant, "%v", err)
+		return refusal.New("PW-WRIT-GRANT", "%v", err)
 	}
 	return c.meetsGrant(c.w.Header.Class)
 }
@@ -318,18 +286,18 @@ func (c *checker) covered() error {
 	}
 	g, spent := c.w.Grants[0].Grant, len(c.w.Branch.Changes)
 	if g.Expires <= c.time || g.Created > c.time+skew {
-		return refusal.New(codeGrant, "it lives from %s to %s, it is %s", stamp(g.Created), stamp(g.Expires), stamp(c.time))
+		return refusal.New("PW-WRIT-GRANT", "it lives from %s to %s, it is %s", stamp(g.Created), stamp(g.Expires), stamp(c.time))
 	}
 	stood, err := c.policy.Verify(PlanEntry(c.w.Header), c.w.Grants[0].Proof)
 	if err != nil {
-		return refusal.New(codeLog, "the plan's entry: %v", err)
+		return refusal.New("PW-WRIT-LOG", "the plan's entry: %v", err)
 	}
 	begins, err := g.NotBefore(c.host, stood.Time)
 	if err != nil {
-		return refusal.New(codeGrant, "%v", err)
+		return refusal.New("PW-WRIT-GRANT", "%v", err)
 	}
 	if begins > c.time {
-		return refusal.New(codeSoak, "until %s, it is %s", stamp(begins), stamp(c.time))
+		return refusal.New("PW-WRIT-SOAK", "until %s, it is %s", stamp(begins), stamp(c.time))
 	}
 	for _, s := range c.mem.Spent {
 		if s.Grant == c.w.Body.Grant && s.At > c.time-BudgetSpan {
@@ -337,7 +305,7 @@ func (c *checker) covered() error {
 		}
 	}
 	if spent > g.Budget {
-		return refusal.New(codeBudget, "%d changes in 24 hours, %d allowed", spent, g.Budget)
+		return refusal.New("PW-WRIT-BUDGET", "%d changes in 24 hours, %d allowed", spent, g.Budget)
 	}
 	return nil
 }
@@ -350,13 +318,13 @@ func (c *checker) received() error {
 	}
 	for _, e := range c.w.Earlier {
 		if err := c.earlier(e); err != nil {
-			return refusal.New(codeReceipts, "receipt of %s: %v", e.Receipt.Host.Short(), err)
+			return refusal.New("PW-WRIT-RECEIPTS", "receipt of %s: %v", e.Receipt.Host.Short(), err)
 		}
 		good[e.Branch.Wave][e.Branch.Host] = true
 	}
 	for i, hosts := range good {
 		if want := c.w.Header.Waves[i].Good; len(hosts) < want {
-			return refusal.New(codeReceipts, "wave %d: %d of %d good receipts", i, len(hosts), want)
+			return refusal.New("PW-WRIT-RECEIPTS", "wave %d: %d of %d good receipts", i, len(hosts), want)
 		}
 	}
 	return nil
@@ -390,10 +358,10 @@ func (c *checker) earlier(e Earlier) error {
 func (c *checker) logged() error {
 	seen, err := c.policy.Verify(c.w.Body.Entry(), c.w.Proof)
 	if err != nil {
-		return refusal.New(codeLog, "%v", err)
+		return refusal.New("PW-WRIT-LOG", "%v", err)
 	}
 	if c.w.Header.Generation > seen.Checkpoint.Size {
-		return refusal.New(codeLog, "the plan claims generation %d in a log of %d entries", c.w.Header.Generation, seen.Checkpoint.Size)
+		return refusal.New("PW-WRIT-LOG", "the plan claims generation %d in a log of %d entries", c.w.Header.Generation, seen.Checkpoint.Size)
 	}
 	c.seen = seen
 	return nil
@@ -405,21 +373,21 @@ func (c *checker) continued() error {
 	mine, theirs := c.mem.Checkpoint, c.seen.Checkpoint
 	for _, l := range c.leases {
 		if l.Checkpoint.Origin == theirs.Origin && l.Checkpoint.Size == theirs.Size && l.Checkpoint.Hash != theirs.Hash {
-			return refusal.New(codeFork, "witness %s saw %s at size %d, the writ says %s", l.Witness, l.Checkpoint.Hash.Short(), theirs.Size, theirs.Hash.Short())
+			return refusal.New("PW-WRIT-FORK", "witness %s saw %s at size %d, the writ says %s", l.Witness, l.Checkpoint.Hash.Short(), theirs.Size, theirs.Hash.Short())
 		}
 	}
 	if mine.Size == 0 {
 		return nil
 	}
 	if mine.Origin != theirs.Origin || (mine.Size == theirs.Size && mine.Hash != theirs.Hash) {
-		return refusal.New(codeFork, "this host saw %s %s at size %d, the writ says %s %s", mine.Origin, mine.Hash.Short(), mine.Size, theirs.Origin, theirs.Hash.Short())
+		return refusal.New("PW-WRIT-FORK", "this host saw %s %s at size %d, the writ says %s %s", mine.Origin, mine.Hash.Short(), mine.Size, theirs.Origin, theirs.Hash.Short())
 	}
 	older, newer := mine, theirs
 	if older.Size > newer.Size {
 		older, newer = newer, older
 	}
 	if err := tlog.Consistent(older, newer, c.raw.Consistency); err != nil {
-		return refusal.New(codeNoConsistency, "from size %d to %d: %v", older.Size, newer.Size, err)
+		return refusal.New("PW-WRIT-NOCONSISTENCY", "from size %d to %d: %v", older.Size, newer.Size, err)
 	}
 	return nil
 }
@@ -429,14 +397,14 @@ func (c *checker) failedHere() error {
 		switch {
 		case f.Writ != c.digest:
 		case f.Undone:
-			return refusal.New(codeUndoUsed, "writ %s", c.digest.Short())
+			return refusal.New("PW-UNDO-USED", "writ %s", c.digest.Short())
 		case c.now-f.At > UndoWindow || c.now < f.At:
-			return refusal.New(codeUndoLate, "it failed %s, it is %s", stamp(f.At), stamp(c.now))
+			return refusal.New("PW-UNDO-LATE", "it failed %s, it is %s", stamp(f.At), stamp(c.now))
 		default:
 			return nil
 		}
 	}
-	return refusal.New(codeUndoNone, "writ %s", c.digest.Short())
+	return refusal.New("PW-UNDO-NONE", "writ %s", c.digest.Short())
 }
 
 func stamp(unix int64) string { return time.Unix(unix, 0).UTC().Format(time.RFC3339) }

@@ -119,6 +119,18 @@ func (l Lease) Digest() canon.Digest {
 	return canon.Sum(TypeLease, canon.MustEncode(l))
 }
 
+// Shown names everything a host was shown when it acted: the writ's bytes and
+// the leases that counted, in the order they came (none for a plan's own
+// rollback). A receipt carries it, so that nobody can show an auditor another
+// proof than the host had.
+func Shown(writ []byte, leases []Lease) canon.Digest {
+	type shown struct {
+		Writ   canon.Digest `json:"writ"`
+		Leases []Lease      `json:"leases"`
+	}
+	return canon.Sum("patchwrit/shown/v1", canon.MustEncode(shown{canon.SumFile(writ), append([]Lease{}, leases...)}))
+}
+
 // Outcome is how an attempt ended.
 type Outcome string
 
@@ -137,6 +149,7 @@ type Receipt struct {
 	Writ       canon.Digest    `json:"writ"`
 	Plan       canon.Digest    `json:"plan"`
 	Wave       int             `json:"wave"`
+	Shown      canon.Digest    `json:"shown"` // Shown of the writ and leases it acted on
 	Outcome    Outcome         `json:"outcome"`
 	Code       string          `json:"code"` // refusal code when the outcome is not done, else ""
 	States     []State         `json:"states"`
@@ -256,6 +269,7 @@ type Verified struct {
 
 type permit struct {
 	digest  canon.Digest
+	shown   canon.Digest
 	host    trust.HostID
 	plan    canon.Digest
 	wave    int

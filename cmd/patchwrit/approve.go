@@ -120,7 +120,11 @@ func (a *answering) sign(cmd *cobra.Command, root trust.Root, p proposal.File) (
 func (a *answering) signer(cmd *cobra.Command, root trust.Root) (sshsign.Signer, error) {
 	switch {
 	case a.key != "":
-		return sshsign.File(a.key, askPassphrase, cmd.ErrOrStderr())
+		t := sshsign.Terminal{Out: cmd.ErrOrStderr()}
+		if term.IsTerminal(int(os.Stdin.Fd())) {
+			t.In = os.Stdin
+		}
+		return sshsign.File(a.key, askPassphrase, t)
 	case a.agent && a.person != "":
 		return sshsign.Agent(cmd.Context(), os.Getenv("SSH_AUTH_SOCK"), root, trust.PersonID(a.person))
 	case a.agent:
