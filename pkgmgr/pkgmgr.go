@@ -85,6 +85,7 @@ type Begun struct {
 	Plan     canon.Digest    `json:"plan"`
 	Host     trust.HostID    `json:"host"`
 	Wave     int             `json:"wave"`
+	Shown    canon.Digest    `json:"shown"`   // for the receipt: writ.Verified.Shown
 	Undo     bool            `json:"undo"`    // it is the plan's own rollback
 	Network  bool            `json:"network"` // maintainer scripts may use the network
 	Changes  []change.Change `json:"changes"`
@@ -96,7 +97,7 @@ type Begun struct {
 // Begin is the record of a permission that is about to be used.
 func Begin(v writ.Verified, changes []change.Change, started int64, run string, releases []writ.Release) Begun {
 	return Begun{
-		Type: TypeBegun, Writ: v.Digest(), Plan: v.Plan(), Host: v.Host(), Wave: v.Wave(), Undo: v.Undo(), Network: v.Network(),
+		Type: TypeBegun, Writ: v.Digest(), Plan: v.Plan(), Host: v.Host(), Wave: v.Wave(), Shown: v.Shown(), Undo: v.Undo(), Network: v.Network(),
 		Changes: append([]change.Change{}, changes...), Started: started, Run: run, Releases: append([]writ.Release{}, releases...),
 	}
 }
@@ -104,7 +105,7 @@ func Begin(v writ.Verified, changes []change.Change, started int64, run string, 
 // Receipt is a receipt for the transaction, with nothing known yet.
 func (b Begun) Receipt() writ.Receipt {
 	return writ.Receipt{
-		Type: writ.TypeReceipt, Host: b.Host, Writ: b.Writ, Plan: b.Plan, Wave: b.Wave,
+		Type: writ.TypeReceipt, Host: b.Host, Writ: b.Writ, Plan: b.Plan, Wave: b.Wave, Shown: b.Shown,
 		Outcome: writ.Partial, Started: b.Started, States: []writ.State{},
 		Effective: writ.Effective{
 			Installed: writ.Unknown, Running: writ.Unknown, Rescanned: writ.Unknown,
