@@ -48,6 +48,7 @@ func TestRoster(t *testing.T) {
 	}
 	ssh := slices.IndexFunc(house.Root.People[0].Credentials, func(c trust.Credential) bool { return c.Method == trust.SSH })
 	pass := 1 - ssh
+	security := func(c *trust.Credential) { c.Algorithm, c.Application = "sk-ssh-ed25519@openssh.com", "ssh:" }
 	play(t, []attack{
 		{"as it is", "", roster(func(*trust.Roster) {})},
 		{"one more person", "", roster(func(r *trust.Roster) {
@@ -74,6 +75,12 @@ func TestRoster(t *testing.T) {
 		{"passkey with an application", "PW-TRUST-CREDENTIAL", credential(pass, func(c *trust.Credential) { c.Application = "ssh:" })},
 		{"ssh key that claims a local page", "PW-TRUST-CREDENTIAL", credential(ssh, func(c *trust.Credential) { c.RelyingParty = "localhost" })},
 		{"security key without application", "PW-TRUST-CREDENTIAL", credential(ssh, func(c *trust.Credential) { c.Algorithm = "sk-ssh-ed25519@openssh.com" })},
+		{"ssh key with an origin", "PW-TRUST-CREDENTIAL", credential(ssh, func(c *trust.Credential) { c.Origins = []string{"https://a.example"} })},
+		{"security key", "", credential(ssh, security)},
+		{"security key with an origin", "PW-TRUST-CREDENTIAL", credential(ssh, func(c *trust.Credential) { security(c); c.Origins = []string{"https://a.example"} })},
+		{"security key that claims a local page", "PW-TRUST-CREDENTIAL", credential(ssh, func(c *trust.Credential) { security(c); c.RelyingParty = "localhost" })},
+		{"security key as a passkey", "PW-TRUST-CREDENTIAL", credential(ssh, func(c *trust.Credential) { security(c); c.Method = trust.WebAuthn })},
+		{"passkey as an ssh key", "PW-TRUST-CREDENTIAL", credential(pass, func(c *trust.Credential) { c.Method = trust.SSH })},
 		{"plain key with application", "PW-TRUST-CREDENTIAL", credential(ssh, func(c *trust.Credential) { c.Application = "ssh:" })},
 	})
 }
@@ -131,6 +138,16 @@ func TestThresholds(t *testing.T) {
 		{"an unknown one", "PW-TRUST-QUORUM", quorum("lift", func(q *trust.Quorum) { q.For = "login" })},
 		{"critical needs less than sensitive", "PW-TRUST-QUORUM", quorum("critical", func(q *trust.Quorum) { q.Roles = []trust.RoleNeed{} })},
 		{"sensitive needs less than routine", "PW-TRUST-QUORUM", quorum("routine", func(q *trust.Quorum) { q.People = 3 })},
+		{"critical needs fewer of a role", "PW-TRUST-QUORUM", all(func(th *trust.Thresholds) {
+			for i := range th.Quorums {
+				switch q := &th.Quorums[i]; q.For {
+				case "sensitive", "grant":
+					q.People, q.Roles = 3, []trust.RoleNeed{{Role: "owner", People: 2}, {Role: "security", People: 1}}
+				case "critical":
+					q.People = 3
+				}
+			}
+		})},
 		{"a grant needs less than sensitive", "PW-TRUST-QUORUM", quorum("grant", func(q *trust.Quorum) { q.Roles = q.Roles[:1] })},
 		{"critical needs another role instead", "PW-TRUST-QUORUM", quorum("critical", func(q *trust.Quorum) { q.Roles[1].Role = "vendor" })},
 		{"more people than there are", "PW-TRUST-UNREACHABLE", quorum("critical", func(q *trust.Quorum) { q.People = 4 })},
@@ -150,23 +167,26 @@ func TestReachable(t *testing.T) {
 			}
 		})
 	}
-	elsewhere := func(r *trust.Roster) {
-		for i := range r.People {
-			for j := range r.People[i].Credentials {
-				c := &r.People[i].Credentials[j]
-				if c.Method == trust.WebAuthn {
-					c.RelyingParty, c.Origins = "console.example", []string{"https://console.example"}
-				} else {
-					c.Revoked = true
+	elsewhere := func(revoked bool) func(*scene) {
+		return roster(func(r *trust.Roster) {
+			for i := range r.People {
+				for j := range r.People[i].Credentials {
+					c := &r.People[i].Credentials[j]
+					if c.Method == trust.WebAuthn {
+						c.RelyingParty, c.Origins = "console.example", []string{"https://console.example"}
+					} else {
+						c.Revoked = revoked
+					}
 				}
 			}
-		}
+		})
 	}
 	play(t, []attack{
 		{"one person lost both keys", "", revoke(1, trust.SSH, trust.WebAuthn)},
 		{"the one with the role lost both keys", "PW-TRUST-UNREACHABLE", revoke(2, trust.SSH, trust.WebAuthn)},
 		{"everybody lost the ssh key", "", revoke(3, trust.SSH)},
-		{"nobody has a view of their own", "PW-TRUST-UNREACHABLE", roster(elsewhere)},
+		{"every passkey is the console's", "", elsewhere(false)},
+		{"nobody has a view of their own", "PW-TRUST-UNREACHABLE", elsewhere(true)},
 		{"nobody is there", "PW-TRUST-UNREACHABLE", roster(func(r *trust.Roster) { r.People = []trust.Person{} })},
 	})
 }
@@ -206,6 +226,10 @@ func TestOrigins(t *testing.T) {
 		{"keyring that is not there", "PW-TRUST-TARGET", first(func(o *trust.Origin) { o.Keyring = "none.gpg" })},
 		{"no keyring", "PW-TRUST-TARGET", first(func(o *trust.Origin) { o.Keyring = "" })},
 		{"keyring elsewhere", "PW-TRUST-TARGET", first(func(o *trust.Origin) { o.Keyring = "../roster.json" })},
+		{"keyring with a blank in its name", "PW-TRUST-ORIGIN", func(s *scene) {
+			s.target("keyrings/a b", []byte("x"))
+			first(func(o *trust.Origin) { o.Keyring = "a b" })(s)
+		}},
 		{"empty keyring", "PW-TRUST-ORIGIN", func(s *scene) { s.target("keyrings/vendor.gpg", nil) }},
 		{"no codename", "PW-TRUST-ORIGIN", first(func(o *trust.Origin) { o.Codename = "" })},
 		{"no label", "PW-TRUST-ORIGIN", first(func(o *trust.Origin) { o.Label = "" })},

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"math/rand/v2"
@@ -186,6 +187,10 @@ func TestSignatures(t *testing.T) {
 		{"nobody touches it", "", func(s *scene) {}},
 		{"two of three keepers", "", func(s *scene) { resign(s, "timestamp.json", two, keep) }},
 		{"wrong pin", "PW-TRUST-PIN", func(s *scene) { s.pin = canon.SumFile([]byte("another house")) }},
+		{"a first root that its own keepers did not sign", "PW-TRUST-SIGNATURE", func(s *scene) {
+			resign(s, "1.root.json", one, func(*metadata.RootType) {})
+			s.pin = canon.SumFile(s.fs["1.root.json"].Data)
+		}},
 		{"empty pin", "PW-TRUST-PIN", func(s *scene) { s.pin = "" }},
 		{"first root changed", "PW-TRUST-PIN", func(s *scene) { s.edit("1.root.json", `"threshold":2`, `"threshold":1`) }},
 		{"one of two signatures", "PW-TRUST-SIGNATURE", func(s *scene) { resign(s, "timestamp.json", one, keep) }},
@@ -612,4 +617,37 @@ func TestOneFlippedBit(t *testing.T) {
 			rt.Fatalf("%s: a changed target loads", name)
 		}
 	})
+}
+
+// TestABrokenDisk reads from files that end in an error.
+func TestABrokenDisk(t *testing.T) {
+	for name := range house.FS {
+		_, err := trust.Load(broken{house.FS, name}, house.Pinned, trust.Versions{}, house.Now)
+		refused(t, err, "PW-TRUST-FILE")
+	}
+}
+
+// broken fails while one file is read.
+type broken struct {
+	fs.FS
+	name string
+}
+
+func (b broken) Open(name string) (fs.File, error) {
+	f, err := b.FS.Open(name)
+	if err == nil && name == b.name {
+		return brokenFile{f}, nil
+	}
+	return f, err
+}
+
+type brokenFile struct{ fs.File }
+
+// Read gives everything, and then fails.
+func (b brokenFile) Read(p []byte) (int, error) {
+	n, err := b.File.Read(p)
+	if err == io.EOF {
+		err = errors.New("input/output error")
+	}
+	return n, err
 }

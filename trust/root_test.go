@@ -53,13 +53,14 @@ func TestScopeValid(t *testing.T) {
 		}
 	}
 	for name, s := range map[string]trust.Scope{
-		"nothing":       {},
-		"all and more":  {All: true, Domains: []string{"a"}},
-		"no digest":     {Hosts: []trust.HostID{"abc"}},
-		"empty domain":  {Domains: []string{""}},
-		"blank label":   {Labels: []trust.Label{{Key: "env", Value: " "}}},
-		"keyless label": {Labels: []trust.Label{{Value: "prod"}}},
-		"one bad line":  {Hosts: []trust.HostID{id, ""}},
+		"nothing":                 {},
+		"all and more":            {All: true, Domains: []string{"a"}},
+		"no digest":               {Hosts: []trust.HostID{"abc"}},
+		"empty domain":            {Domains: []string{""}},
+		"blank label":             {Labels: []trust.Label{{Key: "env", Value: " "}}},
+		"label in another script": {Labels: []trust.Label{{Key: "env", Value: "é"}}},
+		"keyless label":           {Labels: []trust.Label{{Value: "prod"}}},
+		"one bad line":            {Hosts: []trust.HostID{id, ""}},
 	} {
 		if s.Valid() == nil {
 			t.Errorf("%s is valid", name)
@@ -111,6 +112,22 @@ func TestQuorumMet(t *testing.T) {
 	} {
 		if got := c.q.Met(c.people); got != c.want {
 			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
+
+// TestQuorumOfTooManyRoles: Met looks at every set of roles, so it answers no to
+// more than Load lets in.
+func TestQuorumOfTooManyRoles(t *testing.T) {
+	var q trust.Quorum
+	var people []trust.Person
+	for i := range 9 {
+		role := fmt.Sprint(i)
+		q.People++
+		q.Roles = append(q.Roles, trust.RoleNeed{Role: role, People: 1})
+		people = append(people, trust.Person{ID: trust.PersonID(role), Roles: []string{role}})
+		if got := q.Met(people); got != (i < 8) {
+			t.Errorf("%d roles: %t", i+1, got)
 		}
 	}
 }
