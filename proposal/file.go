@@ -35,16 +35,25 @@ func ReadFile(raw []byte) (File, error) {
 	if err := canon.Decode(raw, &f); err != nil {
 		return File{}, fmt.Errorf("this is no plan file: %w", err)
 	}
-	if f.Type != TypeFile {
-		return File{}, fmt.Errorf("%w: a file of type %q, not %q", plan.ErrForm, canon.NoteOf(f.Type), TypeFile)
-	}
-	if err := plan.Open(f.Header, f.Branches); err != nil {
+	if err := f.Open(); err != nil {
 		return File{}, err
 	}
-	if got := f.Dossier.Digest(); got != f.Header.Dossier {
-		return File{}, fmt.Errorf("%w: the dossier is %s, the header names %s", plan.ErrForm, got.Short(), f.Header.Dossier.Short())
+	return f, nil
+}
+
+// Open says why the parts of the file do not belong together, or nil; the
+// error is plan.ErrForm.
+func (f File) Open() error {
+	if f.Type != TypeFile {
+		return fmt.Errorf("%w: a file of type %q, not %q", plan.ErrForm, canon.NoteOf(f.Type), TypeFile)
 	}
-	return f, f.Dossier.describes(f.Branches)
+	if err := plan.Open(f.Header, f.Branches); err != nil {
+		return err
+	}
+	if got := f.Dossier.Digest(); got != f.Header.Dossier {
+		return fmt.Errorf("%w: the dossier is %s, the header names %s", plan.ErrForm, got.Short(), f.Header.Dossier.Short())
+	}
+	return f.Dossier.describes(f.Branches)
 }
 
 // describes holds the dossier to the branches: who signs reads the dossier, so
@@ -74,10 +83,7 @@ func (d Dossier) describe(h Host, b plan.Branch) error {
 		if h.Causes[i].Key != c.Key() {
 			return fmt.Errorf("the cause of %s is given for %s", c.Key(), canon.NoteOf(h.Causes[i].Key))
 		}
-		if c.To == "" {
-			continue
-		}
-		if _, err := d.fact(c); err != nil {
+		if err := d.knows(c, b.Rollback[i]); err != nil {
 			return err
 		}
 	}

@@ -51,7 +51,7 @@ type Fact struct {
 	Diff          artefact.Diff     `json:"diff"`
 	Breaks        []artefact.Break  `json:"breaks"` // programs on the host that would miss a symbol
 	Chain         provenance.Chain  `json:"chain"`  // how the new artefact is known to be the vendor's
-	Back          provenance.Chain  `json:"back"`   // the same for the artefact that leads back; zero with its type for an installation
+	Back          provenance.Chain  `json:"back"`   // the same for the artefact that leads back; the zero Entry's for an installation
 }
 
 func (f Fact) key() string { return strings.Join([]string{f.Package, f.Arch, f.From, f.To}, "\x00") }
@@ -147,13 +147,15 @@ func (hr HostRequest) branch(d Dossier) (plan.Branch, Host, error) {
 	host := Host{ID: hr.ID, Inventory: hr.Inventory, Causes: []Cause{}, Held: append([]Held{}, hr.Held...)}
 	slices.SortFunc(host.Held, func(a, b Held) int { return strings.Compare(a.Package, b.Package) })
 	answered := 0
-	for _, c := range hr.Changes {
+	if len(hr.Back) != len(hr.Changes) {
+		return plan.Branch{}, host, fmt.Errorf("host %s: %d changes forth, %d back", hr.ID.Short(), len(hr.Changes), len(hr.Back))
+	}
+	for i, c := range hr.Changes {
 		cause := Cause{Key: c.Key(), Advisories: []string{}}
-		if c.Op != change.Remove {
-			f, err := d.fact(c)
-			if err != nil {
-				return plan.Branch{}, host, fmt.Errorf("host %s: %w", hr.ID.Short(), err)
-			}
+		if err := d.knows(c, hr.Back[i]); err != nil {
+			return plan.Branch{}, host, fmt.Errorf("host %s: %w", hr.ID.Short(), err)
+		}
+		if f, err := d.fact(c); err == nil && c.To != "" {
 			cause.Advisories = answers(f, c, hr.Findings)
 		}
 		answered += len(cause.Advisories)
@@ -166,12 +168,31 @@ func (hr HostRequest) branch(d Dossier) (plan.Branch, Host, error) {
 		Rollback: append([]change.Change{}, hr.Back...), Network: hr.Network}, host, nil
 }
 
+// knows says why the dossier does not describe a change and its way back, or
+// nil. A removal brings nothing new, so it needs no fact; when there is one, it
+// must describe what would come back.
+func (d Dossier) knows(c, back change.Change) error {
+	f, err := d.fact(c)
+	if c.To == "" && errors.Is(err, errNoFact) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if f.Back.Artefact != back.Artefact || f.Back.Origin != back.Origin || f.Back.Size != back.Size {
+		return fmt.Errorf("%s: the artefact that leads back differs from what is known about it", c.Key())
+	}
+	return nil
+}
+
+var errNoFact = errors.New("nothing is known about its artefact")
+
 // fact finds what is known about a change and holds the change to it.
 func (d Dossier) fact(c change.Change) (Fact, error) {
 	want := Fact{Package: c.Package, Arch: c.Arch, From: c.From, To: c.To}.key()
 	i, ok := slices.BinarySearchFunc(d.Artefacts, want, func(f Fact, key string) int { return strings.Compare(f.key(), key) })
 	if !ok {
-		return Fact{}, fmt.Errorf("%s: nothing is known about its artefact", c.Key())
+		return Fact{}, fmt.Errorf("%s: %w", c.Key(), errNoFact)
 	}
 	f := d.Artefacts[i]
 	if f.Class != c.Class || f.Chain.Artefact != c.Artefact || f.Chain.Origin != c.Origin || f.Chain.Size != c.Size {
