@@ -137,7 +137,9 @@ func TestAptSolvesARealRoot(t *testing.T) {
 	if !slices.Equal(before, after) {
 		t.Errorf("the root was changed: before %v, after %v", before, after)
 	}
-	if !slices.ContainsFunc(s.Findings, func(f match.Finding) bool { return f.Package == "pw-tool" && f.State == match.Affected && f.Fixed == "1.1-1" }) {
+	if !slices.ContainsFunc(s.Findings, func(f match.Finding) bool {
+		return f.Package == "pw-tool" && f.State == match.Affected && f.Fixed == "1.1-1"
+	}) {
 		t.Error("no finding on pw-tool")
 	}
 }

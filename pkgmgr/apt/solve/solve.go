@@ -46,10 +46,10 @@ type Source struct {
 	Suite   string // directory below dists/, such as "bookworm-security"
 }
 
-// Options say what to solve. Root, Pool and Now have no default.
+// Options say what to solve. Root and Now have no default.
 type Options struct {
 	Root     string // directory with a Debian system in it
-	Pool     string // directory of the bytes, made when it is not there
+	Pool     string // directory of the bytes, made when it is not there; not needed without sources
 	Sources  []Source
 	Feeds    []advisory.Set          // besides the changelogs inside the sources' packages
 	Only     []string                // binary package names; empty: all that are affected
@@ -87,7 +87,7 @@ type planner struct {
 }
 
 func newPlanner(o Options) (*planner, error) {
-	if o.Root == "" || o.Pool == "" || o.Now.IsZero() {
+	if o.Root == "" || o.Now.IsZero() || o.Pool == "" && len(o.Sources) > 0 {
 		return nil, errors.New("root, pool and the time must be given")
 	}
 	urls := map[change.Origin]bool{}
@@ -104,6 +104,9 @@ func newPlanner(o Options) (*planner, error) {
 		o.Client = &http.Client{Timeout: downloadTime}
 	}
 	p := &planner{Options: o, pool: pool(o.Pool), say: &teller{w: o.Progress}}
+	if o.Pool == "" {
+		return p, nil
+	}
 	return p, os.MkdirAll(p.pool.path("sha256"), 0o755)
 }
 

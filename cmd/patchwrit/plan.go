@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/patchwrit/patchwrit/match"
+	"github.com/patchwrit/patchwrit/pkgmgr/apt/solve"
+	"github.com/patchwrit/patchwrit/plan"
+	"github.com/patchwrit/patchwrit/proposal"
+	"github.com/patchwrit/patchwrit/trust"
+)
+
+func init() { verbs = append(verbs, planCmd) }
+
+// planCmd makes plans and shows them.
+func planCmd() *cobra.Command {
+	cmd := &cobra.Command{Use: "plan", Short: "make a plan for a host, or show exactly what a plan says"}
+	cmd.AddCommand(planNewCmd(), planShowCmd())
+	return cmd
+}
+
+// planning are the flags of plan new.
+type planning struct {
+	host, author, notBefore, note, out string
+	expires                            time.Duration
+	generation                         int64
+	network                            bool
+	only                               []string
+}
+
+func planNewCmd() *cobra.Command {
+	var p planning
+	cmd := &cobra.Command{
+		Use:   "new",
+		Short: "make a plan that fixes what is affected on one host",
+		Long: "Plan new asks the host's own apt, on verified indexes only, for the exact changes that fix what is\n" +
+			"affected; brings the bytes of both ways into the pool; and writes one plan file. It changes nothing.\n\n" +
+			"Exit codes: 0 a plan was written, 3 packages are affected and none can be fixed,\n" +
+			"6 nothing is to be fixed as far as is known, and not all is known. Without a plan, 0 means that nothing is to be done.",
+		Example: "  patchwrit plan new --root /srv/host1 --host 3f2a… --author p-7f3a12bc --pool pool --data data \\\n" +
+			"    --source debian-main=https://archive.example/debian,bookworm \\\n" +
+			"    --source debian-security=https://archive.example/debian-security,bookworm-security --out plan.json",
+		Args: exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error { return p.run(cmd) },
+	}
+	addHouseFlags(cmd)
+	addDataFlag(cmd)
+	addLookFlags(cmd)
+	f := cmd.Flags()
+	f.String("root", "", "top directory of the host's system")
+	f.String("pool", "", "directory of the bytes that travel with the plan (default: in the user's cache)")
+	f.StringVar(&p.host, "host", "", "fingerprint of the host's key, as in the trust root")
+	f.StringVar(&p.author, "author", "", "who writes the plan, a person of the trust root")
+	f.StringArrayVar(&p.only, "only", nil, "plan for this package only (repeatable)")
+	f.DurationVar(&p.expires, "expires", 72*time.Hour, "how long the plan lives, at most 168h")
+	f.StringVar(&p.notBefore, "not-before", "", "when it may begin, as 2026-01-31T08:00:00Z (default: now)")
+	f.StringVar(&p.note, "note", "", "a sentence for those who sign")
+	f.BoolVar(&p.network, "network", false, "let maintainer scripts use the network")
+	f.Int64Var(&p.generation, "generation", -1, "size of a witnessed log you have seen (default: that of the log in --data)")
+	f.StringVarP(&p.out, "out", "o", "", "file for the plan (default: standard output)")
+	return cmd
+}
+
+func (p planning) run(cmd *cobra.Command) error {
+	root, err := openHouse(cmd)
+	if err != nil {
+		return err
+	}
+	begin, err := p.check(cmd, root)
+	if err != nil {
+		return err
+	}
+	if p.generation < 0 {
+		if p.generation, err = logSize(cmd); err != nil {
+			return err
+		}
+	}
+	o, sources, err := lookOptions(cmd)
+	if err != nil {
+		return err
+	}
+	if o.Sources, err = sourcesOf(root, sources); err != nil {
+		return err
+	}
+	if o.Pool, err = poolDir(cmd); err != nil {
+		return err
+	}
+	o.Only, o.Critical = p.only, root.Critical
+	solved, err := solve.Solve(cmd.Context(), o)
+	if err != nil {
+		return err
+	}
+	return p.write(cmd, solved, o.Now, begin)
+}
+
+// check refuses, before the long work, what could not become a plan.
+func (p planning) check(cmd *cobra.Command, root trust.Root) (begin time.Time, err error) {
+	if dir, _ := cmd.Flags().GetString("root"); dir == "" {
+		return begin, usagef("say which system: --root DIR")
+	}
+	if sources, _ := cmd.Flags().GetStringArray("source"); len(sources) == 0 {
+		return begin, usagef("say where packages come from: --source ORIGIN=URL,SUITE")
+	}
+	if _, ok := root.Host(trust.HostID(p.host)); !ok {
+		return begin, usagef("the trust root knows no host %q; --host takes its key's fingerprint", p.host)
+	}
+	if _, ok := root.Person(trust.PersonID(p.author)); !ok {
+		return begin, usagef("the trust root knows no person %q; --author takes an id of the roster", p.author)
+	}
+	if p.expires <= 0 || p.expires > plan.MaxLife*time.Second {
+		return begin, usagef("--expires takes up to %s, not %s", plan.MaxLife*time.Second, p.expires)
+	}
+	if p.notBefore == "" {
+		return time.Now(), nil
+	}
+	if begin, err = time.Parse(time.RFC3339, p.notBefore); err != nil {
+		return begin, usagef("--not-before takes a time like 2026-01-31T08:00:00Z, not %q", p.notBefore)
+	}
+	if !begin.Before(time.Now().Add(p.expires)) {
+		return begin, usagef("the plan would end before it may begin: raise --expires or lower --not-before")
+	}
+	return begin, nil
+}
+
+// logSize is the size of the witnessed log in the data directory.
+func logSize(cmd *cobra.Command) (size int64, err error) {
+	if dir, _ := cmd.Flags().GetString("data"); dir == "" {
+		return 0, usagef("say what of the log you have seen: --data DIR, or --generation N")
+	}
+	err = withLedger(cmd, func(ctx context.Context, _ trust.Root, l *ledger) error {
+		_, seen, err := l.log.Checkpoint(ctx)
+		size = seen.Checkpoint.Size
+		return err
+	})
+	return size, err
+}
+
+// write makes the plan of what was solved, and says in short what became of it.
+func (p planning) write(cmd *cobra.Command, s solve.Solved, now, begin time.Time) error {
+	tell := cmd.ErrOrStderr()
+	for _, h := range s.Held {
+		fmt.Fprintf(tell, "held: %s: %s\n", h.Package, h.Why)
+	}
+	if len(s.Changes) == 0 && len(s.Held) > 0 {
+		return exit{exitFindings, fmt.Errorf("%d packages are affected and none of them can be fixed now; the reasons are above", len(s.Held))}
+	}
+	if len(s.Changes) == 0 {
+		return p.nothing(tell, s)
+	}
+	h, branches, dossier, err := proposal.New(proposal.Request{
+		Nonce: nonce(), Author: trust.PersonID(p.author), Created: now.Unix(), Expires: now.Add(p.expires).Unix(), Generation: p.generation,
+		Waves: []plan.Wave{{NotBefore: begin.Unix(), Good: 1}}, Facts: s.Facts, Note: p.note,
+		Hosts: []proposal.HostRequest{{ID: trust.HostID(p.host), Inventory: s.Digest, Findings: s.Findings,
+			Changes: s.Changes, Back: s.Back, Network: p.network, Held: s.Held}},
+	})
+	if err != nil {
+		return err
+	}
+	raw := proposal.NewFile(h, branches, dossier).Bytes()
+	if _, err := proposal.ReadFile(raw); err != nil {
+		return err
+	}
+	fmt.Fprintf(tell, "plan %s: %d changes, %s, %d packages held; look at it with patchwrit plan show\n", h.Digest(), len(s.Changes), h.Class, len(s.Held))
+	return writeFile(cmd, p.out, raw)
+}
+
+// nothing ends without a plan: well when all is known, else not.
+func (p planning) nothing(tell io.Writer, s solve.Solved) error {
+	for _, f := range s.Findings {
+		if f.State == match.Unknown {
+			return exit{exitPartial, errors.New("nothing that is known asks for a change, and not all is known: patchwrit scan says what is not")}
+		}
+	}
+	_, err := fmt.Fprintln(tell, "nothing asks for a change: no plan was written")
+	return err
+}
+
+func planShowCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "show FILE",
+		Short:   "show exactly what a plan's signature covers",
+		Example: "  patchwrit plan show plan.json",
+		Args:    exactly(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			format, err := output(cmd, "table", "json")
+			if err != nil {
+				return err
+			}
+			raw, err := readFile(args[0])
+			if err != nil {
+				return err
+			}
+			f, err := proposal.ReadFile(raw)
+			if err != nil {
+				return exit{exitIntegrity, err}
+			}
+			if format == "table" {
+				return showPlan(cmd.OutOrStdout(), f)
+			}
+			e := json.NewEncoder(cmd.OutOrStdout())
+			e.SetIndent("", "  ")
+			return e.Encode(map[string]any{"digest": f.Header.Digest(), "plan": f})
+		},
+	}
+	cmd.Flags().StringP("output", "o", "table", "table or json")
+	return cmd
+}

@@ -1,0 +1,236 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/patchwrit/patchwrit/advisory"
+	"github.com/patchwrit/patchwrit/change"
+	"github.com/patchwrit/patchwrit/feed/osv"
+	"github.com/patchwrit/patchwrit/inventory"
+	"github.com/patchwrit/patchwrit/match"
+	"github.com/patchwrit/patchwrit/pkgmgr/apt/solve"
+	"github.com/patchwrit/patchwrit/trust"
+)
+
+func init() { verbs = append(verbs, scanCmd) }
+
+// scanCmd finds what is affected on one root.
+func scanCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "scan",
+		Short: "find what is affected on a system, and say what could not be learned",
+		Long: "Scan reads a system's package database and matches it with OSV feeds (--feed) and with the\n" +
+			"changelogs inside a vendor's signed packages (--source, which needs the trust root).\n\n" +
+			"Exit codes: 3 something is affected, 6 part of the answer is unknown, 0 neither.",
+		Example: "  patchwrit scan --feed Debian.zip\n" +
+			"  patchwrit scan --root /srv/host1 --source debian-security=https://archive.example/debian-security,bookworm-security -o json",
+		Args: exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			format, err := output(cmd, "table", "json")
+			if err != nil {
+				return err
+			}
+			failOn, err := cmd.Flags().GetString("fail-on")
+			if err != nil {
+				return err
+			}
+			if failOn != "affected" && failOn != "none" {
+				return usagef("--fail-on takes affected or none, not %q", failOn)
+			}
+			seen, err := scan(cmd)
+			if err != nil {
+				return err
+			}
+			r := newScanReport(seen)
+			if err := r.write(cmd.OutOrStdout(), format); err != nil {
+				return err
+			}
+			return r.verdict(failOn)
+		},
+	}
+	addHouseFlags(cmd)
+	addLookFlags(cmd)
+	cmd.Flags().String("root", "/", "top directory of the system to look at")
+	cmd.Flags().String("pool", "", "directory that keeps what --source fetches (default: in the user's cache)")
+	cmd.Flags().String("fail-on", "affected", "what ends with exit code 3: affected or none")
+	cmd.Flags().StringP("output", "o", "table", "table or json")
+	return cmd
+}
+
+// scan looks at what the flags name.
+func scan(cmd *cobra.Command) (solve.Seen, error) {
+	o, sources, err := lookOptions(cmd)
+	if err != nil {
+		return solve.Seen{}, err
+	}
+	if len(sources) == 0 && len(o.Feeds) == 0 {
+		return solve.Seen{}, usagef("say what to match with: --feed PATH|URL, or --source ORIGIN=URL,SUITE")
+	}
+	if len(sources) > 0 {
+		root, err := openHouse(cmd)
+		if err != nil {
+			return solve.Seen{}, err
+		}
+		if o.Sources, err = sourcesOf(root, sources); err != nil {
+			return solve.Seen{}, err
+		}
+		if o.Pool, err = poolDir(cmd); err != nil {
+			return solve.Seen{}, err
+		}
+	}
+	return solve.Look(cmd.Context(), o)
+}
+
+// addLookFlags adds what says where knowledge comes from.
+func addLookFlags(cmd *cobra.Command) {
+	cmd.Flags().StringArray("feed", nil, "OSV feed: file, zip, directory or URL (repeatable)")
+	cmd.Flags().StringArray("source", nil, "signed archive of an origin of the trust root, ORIGIN=URL,SUITE (repeatable)")
+	cmd.Flags().Duration("max-age", 14*24*time.Hour, "a feed whose newest record is older cannot say that a system is clean")
+	cmd.Flags().BoolP("quiet", "q", false, "tell no progress")
+}
+
+// lookOptions reads the flags; the sources are returned as they were written.
+func lookOptions(cmd *cobra.Command) (o solve.Options, sources []string, err error) {
+	f := cmd.Flags()
+	o = solve.Options{Now: time.Now(), Progress: cmd.ErrOrStderr()}
+	if o.Root, err = f.GetString("root"); err != nil {
+		return o, nil, err
+	}
+	if quiet, _ := f.GetBool("quiet"); quiet {
+		o.Progress = io.Discard
+	}
+	feeds, err := f.GetStringArray("feed")
+	if err != nil {
+		return o, nil, err
+	}
+	age, err := f.GetDuration("max-age")
+	if err != nil {
+		return o, nil, err
+	}
+	for _, feed := range feeds {
+		fmt.Fprintln(o.Progress, "read feed", shown(feed))
+		set, err := osv.Read(cmd.Context(), feed, osv.Options{Now: o.Now})
+		if err != nil {
+			return o, nil, err
+		}
+		set.Snapshot = set.Snapshot.Aged(o.Now.Unix(), int64(age/time.Second))
+		o.Feeds = append(o.Feeds, set)
+	}
+	sources, err = f.GetStringArray("source")
+	return o, sources, err
+}
+
+// shown is an address without credentials, for progress.
+func shown(feed string) string {
+	if scheme, rest, ok := strings.Cut(feed, "://"); ok {
+		if host, path, _ := strings.Cut(rest, "/"); strings.Contains(host, "@") {
+			return scheme + "://" + host[strings.LastIndex(host, "@")+1:] + "/" + path
+		}
+	}
+	return feed
+}
+
+// sourcesOf reads ORIGIN=URL,SUITE and binds each to its origin and keyring.
+func sourcesOf(root trust.Root, flags []string) ([]solve.Source, error) {
+	out := []solve.Source{}
+	for _, flag := range flags {
+		id, rest, ok := strings.Cut(flag, "=")
+		comma := strings.LastIndex(rest, ",")
+		if !ok || comma < 0 {
+			return nil, usagef("--source takes ORIGIN=URL,SUITE, not %q", flag)
+		}
+		origin, ok := root.Origin(change.Origin(id))
+		if !ok {
+			return nil, usagef("the trust root knows no origin %q", id)
+		}
+		out = append(out, solve.Source{Origin: origin, Keyring: root.Keyrings[origin.Keyring], URL: rest[:comma], Suite: rest[comma+1:]})
+	}
+	return out, nil
+}
+
+// poolDir is --pool, else a directory in the user's cache.
+func poolDir(cmd *cobra.Command) (string, error) {
+	dir, err := cmd.Flags().GetString("pool")
+	if err != nil || dir != "" {
+		return dir, err
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", usagef("there is no cache directory for what is fetched (%v): give one with --pool", err)
+	}
+	return filepath.Join(cache, "patchwrit", "pool"), nil
+}
+
+// scanReport is what a scan says, for people and machines.
+type scanReport struct {
+	OS        inventory.OS        `json:"os"`
+	Findings  []match.Finding     `json:"findings"`
+	Gaps      []match.Reason      `json:"gaps"` // what could not be asked or learned
+	Snapshots []advisory.Snapshot `json:"snapshots"`
+	Affected  int                 `json:"affected"`
+	Unknown   int                 `json:"unknown"`
+}
+
+func newScanReport(s solve.Seen) scanReport {
+	r := scanReport{OS: s.Inventory.OS, Findings: []match.Finding{}, Gaps: []match.Reason{}, Snapshots: s.Index.Snapshots()}
+	for _, f := range s.Findings {
+		switch {
+		case f.Advisory == "" && f.Package == "":
+			r.Gaps = append(r.Gaps, f.Reason)
+			continue
+		case f.State == match.Affected:
+			r.Affected++
+		default:
+			r.Unknown++
+		}
+		r.Findings = append(r.Findings, f)
+	}
+	return r
+}
+
+// verdict is the exit code: findings before gaps, both before clean.
+func (r scanReport) verdict(failOn string) error {
+	switch {
+	case r.Affected > 0 && failOn == "affected":
+		return exit{code: exitFindings}
+	case r.Unknown > 0 || len(r.Gaps) > 0:
+		return exit{code: exitPartial}
+	}
+	return nil
+}
+
+func (r scanReport) write(w io.Writer, format string) error {
+	if format == "json" {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return e.Encode(r)
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	if len(r.Findings) > 0 {
+		fmt.Fprintln(t, "ADVISORY\tPACKAGE\tINSTALLED\tFIXED\tSTATE\tWHY")
+	}
+	for _, f := range r.Findings {
+		fixed := f.Fixed
+		if fixed == "" {
+			fixed = "-"
+		}
+		fmt.Fprintf(t, "%s\t%s:%s\t%s\t%s\t%s\t%s\n", f.Advisory, f.Package, f.Arch, f.Version, fixed, f.State, f.Reason.Code)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, g := range r.Gaps {
+		fmt.Fprintf(w, "unknown: %s (%s)\n", g.Text, g.Code)
+	}
+	_, err := fmt.Fprintf(w, "%s %s: %d affected, %d unknown, %d gaps, %d feeds\n", r.OS.ID, r.OS.VersionID, r.Affected, r.Unknown, len(r.Gaps), len(r.Snapshots))
+	return err
+}
