@@ -93,6 +93,18 @@ func TestParseOSVRefuses(t *testing.T) {
 		affected(`"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":0}]}]`):                                    "a string was expected",
 		affected(`"versions":[1]`): "a string was expected",
 		record(`"x":` + strings.Repeat("[", 70) + strings.Repeat("]", 70)): "nested more than 64",
+		`{"id":"X-1",x:1}`: "a string was expected",
+		`{"id" "X"}`:       "a colon was expected",
+		`{"id":"\`:         "without end",
+		`{"id":"\u00`:      "an escape",
+		`{"id":"\u0041` + strings.Repeat("x", 512) + `"}`: "more than 512 bytes",
+		record("\"x\":\"\\ta\nb\""):                       "control character",
+		record(`"x":{1:2}`):                               "a string was expected",
+		record(`"x":{"a" 1}`):                             "a colon was expected",
+		record(`"x":{"a":nul}`):                           "a value was expected",
+		record(`"x":` + strings.Repeat(`{"a":`, 70) + "1" + strings.Repeat("}", 70)): "nested more than 64",
+		record(`"summary":7`):    "a string was expected",
+		record(keys(maxKeys)):    "more than 256 keys",
 		record(`"x":01`):         "not a number",
 		record(`"x":1.`):         "not a number",
 		record(`"x":-`):          "not a number",
@@ -115,12 +127,32 @@ func TestParseOSVRefuses(t *testing.T) {
 			t.Errorf("%.90s: advisory %+v, error %+v", raw, a, m)
 		}
 	}
-	if _, err := ParseOSV(make([]byte, MaxRecord+1), from); err == nil {
-		t.Error("a record beyond the limit was taken")
+	for size, ok := range map[int]bool{MaxRecord: true, MaxRecord + 1: false} {
+		if _, err := ParseOSV([]byte(`{"id":"X"}` + strings.Repeat(" ", size-10)), from); (err == nil) != ok {
+			t.Errorf("a record of %d bytes: %v", size, err)
+		}
 	}
-	for _, raw := range []string{record(`"x":1`), affected(`"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"fixed":"_"}]}]`)} {
+	for _, raw := range []string{record(`"x":1`), record(keys(maxKeys - 1)), affected(`"ecosystem_specific":null`), affected(`"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"fixed":"_"}]}]`)} {
 		if _, err := ParseOSV([]byte(raw), from); err != nil {
 			t.Errorf("positive control %s: %v", raw, err)
+		}
+	}
+}
+
+// keys is n members of an object.
+func keys(n int) string {
+	var out []string
+	for i := range n {
+		out = append(out, fmt.Sprintf(`"k%d":0`, i))
+	}
+	return strings.Join(out, ",")
+}
+
+func TestHalfASurrogatePairIsNoReasonToReadOn(t *testing.T) {
+	for raw, want := range map[string]string{`\ud83d\udd25`: "\U0001f525", `\ud83dzzdc00`: "\ufffdzzdc00", `\ud83d\n`: "\ufffd", `\udd25`: "\ufffd", `\/\"\\ \t`: `/"\`} {
+		a, err := ParseOSV([]byte(record(`"summary":"`+raw+`"`)), from)
+		if err != nil || strings.TrimSpace(a.Summary.Text()) != want {
+			t.Errorf("%s: %q %v", raw, a.Summary.Text(), err)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -127,9 +128,10 @@ func TestWhatIsMissingOrAbsurdIsAGap(t *testing.T) {
 		{"field twice", map[string]string{statusFile: good + entry("a", ok, "1", "Version: 2")}, "field Version stands twice", "a"},
 		{"package twice", map[string]string{statusFile: good + good}, "stands twice", "dpkg"},
 		{"source without version", map[string]string{statusFile: good + entry("a", ok, "1", "Source: b (")}, "its Source is not", "a"},
+		{"source of odd bytes", map[string]string{statusFile: good + entry("a", ok, "1", "Source: a\x01 (1)")}, "its Source is not", "a"},
 		{"rubbish", map[string]string{statusFile: good + "rubbish\nPackage: a\n\n"}, "neither a field nor", "dpkg"},
 		{"binary", map[string]string{statusFile: good + "Package: a\x00b\nStatus: install ok installed\nVersion: 1\nArchitecture: all\n\n"}, "this is no package name", "dpkg"},
-		{"long line", map[string]string{statusFile: good + long}, "cannot be read beyond line 10", "dpkg"},
+		{"long line", map[string]string{statusFile: good + long}, "cannot be read beyond line 10: \"line 11 has more than 262144 bytes", "dpkg"},
 		{"no os-release", map[string]string{statusFile: good, "etc/os-release": ""}, "ID is missing", "dpkg"},
 		{"rolling", map[string]string{statusFile: good, "etc/os-release": "ID=debian\n"}, "no VERSION_ID", "dpkg"},
 		{"two architectures", map[string]string{statusFile: entry("a", ok, "1") + strings.ReplaceAll(entry("b", ok, "1"), "amd64", "i386")}, "native architecture", "a"},
@@ -326,5 +328,66 @@ func TestEqualsDpkgQuery(t *testing.T) {
 	}
 	if len(want) < 10 {
 		t.Errorf("only %d packages were compared", len(want))
+	}
+}
+
+func TestDatabaseLimits(t *testing.T) {
+	for want, r := range map[string]io.Reader{
+		"more than 200000 stanzas":  strings.NewReader(strings.Repeat("a: b\n\n", maxStanzas+1)),
+		"more than 268435456 bytes": io.MultiReader(strings.NewReader("a:"), endless(" "+strings.Repeat("x", maxLine-100)+"\n")),
+	} {
+		d, err := newDeb822(r, "a"), error(nil)
+		for err == nil {
+			_, err = d.next()
+		}
+		if !errors.Is(err, errTooBig) || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+	d := newDeb822(strings.NewReader(strings.Repeat("a: b\n\n", maxStanzas)), "a")
+	for i := range maxStanzas {
+		if _, err := d.next(); err != nil {
+			t.Fatalf("positive control: stanza %d: %v", i, err)
+		}
+	}
+}
+
+// endless repeats its text for ever.
+type endless string
+
+func (e endless) Read(p []byte) (int, error) { return copy(p, e), nil }
+
+func TestFieldNames(t *testing.T) {
+	for name, want := range map[string]bool{"Package": true, "X-Y_z": true, "": false, "#a": false, "-a": false, "a b": false, "a\x7f": false, "\xe9": false} {
+		if fieldName(name) != want {
+			t.Errorf("%q: %v", name, !want)
+		}
+	}
+}
+
+func TestKernelReleases(t *testing.T) {
+	for name, want := range map[string]bool{"6.1.0-37-amd64": true, "6.12.9+deb12-amd64": true, "amd64": false, "6.12-amd64": false, "6..1-x": false, "6.1.x": false, "6.1.": false, "6.1.0-37-amd64-dbg": false, "": false} {
+		if isRelease(name) != want {
+			t.Errorf("%q: %v", name, !want)
+		}
+	}
+}
+
+func TestDigestNeedsWhatReadPromises(t *testing.T) {
+	for _, inv := range []Inventory{{}, {Packages: []Package{}, Partial: []Gap{}, Kernel: Kernel{Installed: []Image{}}, Arch: "\x01"}} {
+		if d, err := inv.Digest(); err == nil || d != "" {
+			t.Errorf("%+v: %s", inv, d)
+		}
+	}
+}
+
+func TestMappingsAreOrderedAndCounted(t *testing.T) {
+	text := "0-1 r-xp 0 8:1 1 /b (deleted)\n1-2 r-xp 0 8:1 2 /a (deleted)\n2-3 r--p 0 8:1 10 /a (deleted)\n"
+	got, err := DeletedMappings(strings.NewReader(text))
+	if want := []Mapping{{"/a", 2, true}, {"/a", 10, false}, {"/b", 1, true}}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("%v %v", got, err)
+	}
+	if _, err := DeletedMappings(strings.NewReader(strings.Repeat("0-1 r-xp 0 8:1 0\n", maxMappings+1))); err == nil || !strings.Contains(err.Error(), "more than") {
+		t.Errorf("got %v", err)
 	}
 }

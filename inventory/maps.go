@@ -11,9 +11,10 @@ import (
 )
 
 // Limits of one /proc/PID/maps file. The kernel allows 65,530 mappings a
-// process by default, and a path has at most 4 KB before escaping.
+// process by default; databases ask for up to four times that. A path has at most 4 KB
+// before escaping.
 const (
-	maxMappings = 1_000_000
+	maxMappings = 500_000
 	maxMapLine  = 64 << 10
 )
 

@@ -262,6 +262,16 @@ var day = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 // verified publishes p in a signed repository and verifies its way back.
 func verified(t *testing.T, p debworld.Package) (provenance.Entry, []byte) {
 	t.Helper()
+	raw, err := p.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return publish(t, p, raw), raw
+}
+
+// publish is verified for bytes made elsewhere.
+func publish(t *testing.T, p debworld.Package, raw []byte) provenance.Entry {
+	t.Helper()
 	key, err := debworld.NewKey(debworld.KeyConfig{Name: "Archive", Created: day.AddDate(-1, 0, 0)})
 	if err != nil {
 		t.Fatal(err)
@@ -270,7 +280,7 @@ func verified(t *testing.T, p debworld.Package) (provenance.Entry, []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := repo.Add(p); err != nil {
+	if err := repo.AddRaw(p, raw); err != nil {
 		t.Fatal(err)
 	}
 	signed, err := repo.Publish(debworld.Publication{At: day, Signers: []debworld.Signer{{Key: key}}})
@@ -295,7 +305,7 @@ func verified(t *testing.T, p debworld.Package) (provenance.Entry, []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return e, mustRead(t, repo.PoolFile(p))
+	return e
 }
 
 func mustRead(t *testing.T, name string) []byte {
@@ -395,6 +405,10 @@ func TestOnlyVerifiedBytesAreRead(t *testing.T) {
 		if s, err := Read(c.e, bytes.NewReader(c.deb), bookworm, 1); refusal.CodeOf(err) == "" || s.Advisories != nil {
 			t.Errorf("%s: %v %+v", name, err, s)
 		}
+	}
+	rubbish := []byte("signed for, and no .deb")
+	if s, err := Read(publish(t, p, rubbish), bytes.NewReader(rubbish), bookworm, 1); refusal.CodeOf(err) == "" || s.Advisories != nil || s.Snapshot.Count != 0 {
+		t.Errorf("rubbish: %v %+v", err, s)
 	}
 	for _, b := range []Branch{{}, {"Debian:", "bookworm"}, {"Debian:12", ""}, {"Ubuntu:24.04:LTS", "noble"}} {
 		if _, err := Read(e, bytes.NewReader(deb), b, 1); !errors.Is(err, ErrBranch) {

@@ -2,10 +2,10 @@ package osv
 
 import (
 	"archive/zip"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -20,12 +20,9 @@ import (
 
 // path reads a directory, a zip or a single record.
 func (r *reading) path(ctx context.Context, name string) error {
-	info, err := os.Stat(name)
-	if err != nil {
-		return unusable("%v", err)
-	}
-	if info.IsDir() {
-		return r.directory(ctx, name)
+	if root, err := os.OpenRoot(name); err == nil {
+		defer root.Close()
+		return r.directory(ctx, root)
 	}
 	f, err := os.Open(name)
 	if err != nil {
@@ -123,22 +120,16 @@ func (r *reading) stream(name string, in io.Reader) {
 	}
 }
 
-// directory reads every .json file below dir. Links are not followed, since
+// directory reads every .json file below root. Links are not followed, since
 // they may lead anywhere; each is a gap.
-func (r *reading) directory(ctx context.Context, dir string) error {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return unusable("%v", err)
-	}
-	defer root.Close()
+func (r *reading) directory(ctx context.Context, root *os.Root) error {
 	list := sha256.New()
 	hand := r.each
 	r.each = func(rec Record) error {
 		fmt.Fprintf(list, "%s  %s\n", rec.Digest, rec.Name)
 		return hand(rec)
 	}
-	stop := errors.New("stop")
-	err = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+	err := fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			r.gap(name, "%v", err)
@@ -150,7 +141,7 @@ func (r *reading) directory(ctx context.Context, dir string) error {
 			return nil
 		}
 		if more, err := r.next(ctx, name); !more {
-			return errors.Join(stop, err)
+			return cmp.Or(err, fs.SkipAll)
 		}
 		in, err := root.Open(name)
 		if err != nil {
@@ -162,13 +153,7 @@ func (r *reading) directory(ctx context.Context, dir string) error {
 		return nil
 	})
 	r.snap.Digest = digest(list)
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	if err != nil && !errors.Is(err, stop) {
-		return unusable("%v", err)
-	}
-	return nil
+	return err // the context's, or nil
 }
 
 // contextReader stops reading when the caller gives up.

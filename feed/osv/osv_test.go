@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	neturl "net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -163,7 +164,15 @@ func TestUnusableSources(t *testing.T) {
 	o := at
 	o.Limits.Download = int64(len(all))
 	read(t, put(t, dir, "whole.zip", all), o) // positive control
+	pipe, in, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pipe.Close()
+	fmt.Fprint(in, rec("A"))
+	in.Close()
 	for _, source := range []string{
+		fmt.Sprintf("/proc/self/fd/%d", pipe.Fd()), // cannot be read twice
 		put(t, dir, "cut.zip", all[:len(all)-10]),
 		put(t, dir, "head.zip", []byte("PK")),
 		put(t, dir, "large.zip", append(all, 0)),
@@ -178,10 +187,58 @@ func TestUnusableSources(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	put(t, dir, "d/a.json", []byte(rec("A")))
-	for _, source := range []string{filepath.Join(dir, "whole.zip"), filepath.Join(dir, "d"), "http://localhost:1/"} {
+	one := put(t, dir, "one.json", []byte(rec("A")))
+	for _, source := range []string{one, filepath.Join(dir, "whole.zip"), filepath.Join(dir, "d"), "http://localhost:1/"} {
 		if _, err := Read(ctx, source, at); !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: %v", source, err)
 		}
+	}
+	big := put(t, dir, "big.json", []byte(rec("A")+strings.Repeat(" ", advisory.MaxRecord)))
+	if _, err := Read(t.Context(), big, at); !errors.Is(err, ErrUnusable) {
+		t.Errorf("a single record beyond the limit: %v", err)
+	}
+}
+
+func TestGivingUpAndLimitsStopAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	packed := put(t, t.TempDir(), "all.zip", zipped(t, "a.json", rec("A"), "b.json", rec("B"), "c.json", rec("C")))
+	for _, n := range []string{"a", "b", "c"} {
+		put(t, dir, n+".json", []byte(rec(strings.ToUpper(n))))
+	}
+	for _, source := range []string{dir, packed} {
+		ctx, cancel := context.WithCancel(t.Context())
+		n := 0
+		_, err := Each(ctx, source, at, func(Record) error { n++; cancel(); return nil })
+		if !errors.Is(err, context.Canceled) || n != 1 {
+			t.Errorf("%s: %d records after giving up: %v", source, n, err)
+		}
+		o := at
+		o.Limits.Records = 2
+		if s := read(t, source, o); ids(s) != "A B" || len(s.Snapshot.Partial) != 1 {
+			t.Errorf("%s: %s %v", source, ids(s), s.Snapshot.Partial)
+		}
+	}
+}
+
+func TestCacheThatCannotBeWritten(t *testing.T) {
+	url, _ := serve(t, func(w http.ResponseWriter, r *http.Request) { w.Write(zipped(t, "a.json", rec("A"))) })
+	o := at
+	o.Cache = filepath.Join(put(t, t.TempDir(), "file", nil), "cache")
+	if _, err := Read(t.Context(), url, o); !errors.Is(err, ErrUnusable) {
+		t.Errorf("below a file: %v", err)
+	}
+	o.Cache = t.TempDir()
+	u, err := neturl.Parse(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := cachePaths(o.Cache, u)
+	put(t, body, "in the way", nil)
+	if _, err := Read(t.Context(), url, o); !errors.Is(err, ErrUnusable) {
+		t.Errorf("a directory in the way: %v", err)
+	}
+	if left, err := filepath.Glob(filepath.Join(o.Cache, ".feed-*")); err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v %v", left, err)
 	}
 }
 
@@ -263,9 +320,14 @@ func TestPartialDownloadNeverCounts(t *testing.T) {
 		"too large":  func(w http.ResponseWriter, r *http.Request) { w.Write(append(slices.Clone(all), 0)) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			good := true
+			good, full := true, 0
 			url, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				if good && r.Header.Get("If-None-Match") == `"good"` {
+					w.WriteHeader(http.StatusNotModified)
+					return
+				}
 				if good {
+					full++
 					w.Header().Set("ETag", `"good"`)
 					w.Write(all)
 					return
@@ -288,8 +350,8 @@ func TestPartialDownloadNeverCounts(t *testing.T) {
 			}
 			if name != "odd 304" {
 				good = true
-				if s := read(t, url, o); ids(s) != "A" {
-					t.Error("the good copy is lost")
+				if s := read(t, url, o); ids(s) != "A" || full != 1 {
+					t.Errorf("the good copy is lost: %d full downloads", full)
 				}
 			}
 		})

@@ -19,7 +19,6 @@ import (
 const (
 	patience  = 10 * time.Minute // for a whole download
 	maxHops   = 5                // redirections
-	maxMemo   = 64 << 10         // bytes of a memo
 	userAgent = "patchwrit"
 )
 
@@ -53,21 +52,22 @@ func (r *reading) url(ctx context.Context, source string, o Options) error {
 // fetch returns an open file with the complete bytes of the URL.
 func fetch(ctx context.Context, u *url.URL, shown string, o Options, limit int64) (*os.File, error) {
 	body, note := cachePaths(o.Cache, u)
-	old, haveOld := recall(body, note, shown)
-	res, err := get(ctx, client(o), u, old.ETag)
+	etag, kept := recall(body, note, shown)
+	res, err := get(ctx, client(o), u, etag)
+	if err == nil {
+		defer res.Body.Close()
+		if res.StatusCode == http.StatusNotModified && kept != nil {
+			return kept, nil
+		}
+		if res.StatusCode != http.StatusOK {
+			err = unusable("%s answers %s", shown, res.Status)
+		}
+	}
+	if kept != nil {
+		kept.Close()
+	}
 	if err != nil {
 		return nil, err
-	}
-	defer res.Body.Close()
-	if res.StatusCode == http.StatusNotModified && haveOld {
-		f, err := os.Open(body)
-		if err != nil {
-			return nil, unusable("%v", err)
-		}
-		return f, nil
-	}
-	if res.StatusCode != http.StatusOK {
-		return nil, unusable("%s answers %s", shown, res.Status)
 	}
 	f, sum, err := save(ctx, filepath.Dir(body), res, limit)
 	if err != nil || o.Cache == "" {
@@ -94,10 +94,7 @@ func client(o Options) *http.Client {
 }
 
 func get(ctx context.Context, c *http.Client, u *url.URL, etag string) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
-	if err != nil {
-		return nil, unusable("the URL cannot be read")
-	}
+	req := (&http.Request{Method: http.MethodGet, URL: u, Header: http.Header{}}).WithContext(ctx)
 	req.Header.Set("User-Agent", userAgent)
 	req.Header.Set("Accept-Encoding", "identity") // the digest is of the bytes that are published
 	if etag != "" {
@@ -118,10 +115,13 @@ func get(ctx context.Context, c *http.Client, u *url.URL, etag string) (*http.Re
 func save(ctx context.Context, dir string, res *http.Response, limit int64) (_ *os.File, _ canon.Digest, err error) {
 	if dir == "." {
 		dir = ""
-	} else if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, "", unusable("%v", err)
+	} else {
+		err = os.MkdirAll(dir, 0o700)
 	}
-	f, err := os.CreateTemp(dir, ".feed-*")
+	var f *os.File
+	if err == nil {
+		f, err = os.CreateTemp(dir, ".feed-*")
+	}
 	if err != nil {
 		return nil, "", unusable("%v", err)
 	}
@@ -155,27 +155,27 @@ func cachePaths(dir string, u *url.URL) (body, note string) {
 	return base + ".feed", base + ".json"
 }
 
-// recall returns the memo of a cached download, if its bytes are still there
-// and still the same.
-func recall(body, note, shown string) (memo, bool) {
-	if body == "" {
-		return memo{}, false
-	}
+// recall returns the ETag of a cached download and its open file, if its bytes
+// are still there and still the same.
+func recall(body, note, shown string) (string, *os.File) {
 	raw, err := os.ReadFile(note)
 	var m memo
-	if err != nil || len(raw) > maxMemo || json.Unmarshal(raw, &m) != nil || m.URL != shown || m.ETag == "" {
-		return memo{}, false
+	if err != nil || json.Unmarshal(raw, &m) != nil || m.URL != shown || m.ETag == "" {
+		return "", nil
 	}
 	f, err := os.Open(body)
-	if err != nil {
-		return memo{}, false
-	}
-	defer f.Close()
 	sum := sha256.New()
-	if _, err := io.Copy(sum, f); err != nil || digest(sum) != m.Digest {
-		return memo{}, false
+	if err == nil {
+		_, err = io.Copy(sum, f)
 	}
-	return m, true
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil || digest(sum) != m.Digest {
+		f.Close()
+		return "", nil
+	}
+	return m.ETag, f
 }
 
 // remember puts a complete download into the cache: the body first, then the
