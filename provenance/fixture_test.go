@@ -98,7 +98,11 @@ func (s signer) sign(t testing.TB, text string) []byte {
 	if s.life > 0 {
 		sig.SigLifetimeSecs = &s.life
 	}
-	h := sig.Hash.New()
+	sig.Version = s.key.Version
+	h, err := sig.PrepareSign(config(made))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for i, line := range strings.Split(text, "\n") {
 		if i > 0 {
 			io.WriteString(h, "\r\n")

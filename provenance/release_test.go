@@ -83,6 +83,7 @@ func TestRefusals(t *testing.T) {
 		{"another block behind it", codeForm, func(f *fixture) {
 			f.raw = func(b []byte) []byte { return append(b, "-----BEGIN PGP PUBLIC KEY BLOCK-----\n"...) }
 		}},
+		{"a boundary inside the text", codeForm, set("Description", "-----BEGIN PGP SIGNATURE-----")},
 		{"carriage returns", codeForm, func(f *fixture) {
 			f.raw = func(b []byte) []byte { return bytes.ReplaceAll(b, []byte("\n"), []byte("\r\n")) }
 		}},
@@ -91,6 +92,7 @@ func TestRefusals(t *testing.T) {
 		{"broken armour", codeForm, replace("-----BEGIN PGP SIGNATURE-----\n\n", "-----BEGIN PGP SIGNATURE-----\n\n*****")},
 		{"half a signature packet", codeForm, func(f *fixture) { f.sigs = func(s [][]byte) []byte { return s[0][:len(s[0])-1] } }},
 		{"a few bytes behind a signature packet", codeForm, func(f *fixture) { f.sigs = func(s [][]byte) []byte { return append(s[0], 1, 2, 3) } }},
+		{"two bytes behind a signature packet", codeForm, func(f *fixture) { f.sigs = func(s [][]byte) []byte { return append(s[0], 0xc2, 200) } }},
 		{"another packet among the signatures", codeForm, func(f *fixture) {
 			f.sigs = func(s [][]byte) []byte { return append(append([]byte{0xc0 | 13, 8}, "someuser"...), s[0]...) }
 		}},
@@ -133,6 +135,16 @@ func TestRefusals(t *testing.T) {
 		{"a signature over something else", codeSigVersion, func(f *fixture) { f.sigs = func(s [][]byte) []byte { s[0][2+1] = 0x13; return s[0] } }},
 		{"a signature that names no key", codeSigVersion, func(f *fixture) { f.sigs = func([][]byte) []byte { return anonymous } }},
 		{"an empty signature packet", codeSigVersion, func(f *fixture) { f.sigs = func([][]byte) []byte { return []byte{0xc2, 5, 4, 1, 22, 10, 0} } }},
+		{"a signature packet of one byte", codeSigVersion, func(f *fixture) { f.sigs = func(s [][]byte) []byte { return append([]byte{0xc2, 1, 4}, anonymous...) } }},
+		{"a signature cut short inside its packet", codeSigVersion, func(f *fixture) {
+			f.sigs = func(s [][]byte) []byte { s[0][1] -= 10; return s[0][:len(s[0])-10] }
+		}},
+		{"a version 6 signature", codeSigVersion, func(f *fixture) {
+			c := config(keyBorn)
+			c.V6Keys, c.Algorithm = true, packet.PubKeyAlgoEd25519
+			e := newKeyBy(t, "Version 6", c)
+			f.keyring, f.signers = keyring(t, e), []signer{by(e)}
+		}},
 		{"an expired signature", codeSigTime, func(f *fixture) { f.signers[0].life = 3600 }},
 		{"a signature from the future", codeSigTime, func(f *fixture) { f.signers[0].at = now.Add(MaxAhead + time.Second) }},
 
@@ -171,6 +183,10 @@ func TestRefusals(t *testing.T) {
 			f.files = nil
 			f.tail = ""
 			f.fields = append(f.fields, [2]string{"SHA256", digest + " 1 a"})
+			f.raw = dropEmptySHA256(t, f, v)
+		}},
+		{"files on the first line and on others", codeFiles, func(f *fixture) {
+			f.files, f.fields = nil, append(f.fields, [2]string{"SHA256", digest + " 1 a\n " + digest + " 2 b"})
 			f.raw = dropEmptySHA256(t, f, v)
 		}},
 		{"a file twice", codeFiles, file(digest + " 0 main/binary-arm64/Packages")},

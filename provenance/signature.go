@@ -38,12 +38,9 @@ func open(in []byte) (text, signed []byte, sigs [][]byte, err error) {
 	if bytes.Count(in, []byte(anyBoundary)) != 2 {
 		return nil, nil, nil, refusal.New(codeForm, "not exactly one message and one signature block")
 	}
-	block, rest := clearsign.Decode(in)
-	if block == nil {
-		return nil, nil, nil, refusal.New(codeForm, "the clear-signed block is broken")
-	}
+	block, rest := clearsign.Decode(in) // rest is everything when the block is broken
 	if len(rest) > 0 {
-		return nil, nil, nil, refusal.New(codeForm, "%d bytes follow the signature", len(rest))
+		return nil, nil, nil, refusal.New(codeForm, "the block is broken, or something follows it: %d bytes are left over", len(rest))
 	}
 	raw, err := io.ReadAll(block.ArmoredSignature.Body)
 	if err != nil {
@@ -157,10 +154,7 @@ func readKeyring(b []byte) (openpgp.EntityList, error) {
 	if len(b) > MaxKeyring {
 		return nil, refusal.New(codeLimit, "keyring of %d bytes, limit %d", len(b), MaxKeyring)
 	}
-	all, err := openpgp.ReadKeyRing(bytes.NewReader(b))
-	if err != nil {
-		return nil, refusal.New(codeKeyring, "%v", err)
-	}
+	all, err := openpgp.ReadKeyRing(bytes.NewReader(b)) // none, when it fails
 	keys := all[:0]
 	for _, e := range all {
 		if id := deciding(e); id != nil {
@@ -169,7 +163,7 @@ func readKeyring(b []byte) (openpgp.EntityList, error) {
 		}
 	}
 	if len(keys) == 0 {
-		return nil, refusal.New(codeKeyring, "no usable key in %d bytes", len(b))
+		return nil, refusal.New(codeKeyring, "no usable key in %d bytes: %v", len(b), err)
 	}
 	return keys, nil
 }
