@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/patchwrit/patchwrit/approval"
@@ -20,8 +21,8 @@ import (
 )
 
 const (
-	maxHalts = 10_000 // whose end has not come; each was signed by a person and is looked at for each lease
-	skew     = 300    // seconds by which a halt may begin in the future and is in force nonetheless: clocks differ
+	maxHalts = 100 // that one person has signed and whose end has not come, so that nobody can fill the witness up
+	skew     = 300 // seconds by which a halt may begin in the future and is in force nonetheless: clocks differ
 )
 
 // TypeHealth is the type of the answer to GET /healthz.
@@ -130,7 +131,8 @@ func (w *Witness) take(q ask.HaltRequest, kind approval.Kind) (any, error) {
 	}
 	root, _ := w.trusted()
 	quorum, _ := root.Quorum(string(kind))
-	if _, err := approval.Tally(root, quorum, q.Halt.Statement(kind), q.Halt.Author, q.Approvals); err != nil {
+	yes, err := approval.Tally(root, quorum, q.Halt.Statement(kind), q.Halt.Author, q.Approvals)
+	if err != nil {
 		return nil, err
 	}
 	w.mu.Lock()
@@ -139,15 +141,12 @@ func (w *Witness) take(q ask.HaltRequest, kind approval.Kind) (any, error) {
 	if q.Halt.Until <= now {
 		return nil, refusal.New(CodeOver, "at %s", clock(q.Halt.Until))
 	}
-	all := w.held(now)
 	h := ask.Held{Halt: q.Halt, Approvals: []approval.Approval{}, Lifts: []approval.Approval{}}
 	d := h.Digest()
-	before, known := w.halts[d]
-	if known {
+	if before, known := w.halts[d]; known {
 		h = before
-	}
-	if !known && len(all) >= maxHalts {
-		return nil, refusal.New(CodeFull, "%d halts", len(all))
+	} else if err := w.room(yes, now); err != nil {
+		return nil, err
 	}
 	switch {
 	case kind == approval.Stop && len(h.Approvals) == 0:
@@ -163,6 +162,23 @@ func (w *Witness) take(q ask.HaltRequest, kind approval.Kind) (any, error) {
 	w.halts[d] = h
 	w.cfg.Logger.LogAttrs(context.Background(), slog.LevelWarn, string(kind), slog.String("halt", string(d)), slog.String("author", string(h.Halt.Author)), slog.String("state", string(h.State())))
 	return ask.Standing{Type: ask.TypeStanding, Witness: w.key.name, Halt: d, State: h.State()}, nil
+}
+
+// room refuses one more halt by people who have signed too many. The caller
+// holds w.mu.
+func (w *Witness) room(yes approval.Yes, now int64) error {
+	signed := map[trust.PersonID]int{}
+	for _, h := range w.held(now) {
+		for _, a := range slices.Concat(h.Approvals, h.Lifts) {
+			signed[a.Person]++
+		}
+	}
+	for _, v := range yes.Voices() {
+		if signed[v.Person] >= maxHalts {
+			return refusal.New(CodeFull, "%s has signed %d", v.Person, signed[v.Person])
+		}
+	}
+	return nil
 }
 
 func (w *Witness) standings() ask.Halts {

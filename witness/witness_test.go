@@ -26,7 +26,10 @@ import (
 	"github.com/patchwrit/patchwrit/writ"
 )
 
-const size = "text/x.tlog.size"
+const (
+	size     = "text/x.tlog.size"
+	alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+)
 
 // The protocol of c2sp.org/tlog-witness, step by step: what each submission
 // gets, and that a refused one changes nothing.
@@ -46,6 +49,10 @@ func TestAddCheckpointFollowsTheProtocol(t *testing.T) {
 	stranger := tlogtest.New("stranger.example", 1, 1)
 	text := func(c int64) string { return tlogtest.Text(l.Checkpoint(c)) }
 	long := strings.Repeat("x", 1<<20)
+	proved := submit("3", l.Consistency(3, 4), l.Signed(4))
+	first := base64Of(l.Consistency(3, 4)[0])
+	last := strings.IndexByte(alphabet, first[42]) // its two lowest bits stand for nothing
+	loosened := strings.Replace(proved, first, first[:42]+alphabet[last+1:last+2]+"=", 1)
 	for _, c := range []struct {
 		what, body string
 		status     int
@@ -57,6 +64,7 @@ func TestAddCheckpointFollowsTheProtocol(t *testing.T) {
 		{"size with a zero in front", submit("00", none, l.Signed(3)), 400, "", ""},
 		{"negative size", submit("-1", none, l.Signed(3)), 400, "", ""},
 		{"a hash that is none", "old 0\nAAAA\n\n" + string(l.Signed(3)), 400, "", ""},
+		{"old size beyond the new one", submit("9", none, l.Signed(3)), 400, "", ""},
 		{"too many hashes", submit("0", slices.Repeat([]canon.Digest{canon.SumFile(nil)}, 64), l.Signed(3)), 400, "", ""},
 		{"no checkpoint", submit("0", none, []byte(text(3))), 400, "", ""},
 		{"too long", submit("0", none, []byte(long)), 400, "", ""},
@@ -72,7 +80,10 @@ func TestAddCheckpointFollowsTheProtocol(t *testing.T) {
 		{"smaller, honest about it", submit("2", none, l.Signed(2)), 409, size, "3\n"},
 		{"grown without proof", submit("3", none, l.Signed(5)), 422, "", ""},
 		{"grown with the proof of another size", submit("3", l.Consistency(2, 5), l.Signed(5)), 422, "", ""},
-		{"grown, also signed by a stranger", submit("3", l.Consistency(3, 5), append(l.Signed(5), stranger.LogLine(text(5))...)), 200, "", ""},
+		{"a hash in another spelling", loosened, 400, "", ""},
+		{"the same in its only spelling", proved, 200, "", ""},
+		{"as good, but late", proved, 409, size, "4\n"},
+		{"grown, also signed by a stranger", submit("4", l.Consistency(4, 5), append(l.Signed(5), stranger.LogLine(text(5))...)), 200, "", ""},
 		{"fork", submit("5", fork.Consistency(5, 7), fork.Signed(7)), 422, "", ""},
 		{"another tree of the same size", submit("5", none, fork.Signed(5)), 409, "text/plain; charset=utf-8", ""},
 		{"grown on", submit("5", l.Consistency(5, 7), l.Signed(7)), 200, "", ""},
@@ -417,6 +428,13 @@ func TestStateThatCannotBeTrustedIsRefused(t *testing.T) {
 		{"memory of another kind", func(dir string, _ *witness.Config) {
 			must(t, os.WriteFile(dir+"/seen.json", []byte(`{"checkpoints":[],"type":"x"}`), 0o600))
 		}, witness.CodeState},
+		{"memory too long", func(dir string, _ *witness.Config) {
+			doc := struct {
+				Checkpoints []tlog.Checkpoint `json:"checkpoints"`
+				Type        string            `json:"type"`
+			}{slices.Repeat([]tlog.Checkpoint{w.log.Checkpoint(0)}, 20_000), "patchwrit/witnessseen/v1"}
+			must(t, os.WriteFile(dir+"/seen.json", canon.MustEncode(doc), 0o600))
+		}, witness.CodeState},
 		{"key of another kind", func(dir string, _ *witness.Config) {
 			must(t, os.WriteFile(dir+"/key.json", []byte(`{"name":"w1.example","seed":"00","type":"patchwrit/witnesskey/v1"}`), 0o600))
 		}, witness.CodeState},
@@ -501,6 +519,26 @@ func TestTrustRootMovesForwardOnly(t *testing.T) {
 	if err == nil {
 		t.Error("opened without a trust repository")
 	}
+}
+
+// Nobody can keep other people's halts out by signing many.
+func TestOnePersonCannotFillTheWitness(t *testing.T) {
+	w := newWorld(t)
+	dir := w.state(t, 0)
+	for i := range 100 {
+		h := w.halt(0, only(w.Hosts[0].ID), 3600)
+		h.Nonce = fmt.Sprintf("%064x", i)
+		held := ask.Held{Halt: h, Approvals: []approval.Approval{{Person: w.People[0].ID}}, Lifts: []approval.Approval{}}
+		must(t, os.WriteFile(filepath.Join(dir, "halts", string(held.Digest())+".json"), canon.MustEncode(held), 0o600))
+	}
+	r := w.run(t, dir)
+	h := w.halt(9, everything(), 3600)
+	both := w.signed(t, h, approval.Stop, 2)
+	ws := []tlog.Witness{r.at()}
+	wants(t, ask.Err(ask.Halt(t.Context(), ws, h, both[:1])), witness.CodeFull)
+	must(t, r.lease(w.Hosts[1].ID))
+	must(t, ask.Err(ask.Halt(t.Context(), ws, h, both[1:])))
+	wants(t, r.lease(w.Hosts[1].ID), witness.CodeHalted)
 }
 
 // All witnesses are asked at once, and each one's answer is told.
