@@ -148,6 +148,9 @@ func (p planning) write(cmd *cobra.Command, s solve.Solved, now, begin time.Time
 	for _, h := range s.Held {
 		fmt.Fprintf(tell, "held: %s: %s\n", h.Package, h.Why)
 	}
+	for _, idle := range s.Idle() {
+		fmt.Fprintf(tell, "newer, and no known vulnerability asks for it: %s\n", idle)
+	}
 	if len(s.Changes) == 0 && len(s.Held) > 0 {
 		return exit{exitFindings, fmt.Errorf("%d packages are affected and none of them can be fixed now; the reasons are above", len(s.Held))}
 	}

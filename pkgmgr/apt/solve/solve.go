@@ -294,3 +294,19 @@ func (c chosen) reasons() []proposal.Held {
 	slices.SortFunc(out, func(a, b proposal.Held) int { return strings.Compare(a.Package, b.Package) })
 	return out
 }
+
+// Idle lists installed packages with a newer verified version that nothing
+// known asks for, "name:arch version", ascending. A fix may hide there: vendors
+// do not name every vulnerability.
+func (s Solved) Idle() []string {
+	out := []string{}
+	for key, e := range s.newest {
+		changed := slices.ContainsFunc(s.Changes, func(c change.Change) bool { return c.Key() == key })
+		held := slices.ContainsFunc(s.Held, func(h proposal.Held) bool { return h.Package == key })
+		if !changed && !held {
+			out = append(out, key+" "+e.Version())
+		}
+	}
+	slices.Sort(out)
+	return out
+}
