@@ -12,9 +12,10 @@
 package evidence
 
 import (
+	"encoding/base64"
+
 	"github.com/patchwrit/patchwrit/approval"
 	"github.com/patchwrit/patchwrit/canon"
-	"github.com/patchwrit/patchwrit/change"
 	"github.com/patchwrit/patchwrit/plan"
 	"github.com/patchwrit/patchwrit/policy"
 	"github.com/patchwrit/patchwrit/proposal"
@@ -25,27 +26,28 @@ import (
 // TypeBundle is the type of a Bundle.
 const TypeBundle = "patchwrit/evidence/v1"
 
-// Bundle is everything about one plan. It is canonical JSON.
+// Bundle is everything about one plan. It is canonical JSON. Whatever can be
+// derived from the rest is left out: the rules' input, and which releases and
+// indexes the artefacts came from (the dossier's chains name them).
 type Bundle struct {
 	Type      string              `json:"type"`
 	Root      canon.Digest        `json:"root"` // trust.Root.ID of the house
 	Header    plan.Header         `json:"header"`
 	Branches  []plan.Branch       `json:"branches"`
 	Dossier   proposal.Dossier    `json:"dossier"`
-	Approvals []approval.Approval `json:"approvals"` // every yes and no that was logged over the plan
-	Input     policy.Input        `json:"input"`
+	Approvals []approval.Approval `json:"approvals"` // the yes and no that were logged over the plan, in the log's order
+	Grant     canon.Digest        `json:"grant"`     // the grant that the rules were asked about, or ""
 	Verdict   policy.Verdict      `json:"verdict"`
-	Writs     []Used              `json:"writs"`
-	Entries   []Logged            `json:"entries"` // plan, approvals, verdict, writs, receipts: ascending by index
-	Links     []Link              `json:"links"`   // one between each two neighbouring checkpoint sizes of the proofs
-	Releases  []Release           `json:"releases"`
-	Blobs     []Blob              `json:"blobs"` // ascending by digest
+	Writs     []Used              `json:"writs"`   // in the log's order
+	Entries   []Logged            `json:"entries"` // plan, approvals, verdict, writs, receipts, in the log's order, all at one checkpoint
+	Links     []Link              `json:"links"`   // one between each two neighbouring sizes of the log that anything here speaks of
+	Blobs     []Blob              `json:"blobs"`   // policy bundle, InRelease and Packages files; ascending by digest
 }
 
 // Used is a writ as the host saw it, and what the host did.
 type Used struct {
 	Writ     writ.Writ      `json:"writ"`
-	Leases   []writ.Lease   `json:"leases"`
+	Leases   []writ.Lease   `json:"leases"`   // those that counted, in the order the host had them; none without a receipt
 	Receipts []writ.Receipt `json:"receipts"` // none yet, or the attempt's, then its rollback's
 }
 
@@ -62,23 +64,15 @@ type Link struct {
 	Proof []canon.Digest `json:"proof"`
 }
 
-// Release is one vendor release the artefacts came from.
-type Release struct {
-	Origin    change.Origin `json:"origin"`
-	InRelease canon.Digest  `json:"in_release"` // blob
-	Packages  []Packages    `json:"packages"`
-}
-
-// Packages is one index of a release.
-type Packages struct {
-	Path string       `json:"path"` // as InRelease names it
-	Blob canon.Digest `json:"blob"`
-}
-
 // Blob is a file by its SHA-256.
 type Blob struct {
 	Digest canon.Digest `json:"digest"`
 	Data   string       `json:"data"` // base64, padded
+}
+
+// NewBlob is a file of a bundle.
+func NewBlob(file []byte) Blob {
+	return Blob{Digest: canon.SumFile(file), Data: base64.StdEncoding.EncodeToString(file)}
 }
 
 // Report is what a check found.
