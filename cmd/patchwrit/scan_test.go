@@ -1,0 +1,118 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// ran is how one call of the tool ended.
+type ran struct {
+	code     int
+	out, err string
+}
+
+// call runs the tool in this process.
+func call(t *testing.T, args ...string) ran {
+	t.Helper()
+	var out, errs bytes.Buffer
+	root := newRoot(&out, &errs)
+	root.SetArgs(args)
+	code := report(&errs, root.ExecuteContext(t.Context()))
+	return ran{code, out.String(), errs.String()}
+}
+
+// place writes a file below dir.
+func place(t *testing.T, dir, name, text string) string {
+	t.Helper()
+	full := filepath.Join(dir, name)
+	if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(full, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return full
+}
+
+// paperRoot is a system that consists of its descriptions.
+func paperRoot(t *testing.T, version string) string {
+	dir := t.TempDir()
+	place(t, dir, "etc/os-release", "ID=debian\nVERSION_ID=\"12\"\nVERSION_CODENAME=bookworm\n")
+	place(t, dir, "var/lib/dpkg/arch", "amd64\n")
+	place(t, dir, "var/lib/dpkg/status", "Package: pw-tool\nStatus: install ok installed\nArchitecture: amd64\nMaintainer: T <t@example.invalid>\nVersion: "+version+"\nDescription: t\n\n")
+	return dir
+}
+
+// record is an OSV record that was modified some time ago.
+func record(ago time.Duration) string {
+	return fmt.Sprintf(`{"schema_version":"1.6.0","id":"DEBIAN-CVE-2026-1001","modified":%q,"affected":[{"package":{"ecosystem":"Debian:12","name":"pw-tool"},
+"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"fixed":"1.1-1"}]}]}]}`, time.Now().Add(-ago).UTC().Format(time.RFC3339))
+}
+
+func TestScanEndsWithTheRightCode(t *testing.T) {
+	feed := t.TempDir()
+	fresh := place(t, feed, "fresh/a.json", record(time.Hour))
+	stale := place(t, feed, "stale/a.json", record(100*24*time.Hour))
+	broken := place(t, feed, "broken/b.json", `{"id":`)
+	place(t, feed, "broken/a.json", record(time.Hour))
+	for name, c := range map[string]struct {
+		version string
+		args    []string
+		code    int
+		says    string
+	}{
+		"affected":             {"1.0-1", []string{"--feed", fresh}, exitFindings, "DEBIAN-CVE-2026-1001"},
+		"clean":                {"1.1-1", []string{"--feed", fresh}, exitOK, "0 affected, 0 unknown, 0 gaps"},
+		"affected, not asked":  {"1.0-1", []string{"--feed", fresh, "--fail-on", "none"}, exitOK, "1 affected"},
+		"a feed that stands":   {"1.1-1", []string{"--feed", stale}, exitPartial, "unknown:"},
+		"a feed partly broken": {"1.1-1", []string{"--feed", filepath.Dir(broken)}, exitPartial, "unknown:"},
+		"partial and affected": {"1.0-1", []string{"--feed", filepath.Dir(broken)}, exitFindings, "unknown:"},
+		"partial, not asked":   {"1.0-1", []string{"--feed", filepath.Dir(broken), "--fail-on", "none"}, exitPartial, "unknown:"},
+		"one feed is missing":  {"1.0-1", []string{"--feed", fresh, "--feed", filepath.Join(feed, "absent.zip")}, exitFailure, ""},
+		"nothing to ask":       {"1.0-1", nil, exitUsage, ""},
+		"a wrong word":         {"1.0-1", []string{"--feed", fresh, "--fail-on", "high"}, exitUsage, ""},
+		"a source, no trust":   {"1.0-1", []string{"--source", "vendor=file:///nowhere,stable"}, exitUsage, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := call(t, append([]string{"scan", "-q", "--root", paperRoot(t, c.version)}, c.args...)...)
+			if r.code != c.code || !strings.Contains(r.out, c.says) {
+				t.Errorf("exit %d, want %d\n%s%s", r.code, c.code, r.out, r.err)
+			}
+		})
+	}
+}
+
+func TestScanSaysTheSameTwice(t *testing.T) {
+	root, feed := paperRoot(t, "1.0-1"), place(t, t.TempDir(), "a.json", record(time.Hour))
+	one := call(t, "scan", "-q", "--root", root, "--feed", feed, "-o", "json")
+	two := call(t, "scan", "-q", "--root", root, "--feed", feed, "-o", "json")
+	cut := func(s string) string { // when the feed was read is all that may differ
+		var kept []string
+		for line := range strings.Lines(s) {
+			if !strings.Contains(line, `"fetched"`) {
+				kept = append(kept, line)
+			}
+		}
+		return strings.Join(kept, "")
+	}
+	if cut(one.out) != cut(two.out) || !strings.Contains(one.out, `"state": "affected"`) || one.err != "" {
+		t.Errorf("%s\n%s\n%s", one.out, two.out, one.err)
+	}
+}
+
+func TestCredentialsOfAnAddressAreNotShown(t *testing.T) {
+	for in, want := range map[string]string{
+		"https://me:secret@feeds.example/a.zip": "https://feeds.example/a.zip",
+		"https://feeds.example/a@b.zip":         "https://feeds.example/a@b.zip",
+		"dir/a@b.zip":                           "dir/a@b.zip",
+	} {
+		if got := shown(in); got != want {
+			t.Errorf("%s is shown as %s", in, got)
+		}
+	}
+}
