@@ -53,7 +53,7 @@ type key struct {
 var (
 	lineForm = regexp.MustCompile(strings.NewReplacer("N", `[!-"$-~]+`, "U", `https?://[!-"$-~]+`).Replace(
 		"^(log N( U)?|witness N N U|group N (any|all|[1-9][0-9]?)( N)+|quorum N)$"))
-	keyForm = regexp.MustCompile(`^([^+]+)\+([0-9a-f]{8})\+(.+)$`)
+	keyForm = regexp.MustCompile(`^([^+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/]{44})$`) // 33 bytes: algorithm and key
 )
 
 // ParsePolicy reads a witness policy (c2sp.org/tlog-policy): "log VKEY",
@@ -78,7 +78,8 @@ func ParsePolicy(text string) (Policy, error) {
 		case f[0] == "witness":
 			w := Witness{VKey: f[2], URL: strings.TrimRight(f[3], "/")}
 			w.Name, err = p.addKey(f[2])
-			p.witnesses, counts[f[1]] = append(p.witnesses, w), counts[f[1]]
+			p.witnesses = append(p.witnesses, w)
+			counts[f[1]] += 0
 		case f[0] == "group":
 			counts[f[1]] += 0
 			for _, member := range f[3:] {
@@ -116,11 +117,8 @@ func (p *Policy) addKey(vkey string) (string, error) {
 	if m == nil {
 		return "", refusal.New(CodePolicyKey, "%q", vkey)
 	}
-	raw, err := base64.StdEncoding.DecodeString(m[3]) // 33 bytes have one spelling
-	hash, _ := strconv.ParseUint(m[2], 16, 32)        // the form allows nothing else
-	if err != nil || len(raw) != 1+ed25519.PublicKeySize {
-		return "", refusal.New(CodePolicyKey, "%q is no Ed25519 key", vkey)
-	}
+	hash, _ := strconv.ParseUint(m[2], 16, 32) // the form allows nothing else
+	raw, _ := base64.StdEncoding.DecodeString(m[3])
 	for name, k := range p.keys {
 		if name == m[1] || bytes.Equal(k.public, raw[1:]) {
 			return "", refusal.New(CodePolicyKey, "%s and %s share a name or a key", name, m[1])
@@ -146,24 +144,17 @@ func (p Policy) Key(witness string) (ed25519.PublicKey, bool) {
 // QuorumTime returns the largest T such that the witnesses with time >= T
 // satisfy the quorum, and whether there is one. Names the policy does not know
 // count for nothing, so no single witness can move T forward.
-func (p Policy) QuorumTime(times map[string]int64) (int64, bool) {
-	best, found := int64(0), false
-	for _, t := range times {
-		if (!found || t > best) && p.quorate(times, t) {
-			best, found = t, true
+func (p Policy) QuorumTime(times map[string]int64) (best int64, found bool) {
+	for _, floor := range times {
+		sigs := []note.Signature{{Name: p.origin, Hash: p.keys[p.origin].hash}}
+		for name, t := range times {
+			if t >= floor {
+				sigs = append(sigs, note.Signature{Name: name, Hash: p.keys[name].hash})
+			}
+		}
+		if p.rule != nil && p.rule.Check(p.origin, sigs) == nil && (!found || floor > best) {
+			best, found = floor, true
 		}
 	}
 	return best, found
-}
-
-// quorate judges the witnesses with a time of at least floor, as if the log
-// and they had signed.
-func (p Policy) quorate(times map[string]int64, floor int64) bool {
-	sigs := []note.Signature{{Name: p.origin, Hash: p.keys[p.origin].hash}}
-	for name, t := range times {
-		if t >= floor {
-			sigs = append(sigs, note.Signature{Name: name, Hash: p.keys[name].hash})
-		}
-	}
-	return p.rule != nil && p.rule.Check(p.origin, sigs) == nil
 }

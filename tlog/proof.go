@@ -90,7 +90,7 @@ func (p Proof) split() (index int64, path tlog.RecordProof, signed []byte, err e
 // Checkpoint verifies a signed checkpoint: the log's signature and the
 // witnesses' quorum. Index is -1: nothing is shown about any entry.
 func (p Policy) Checkpoint(signed []byte) (Verified, error) {
-	n, c, err := p.open(signed)
+	c, n, err := p.Signed(signed)
 	if err != nil {
 		return Verified{}, err
 	}
@@ -118,39 +118,29 @@ func (p Policy) Checkpoint(signed []byte) (Verified, error) {
 	return Verified{Index: -1, Checkpoint: c, Time: at, Witnesses: slices.Sorted(maps.Keys(times))}, nil
 }
 
-// Signed verifies the log's own signature, whoever else signed: what a witness
-// looks at before it cosigns, and no reason for anybody else to believe the
-// checkpoint. It also returns the text to cosign.
-func (p Policy) Signed(signed []byte) (c Checkpoint, text string, err error) {
-	n, c, err := p.open(signed)
-	if err != nil {
-		return Checkpoint{}, "", err
-	}
-	return c, n.Text, nil
-}
-
-// open reads a checkpoint that this log signed. All signatures by keys of the
-// policy are verified.
-func (p Policy) open(signed []byte) (*note.Note, Checkpoint, error) {
+// Signed verifies the log's own signature, and those of the policy's witnesses
+// that are there: what a witness looks at before it cosigns the note's text, and
+// no reason for anybody else to believe the checkpoint.
+func (p Policy) Signed(signed []byte) (Checkpoint, *note.Note, error) {
 	if first, _, _ := strings.Cut(string(signed), "\n"); first != p.origin {
-		return nil, Checkpoint{}, refusal.New(CodeOrigin, "%.100q, want %q", first, p.origin)
+		return Checkpoint{}, nil, refusal.New(CodeOrigin, "%.100q, want %q", first, p.origin)
 	}
 	n, err := note.Open(signed, p.rule)
 	var forged *note.InvalidSignatureError
 	var unsigned *note.UnverifiedNoteError
 	switch {
 	case errors.As(err, &forged) && forged.Name != p.origin:
-		return nil, Checkpoint{}, refusal.New(CodeCosignature, "%v", err)
+		return Checkpoint{}, nil, refusal.New(CodeCosignature, "%v", err)
 	case errors.As(err, &forged), errors.As(err, &unsigned), err == nil && !slices.ContainsFunc(n.Sigs, p.byLog):
-		return nil, Checkpoint{}, refusal.New(CodeSignature, "no valid signature by %s", p.origin)
+		return Checkpoint{}, nil, refusal.New(CodeSignature, "no valid signature by %s", p.origin)
 	case err != nil:
-		return nil, Checkpoint{}, refusal.New(CodeCheckpoint, "%v", err)
+		return Checkpoint{}, nil, refusal.New(CodeCheckpoint, "%v", err)
 	}
 	c, err := torchwood.ParseCheckpoint(n.Text)
 	if err != nil || c.String() != n.Text || c.Extension != "" || c.N > canon.MaxInt || len(signed) > MaxCheckpoint {
-		return nil, Checkpoint{}, refusal.New(CodeCheckpoint, "not origin, size and hash in their only spelling, or %d bytes", len(signed))
+		return Checkpoint{}, nil, refusal.New(CodeCheckpoint, "not origin, size and hash in their only spelling, or %d bytes", len(signed))
 	}
-	return n, Checkpoint{Origin: c.Origin, Size: c.N, Hash: canon.Digest(hex.EncodeToString(c.Hash[:]))}, nil
+	return Checkpoint{Origin: c.Origin, Size: c.N, Hash: canon.Digest(hex.EncodeToString(c.Hash[:]))}, n, nil
 }
 
 func (p Policy) byLog(s note.Signature) bool { return s.Name == p.origin }

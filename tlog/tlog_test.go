@@ -338,10 +338,11 @@ func TestVerifyRefusals(t *testing.T) {
 func TestSignedLooksAtTheLogOnly(t *testing.T) {
 	l := grown(20)
 	p := policy(t, l.Policy())
-	c, txt, err := p.Signed(l.Signed(20))
-	if err != nil || c != l.Checkpoint(20) || txt != tlogtest.Text(c) {
-		t.Errorf("%+v %q %v", c, txt, err)
+	c, n, err := p.Signed(l.Signed(20))
+	if err != nil || c != l.Checkpoint(20) || n.Text != tlogtest.Text(c) {
+		t.Fatalf("%+v %+v %v", c, n, err)
 	}
+	txt := n.Text
 	stranger := tlogtest.New("stranger.example", 1, 1)
 	if _, _, err = p.Signed(append(l.Signed(20), stranger.Line("w1.stranger.example", txt, 5)...)); err != nil {
 		t.Errorf("a stranger's cosignature disturbs a witness: %v", err)

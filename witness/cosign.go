@@ -107,7 +107,7 @@ func (w *Witness) cosign(body []byte) (line string, err error) {
 		return "", err
 	}
 	_, policy := w.trusted()
-	c, text, err := policy.Signed(sub.signed)
+	c, n, err := policy.Signed(sub.signed)
 	if err != nil {
 		return "", err
 	}
@@ -129,7 +129,7 @@ func (w *Witness) cosign(body []byte) (line string, err error) {
 		}
 	}
 	w.cfg.Logger.LogAttrs(context.Background(), slog.LevelDebug, "cosigned", slog.Int64("size", c.Size), slog.String("hash", string(c.Hash)))
-	return w.key.cosign(text, w.now())
+	return w.key.cosign(n.Text, w.now())
 }
 
 // sees remembers a checkpoint durably. The caller holds w.mu.

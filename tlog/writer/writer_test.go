@@ -88,7 +88,7 @@ func (w *witness) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		b, _ := base64.StdEncoding.DecodeString(l)
 		proof = append(proof, canon.Digest(fmt.Sprintf("%x", b)))
 	}
-	c, text, err := w.policy.Signed([]byte(signed))
+	c, n, err := w.policy.Signed([]byte(signed))
 	if err == nil {
 		err = tlog.Consistent(w.last, c, proof)
 	}
@@ -96,6 +96,7 @@ func (w *witness) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		http.Error(rw, err.Error(), http.StatusUnprocessableEntity)
 		return
 	}
+	text := n.Text
 	w.last = c
 	if w.liar {
 		text += "and more\n"
