@@ -143,3 +143,20 @@ func TestAptSolvesARealRoot(t *testing.T) {
 		t.Error("no finding on pw-tool")
 	}
 }
+
+func TestALostSymbolNamesWhoBreaks(t *testing.T) {
+	w := newWorld(t)
+	abi, err := debworld.BuildABIBreak(t.Context(), "")
+	debworld.Need(t, err)
+	abi.New.Changelog = []debworld.Change{{Version: abi.New.Version, Lines: []string{"Fix CVE-2026-2001."}, At: time.Now()}}
+	w.install(abi.Old, abi.Consumer)
+	w.offer(abi.Old, abi.New, abi.Consumer)
+	s, err := Solve(t.Context(), w.o)
+	w.must(err)
+	if len(s.Facts) != 1 || len(s.Facts[0].Breaks) != 1 {
+		t.Fatalf("facts %+v, want one with one break; held %v", s.Facts, s.Held)
+	}
+	if b := s.Facts[0].Breaks[0]; !b.Certain || string(b.Consumer) != debworld.ConsumerPath || len(b.Missing) != 1 || !strings.HasPrefix(string(b.Missing[0]), debworld.RemovedSymbol) {
+		t.Errorf("break %+v", b)
+	}
+}
