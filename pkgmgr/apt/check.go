@@ -40,19 +40,22 @@ func startsFrom(changes []change.Change, packages []inventory.Package) error {
 }
 
 // remaining is what a plan's own rollback still has to do: the changes whose
-// package is not at rest where it came from. A From that the failed transaction
-// never reached is replaced by what is recorded now.
+// package is not at rest where it came from. They start from what dpkg records
+// now: when the failed transaction died while unpacking, that is still the old
+// version, and the change puts the same version there again.
 func remaining(back []change.Change, packages []inventory.Package) []change.Change {
 	is := map[string]inventory.Package{}
 	for _, p := range packages {
 		is[p.Key()] = p
 	}
-	var todo []change.Change
+	todo := []change.Change{}
 	for _, c := range back {
-		o := pkgmgr.Compare([]change.Change{c}, nil, []inventory.Package{is[c.Key()]})
+		p := is[c.Key()]
+		o := pkgmgr.Compare([]change.Change{c}, nil, []inventory.Package{p})
 		if o.There {
 			continue
 		}
+		c.From = o.States[0].After
 		todo = append(todo, c)
 	}
 	return todo

@@ -83,11 +83,12 @@ func environment(run string) []string {
 // by its path, every removal by name. native is dpkg's own architecture.
 func command(run string, changes []change.Change, native string, simulate bool) []string {
 	args := []string{aptGet, "-q", "-y", "--no-download", "--no-install-recommends"}
-	removes, downs := false, false
+	removes, downs, again := false, false, false
 	var what []string
 	for _, c := range changes {
 		removes = removes || c.Op == change.Remove
 		downs = downs || c.Op == change.Downgrade
+		again = again || c.From == c.To
 		switch {
 		case c.Op != change.Remove:
 			what = append(what, run+"/archives/"+fileName(c))
@@ -105,6 +106,9 @@ func command(run string, changes []change.Change, native string, simulate bool) 
 	}
 	if downs {
 		args = append(args, "--allow-downgrades")
+	}
+	if again {
+		args = append(args, "--reinstall")
 	}
 	return append(append(args, "install"), what...)
 }
