@@ -36,7 +36,7 @@ const (
 const (
 	maxMetadata = 1 << 20        // a root with 1,000 keys has about 200 KB
 	maxTarget   = canon.MaxBytes // hosts.json of 200,000 hosts has about 60 MB
-	maxRoots    = 256            // a rotation a month for 21 years
+	maxRoots    = 128            // a rotation a month for ten years
 )
 
 // RoleHosts is the delegated TUF role that signs hosts.json, and nothing else.
@@ -73,13 +73,13 @@ type loader struct {
 }
 
 // chain walks root → root … → timestamp → snapshot → targets → hosts. go-tuf
-// v2.4.2 follows a nil pointer where JSON says null, in part before it checks
-// signatures, and crypto/ed25519 panics on keys of another length: a panic in
-// here is a refusal.
+// v2.4.2 follows a nil pointer where JSON says null or a name is missing, in
+// part before it checks signatures, and crypto/ed25519 panics on keys of another
+// length: a panic in here is a refusal.
 func (l *loader) chain() (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = refusal.New(codeMetadata, "a null or a key of the wrong length: %v", r)
+			err = refusal.New(codeMetadata, "a null, a missing name or a key of the wrong length: %v", r)
 		}
 	}()
 	if err := l.roots(); err != nil {
@@ -87,25 +87,15 @@ func (l *loader) chain() (err error) {
 	}
 	v := &l.out.Versions
 	v.Root = l.tuf.Root.Signed.Version
-	if err := l.step("timestamp.json", func(b []byte) error {
-		t, err := l.tuf.UpdateTimestamp(b)
-		if err != nil {
-			return err
-		}
-		v.Timestamp = t.Signed.Version
-		return names(t.Signed.Meta, codeMetadata, "snapshot.json")
-	}); err != nil {
+	if err := l.step("timestamp.json", func(b []byte) error { _, err := l.tuf.UpdateTimestamp(b); return err }); err != nil {
 		return err
 	}
-	v.Snapshot = l.tuf.Timestamp.Signed.Meta["snapshot.json"].Version
-	if err := l.step(fmt.Sprintf("%d.snapshot.json", v.Snapshot), func(b []byte) error {
-		s, err := l.tuf.UpdateSnapshot(b, false)
-		if err != nil {
-			return err
-		}
-		return names(s.Signed.Meta, codeDelegation, "hosts.json", "targets.json")
-	}); err != nil {
+	v.Timestamp, v.Snapshot = l.tuf.Timestamp.Signed.Version, l.tuf.Timestamp.Signed.Meta["snapshot.json"].Version
+	if err := l.step(fmt.Sprintf("%d.snapshot.json", v.Snapshot), func(b []byte) error { _, err := l.tuf.UpdateSnapshot(b, false); return err }); err != nil {
 		return err
+	}
+	if named := slices.Sorted(maps.Keys(l.tuf.Snapshot.Signed.Meta)); !slices.Equal(named, []string{"hosts.json", "targets.json"}) {
+		return refusal.New(codeDelegation, "the snapshot names %q", named)
 	}
 	if v.Targets, err = l.delegate(metadata.TARGETS, metadata.ROOT); err != nil {
 		return err
@@ -120,7 +110,7 @@ func (l *loader) chain() (err error) {
 
 // roots begins with the pinned bytes and goes on to the newest root there is.
 func (l *loader) roots() error {
-	for n := 1; n <= maxRoots; n++ {
+	for n := 1; n <= maxRoots+1; n++ {
 		err := l.step(fmt.Sprintf("%d.root.json", n), func(b []byte) error {
 			if n == 1 {
 				return l.pin(b)
@@ -182,14 +172,6 @@ func (l *loader) step(name string, update func([]byte) error) error {
 		code = codeMix
 	}
 	return refusal.New(code, "%s: %v", name, err)
-}
-
-// names wants exactly these names in a map of metadata files or targets.
-func names[V any](got map[string]V, code refusal.Code, want ...string) error {
-	if have := slices.Sorted(maps.Keys(got)); !slices.Equal(have, want) {
-		return refusal.New(code, "%q are named, wanted are %q", have, want)
-	}
-	return nil
 }
 
 // forward holds the versions to those seen before.

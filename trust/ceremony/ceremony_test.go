@@ -3,13 +3,16 @@ package ceremony_test
 import (
 	"bytes"
 	"crypto"
+	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"flag"
 	"io/fs"
 	"maps"
+	"math/big"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -424,6 +427,86 @@ func TestInit(t *testing.T) {
 	}
 }
 
+// TestInitWithKeysThatKeepersBring makes no key, so it wants no place for one.
+func TestInitWithKeysThatKeepersBring(t *testing.T) {
+	dir := t.TempDir() // there already, and empty
+	o := options(t, "")
+	o.Names, o.Keys, o.Contents.Solo = nil, []crypto.Signer{newKey(1), newKey(2), newKey(3)}, true
+	made, err := ceremony.Init(dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := made.String(); !strings.HasPrefix(text, "SOLO: ") || strings.Contains(text, "private keys") {
+		t.Error(text)
+	}
+	if q, ok := made.Root.Quorum("critical"); !ok || q.People != 1 {
+		t.Errorf("critical needs %+v in a solo house", q)
+	}
+	stranger := ceremony.Signing{Pinned: made.Pinned, Keys: []crypto.Signer{newKey(1), newKey(2), newKey(9)}, Now: house.Now}
+	if _, err := ceremony.Renew(dir, stranger); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "timestamp.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(b), `"keyid"`); n != 2 {
+		t.Errorf("%d signatures by two keepers and a stranger", n)
+	}
+}
+
+func TestInitRefusesKeepersThatCannotBe(t *testing.T) {
+	nist, err := ecdsa.GenerateKey(elliptic.P256(), seeded(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for word, change := range map[string]func(*ceremony.Options){
+		"4 of 3 keepers cannot be":  func(o *ceremony.Options) { o.Threshold = 4 },
+		"-1 of 3 keepers cannot be": func(o *ceremony.Options) { o.Threshold = -1 },
+		"0 keepers cannot be":       func(o *ceremony.Options) { o.Names = nil },
+		"must be Ed25519":           func(o *ceremony.Options) { o.Keys = []crypto.Signer{nist} },
+		"say where":                 func(o *ceremony.Options) { o.KeysDir = "" },
+	} {
+		base := t.TempDir()
+		o := options(t, filepath.Join(base, "keys"))
+		change(&o)
+		if _, err := ceremony.Init(filepath.Join(base, "trust"), o); err == nil || !strings.Contains(err.Error(), word) {
+			t.Errorf("%v, wanted is %q", err, word)
+		}
+	}
+	s := house.Signing()
+	s.Keys = append(s.Keys, nist)
+	if _, err := ceremony.Renew(settled(t), s); err == nil || !strings.Contains(err.Error(), "must be Ed25519") {
+		t.Errorf("%v", err)
+	}
+	short := ceremony.Keepers{Threshold: 1, Keys: []ed25519.PublicKey{{1, 2, 3}}}
+	if _, _, err := ceremony.Found(ceremony.ContentsOf(house.Root), short, false, house.Signing()); err == nil || !strings.Contains(err.Error(), "no Ed25519 key") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestInitWhereKeysMayLie: in the directory one works in, and above the control
+// plane's.
+func TestInitWhereKeysMayLie(t *testing.T) {
+	base := t.TempDir()
+	t.Chdir(base)
+	o := options(t, "keys")
+	o.Random = nil
+	first, err := ceremony.Init("trust", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := options(t, filepath.Join(base, "other"))
+	again.Random, again.ControlDir = nil, filepath.Join(base, "other", "control")
+	second, err := ceremony.Init(filepath.Join(base, "second"), again)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first.Pinned == second.Pinned {
+		t.Error("the system's randomness made the same keys twice")
+	}
+}
+
 func TestInitRefusesKeysBesideWhatTheySign(t *testing.T) {
 	base := t.TempDir()
 	dir, control := filepath.Join(base, "trust"), filepath.Join(base, "control")
@@ -598,6 +681,22 @@ func TestCredentials(t *testing.T) {
 	c, err := ceremony.FromWebAuthn(&p.Passkey.PublicKey, trusttest.RelyingParty, trusttest.PasskeyPage)
 	if err != nil || !reflect.DeepEqual(c, p.PasskeyCredential()) {
 		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+// TestPasskeysAreOnP256: the only curve that ES256 means.
+func TestPasskeysAreOnP256(t *testing.T) {
+	for _, curve := range []elliptic.Curve{elliptic.P224(), elliptic.P384()} {
+		key, err := ecdsa.GenerateKey(curve, seeded(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c, err := ceremony.FromWebAuthn(&key.PublicKey, "localhost", trusttest.PasskeyPage); err == nil {
+			t.Errorf("%s: %+v", curve.Params().Name, c)
+		}
+	}
+	if c, err := ceremony.FromWebAuthn(&ecdsa.PublicKey{Curve: elliptic.P256(), X: big.NewInt(1), Y: big.NewInt(1)}, "localhost", trusttest.PasskeyPage); err == nil {
+		t.Errorf("a point off the curve: %+v", c)
 	}
 }
 
