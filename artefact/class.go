@@ -208,10 +208,7 @@ func major(v string) string {
 	digits := func(s string) string {
 		return s[:len(s)-len(strings.TrimLeft(s, "0123456789"))]
 	}
-	first := digits(rest)
-	if first == "" { // "r1234", "v2.1": all of it up to the first point
-		first, _, _ = strings.Cut(rest, ".")
-	}
+	first := digits(rest) // every Debian version begins with one
 	if len(first) >= 4 {
 		if year, err := strconv.Atoi(first[:4]); err == nil && year >= 1990 && year < 2100 && (len(first) == 4 || len(first) == 8) {
 			return epoch + ":date"

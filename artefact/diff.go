@@ -38,7 +38,7 @@ type Diff struct {
 	Changed   []canon.Note    `json:"changed"`    // paths whose contents, target or kind changed
 	Modes     []ModeChange    `json:"modes"`      // of paths that stay, directories too
 	Rights    []Right         `json:"rights"`     // new setuid, setgid, world-writable, device
-	Scripts   []ScriptChange  `json:"scripts"`    // maintainer scripts
+	Scripts   []ScriptChange  `json:"scripts"`    // maintainer scripts, preinst, postinst, prerm, postrm, config
 	NewScript bool            `json:"new_script"` // one that was not there before
 	Conffiles Lines           `json:"conffiles"`
 	Triggers  Lines           `json:"triggers"`

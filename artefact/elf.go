@@ -28,6 +28,7 @@ type object struct {
 	sections []section
 	names    string // the string table of the dynamic symbols
 	budget   *int64 // bytes that symbols may still take
+	steps    int    // entries of version tables visited
 }
 
 type section struct {
@@ -406,6 +407,9 @@ func at(b []byte, from uint64, n int) ([]byte, error) {
 	return b[from:], nil
 }
 
+// maxSteps bounds the version tables: a version's number has 16 bits.
+const maxSteps = 2 << 16
+
 // chain visits entries of at least size bytes, each giving at place next how
 // far the next one lies behind it, 0 at the last. It always moves forward, so
 // it ends.
@@ -413,6 +417,9 @@ func (o *object) chain(b []byte, size, next int, visit func([]byte) error) error
 	for len(b) > 0 {
 		if len(b) < size {
 			return malformed("a version table is cut short")
+		}
+		if o.steps++; o.steps > maxSteps {
+			return malformed("more versions than there are numbers for")
 		}
 		if err := visit(b); err != nil {
 			return err
