@@ -41,7 +41,8 @@ func Update(dir string, s Signing, edit func(*Contents) error) (Done, error) {
 	return w.update(dir, edit)
 }
 
-// Renew signs the same contents again, with new ends.
+// Renew signs the same contents again, with new ends. The root keeps its own:
+// RotateRoot to the same keepers renews that.
 func Renew(dir string, s Signing) (Done, error) {
 	w, err := open(os.DirFS(dir), s)
 	if err != nil {
