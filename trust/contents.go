@@ -14,20 +14,6 @@ import (
 	"github.com/patchwrit/patchwrit/tlog"
 )
 
-const (
-	codeForm        refusal.Code = "PW-TRUST-FORM"
-	codeRoster      refusal.Code = "PW-TRUST-ROSTER"
-	codeCredential  refusal.Code = "PW-TRUST-CREDENTIAL"
-	codeQuorum      refusal.Code = "PW-TRUST-QUORUM"
-	codeSolo        refusal.Code = "PW-TRUST-SOLO"
-	codeUnreachable refusal.Code = "PW-TRUST-UNREACHABLE"
-	codeHosts       refusal.Code = "PW-TRUST-HOSTS"
-	codeOrigin      refusal.Code = "PW-TRUST-ORIGIN"
-	codeWitnesses   refusal.Code = "PW-TRUST-WITNESSES"
-	codeCritical    refusal.Code = "PW-TRUST-CRITICAL"
-	codePolicy      refusal.Code = "PW-TRUST-POLICY"
-)
-
 // Type names of the targets' encodings.
 const (
 	TypeRoster     = "patchwrit/roster/v1"
@@ -56,14 +42,7 @@ const (
 // contents reads every target into out. A target that this version does not
 // know is refused: it might be a rule that an old reader would pass over.
 func (l *loader) contents() error {
-	var (
-		r Roster
-		t Thresholds
-		o Origins
-		c Critical
-		p Policy
-		h Hosts
-	)
+	r, t, o, c, p, h := Roster{}, Thresholds{}, Origins{}, Critical{}, Policy{}, Hosts{}
 	known := []string{"witness.policy"}
 	for _, d := range []struct {
 		role, name, kind string
@@ -82,7 +61,7 @@ func (l *loader) contents() error {
 			return err
 		}
 		if err := canon.Decode(b, d.into); err != nil || *d.stated != d.kind {
-			return refusal.New(codeForm, "%s of type %q, wanted is %s in canonical form: %v", d.name, *d.stated, d.kind, err)
+			return refusal.New("PW-TRUST-FORM", "%s of type %q, wanted is %s in canonical form: %v", d.name, *d.stated, d.kind, err)
 		}
 		if d.role == metadata.TARGETS {
 			known = append(known, d.name)
@@ -109,7 +88,7 @@ func (l *loader) keyrings(known []string) (err error) {
 	}
 	for name := range l.tuf.Targets[metadata.TARGETS].Signed.Targets {
 		if !slices.Contains(known, name) {
-			return refusal.New(codeTarget, "%q is no target this version knows", name)
+			return refusal.New("PW-TRUST-TARGET", "%q is no target this version knows", name)
 		}
 	}
 	return nil
@@ -121,20 +100,20 @@ func (r *Root) people() error {
 	owner := map[canon.Digest]PersonID{}
 	for _, p := range r.People {
 		if !change.Name(string(p.ID)) || !all(p.Roles, change.Name) || !rising(p.Roles, func(role string) string { return role }) {
-			return refusal.New(codeRoster, "person %q, roles %q", p.ID, p.Roles)
+			return refusal.New("PW-TRUST-ROSTER", "person %q, roles %q", p.ID, p.Roles)
 		}
 		for _, c := range p.Credentials {
 			if c.ID != CredentialOf(c.Public) || !c.closed() {
-				return refusal.New(codeCredential, "%s: %s %s, id %s", p.ID, c.Method, c.Algorithm, c.ID.Short())
+				return refusal.New("PW-TRUST-CREDENTIAL", "%s: %s %s, id %s", p.ID, c.Method, c.Algorithm, c.ID.Short())
 			}
 			if other, taken := owner[c.ID]; taken {
-				return refusal.New(codeRoster, "credential %s is %s's and %s's", c.ID.Short(), other, p.ID)
+				return refusal.New("PW-TRUST-ROSTER", "credential %s is %s's and %s's", c.ID.Short(), other, p.ID)
 			}
 			owner[c.ID] = p.ID
 		}
 	}
 	if !rising(r.People, func(p Person) PersonID { return p.ID }) {
-		return refusal.New(codeRoster, "people are not strictly ascending by id")
+		return refusal.New("PW-TRUST-ROSTER", "people are not strictly ascending by id")
 	}
 	return nil
 }
@@ -164,28 +143,28 @@ func (c Credential) closed() bool {
 // at least what that needs.
 func (r *Root) quorums() error {
 	if !slices.EqualFunc(r.Quorums, QuorumNames, func(q Quorum, name string) bool { return q.For == name }) {
-		return refusal.New(codeQuorum, "there must be exactly %q, in this order", QuorumNames)
+		return refusal.New("PW-TRUST-QUORUM", "there must be exactly %q, in this order", QuorumNames)
 	}
 	of := map[string]Quorum{}
 	for _, q := range r.Quorums {
 		sum := 0
 		for _, need := range q.Roles {
 			if !change.Name(need.Role) || need.People < 1 {
-				return refusal.New(codeQuorum, "%s: %d of role %q", q.For, need.People, need.Role)
+				return refusal.New("PW-TRUST-QUORUM", "%s: %d of role %q", q.For, need.People, need.Role)
 			}
 			sum += need.People
 		}
 		switch {
 		case q.People < max(1, sum) || q.People > maxPeople || len(q.Roles) > maxRoles || !rising(q.Roles, func(n RoleNeed) string { return n.Role }):
-			return refusal.New(codeQuorum, "%s: %d people, roles %v", q.For, q.People, q.Roles)
+			return refusal.New("PW-TRUST-QUORUM", "%s: %d people, roles %v", q.For, q.People, q.Roles)
 		case q.People < 2 && !r.Solo && q.For != "halt" && q.For != "revoke":
-			return refusal.New(codeSolo, "%s", q.For)
+			return refusal.New("PW-TRUST-SOLO", "%s", q.For)
 		}
 		of[q.For] = q
 	}
 	for _, pair := range [][2]string{{"routine", "sensitive"}, {"sensitive", "critical"}, {"sensitive", "grant"}} {
 		if !of[pair[1]].covers(of[pair[0]]) {
-			return refusal.New(codeQuorum, "%s needs less than %s", pair[1], pair[0])
+			return refusal.New("PW-TRUST-QUORUM", "%s needs less than %s", pair[1], pair[0])
 		}
 	}
 	return nil
@@ -211,7 +190,7 @@ func (r *Root) reachable() error {
 	}
 	for _, q := range r.Quorums {
 		if !q.Met(able) || !independent {
-			return refusal.New(codeUnreachable, "%s, by %d people with a key in force; one with an independent view: %t", q.For, len(able), independent)
+			return refusal.New("PW-TRUST-UNREACHABLE", "%s, by %d people with a key in force; one with an independent view: %t", q.For, len(able), independent)
 		}
 	}
 	return nil
@@ -221,14 +200,14 @@ func (r *Root) machines() error {
 	for _, h := range r.Hosts {
 		key := canon.Digest(h.Public).Bytes() // a key has the form of a digest: 32 bytes, lower hex
 		if key == nil || HostOf(key) != h.ID {
-			return refusal.New(codeHosts, "%q is not the fingerprint of its key", h.ID)
+			return refusal.New("PW-TRUST-HOSTS", "%q is not the fingerprint of its key", h.ID)
 		}
 		if !change.Name(h.Domain) || !all(h.Labels, Label.valid) || !rising(h.Labels, func(l Label) string { return l.Key }) {
-			return refusal.New(codeHosts, "%s: fault domain %q, labels %q", h.ID.Short(), h.Domain, h.Labels)
+			return refusal.New("PW-TRUST-HOSTS", "%s: fault domain %q, labels %q", h.ID.Short(), h.Domain, h.Labels)
 		}
 	}
 	if !rising(r.Hosts, func(h Host) HostID { return h.ID }) {
-		return refusal.New(codeHosts, "hosts are not strictly ascending by fingerprint")
+		return refusal.New("PW-TRUST-HOSTS", "hosts are not strictly ascending by fingerprint")
 	}
 	return nil
 }
@@ -238,22 +217,22 @@ func (r *Root) rest() error {
 	for _, o := range r.Origins {
 		named := !slices.Contains(slices.Concat([]string{o.Origin, o.Label, o.Codename}, o.Suites, o.Sections), "") && len(o.Suites) > 0 && len(o.Sections) > 0
 		if !change.Name(string(o.ID)) || !change.Name(o.Keyring) || !named || o.Signers < 1 || o.Signers > maxSigners || len(r.Keyrings[o.Keyring]) == 0 {
-			return refusal.New(codeOrigin, "%q: keyring %q of %d bytes, %d signers", o.ID, o.Keyring, len(r.Keyrings[o.Keyring]), o.Signers)
+			return refusal.New("PW-TRUST-ORIGIN", "%q: keyring %q of %d bytes, %d signers", o.ID, o.Keyring, len(r.Keyrings[o.Keyring]), o.Signers)
 		}
 	}
 	if !rising(r.Origins, func(o Origin) change.Origin { return o.ID }) {
-		return refusal.New(codeOrigin, "origins are not strictly ascending by id")
+		return refusal.New("PW-TRUST-ORIGIN", "origins are not strictly ascending by id")
 	}
 	if _, err := tlog.ParsePolicy(r.Witnesses); err != nil {
-		return refusal.New(codeWitnesses, "%v", err)
+		return refusal.New("PW-TRUST-WITNESSES", "%v", err)
 	}
 	if !r.Critical.HasPackage(AgentPackage) || !all(r.Critical.Paths, func(p string) bool { return strings.HasPrefix(p, "/") }) {
-		return refusal.New(codeCritical, "packages %q, paths %q", r.Critical.Packages, r.Critical.Paths)
+		return refusal.New("PW-TRUST-CRITICAL", "packages %q, paths %q", r.Critical.Packages, r.Critical.Paths)
 	}
 	block, after := pem.Decode([]byte(canon.Note(r.Policy.Key).Text()))
 	pinned := r.Policy.Bundle.Valid() && block != nil && block.Type == "PUBLIC KEY" && len(after) == 0
 	if !pinned && (r.Policy.Bundle != "" || r.Policy.Key != "") {
-		return refusal.New(codePolicy, "bundle %q, key of %d characters", r.Policy.Bundle, len(r.Policy.Key))
+		return refusal.New("PW-TRUST-POLICY", "bundle %q, key of %d characters", r.Policy.Bundle, len(r.Policy.Key))
 	}
 	return nil
 }

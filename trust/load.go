@@ -17,21 +17,6 @@ import (
 	"github.com/patchwrit/patchwrit/refusal"
 )
 
-const (
-	codeFile       refusal.Code = "PW-TRUST-FILE"
-	codeSize       refusal.Code = "PW-TRUST-SIZE"
-	codePin        refusal.Code = "PW-TRUST-PIN"
-	codeMetadata   refusal.Code = "PW-TRUST-METADATA"
-	codeRotation   refusal.Code = "PW-TRUST-ROTATION"
-	codeSignature  refusal.Code = "PW-TRUST-SIGNATURE"
-	codeExpired    refusal.Code = "PW-TRUST-EXPIRED"
-	codeRollback   refusal.Code = "PW-TRUST-ROLLBACK"
-	codeMix        refusal.Code = "PW-TRUST-MIX"
-	codeDelegation refusal.Code = "PW-TRUST-DELEGATION"
-	codeTarget     refusal.Code = "PW-TRUST-TARGET"
-	codeTampered   refusal.Code = "PW-TRUST-TAMPERED"
-)
-
 // Limits of the files, which are read whole.
 const (
 	maxMetadata = 1 << 20        // a root with 1,000 keys has about 200 KB
@@ -79,7 +64,7 @@ type loader struct {
 func (l *loader) chain() (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = refusal.New(codeMetadata, "a null, a missing name or a key of the wrong length: %v", r)
+			err = refusal.New("PW-TRUST-METADATA", "a null, a missing name or a key of the wrong length: %v", r)
 		}
 	}()
 	if err := l.roots(); err != nil {
@@ -95,14 +80,14 @@ func (l *loader) chain() (err error) {
 		return err
 	}
 	if named := slices.Sorted(maps.Keys(l.tuf.Snapshot.Signed.Meta)); !slices.Equal(named, []string{"hosts.json", "targets.json"}) {
-		return refusal.New(codeDelegation, "the snapshot names %q", named)
+		return refusal.New("PW-TRUST-DELEGATION", "the snapshot names %q", named)
 	}
 	if v.Targets, err = l.delegate(metadata.TARGETS, metadata.ROOT); err != nil {
 		return err
 	}
 	d := l.tuf.Targets[metadata.TARGETS].Signed.Delegations
 	if d == nil || len(d.Roles) != 1 || d.Roles[0].Name != RoleHosts || !slices.Equal(d.Roles[0].Paths, []string{"hosts.json"}) {
-		return refusal.New(codeDelegation, "targets must delegate hosts.json to the role %s, and nothing else", RoleHosts)
+		return refusal.New("PW-TRUST-DELEGATION", "targets must delegate hosts.json to the role %s, and nothing else", RoleHosts)
 	}
 	v.Hosts, err = l.delegate(RoleHosts, metadata.TARGETS)
 	return err
@@ -121,26 +106,26 @@ func (l *loader) roots() error {
 		switch code := refusal.CodeOf(err); {
 		case n > 1 && errors.Is(err, fs.ErrNotExist):
 			return nil
-		case n > 1 && (code == codeSignature || code == codeMix):
-			return refusal.New(codeRotation, "%v", err)
+		case n > 1 && (code == "PW-TRUST-SIGNATURE" || code == "PW-TRUST-MIX"):
+			return refusal.New("PW-TRUST-ROTATION", "%v", err)
 		case err != nil:
 			return err
 		}
 	}
-	return refusal.New(codeSize, "more than %d roots", maxRoots)
+	return refusal.New("PW-TRUST-SIZE", "more than %d roots", maxRoots)
 }
 
 // pin takes the only file that is trusted for its bytes.
 func (l *loader) pin(b []byte) (err error) {
 	if sum := canon.SumFile(b); sum != l.out.ID {
-		return refusal.New(codePin, "1.root.json is %s, pinned is %q", sum, l.out.ID)
+		return refusal.New("PW-TRUST-PIN", "1.root.json is %s, pinned is %q", sum, l.out.ID)
 	}
 	if l.tuf, err = trustedmetadata.New(b); err != nil {
 		return err
 	}
 	l.tuf.RefTime = l.now
 	if v := l.tuf.Root.Signed.Version; v != 1 {
-		return refusal.New(codeMetadata, "1.root.json says version %d", v)
+		return refusal.New("PW-TRUST-METADATA", "1.root.json says version %d", v)
 	}
 	return nil
 }
@@ -162,14 +147,14 @@ func (l *loader) step(name string, update func([]byte) error) error {
 	if err == nil || refusal.CodeOf(err) != "" {
 		return err
 	}
-	code := codeMetadata
+	code := refusal.Code("PW-TRUST-METADATA")
 	switch {
 	case errors.Is(err, &metadata.ErrUnsignedMetadata{}):
-		code = codeSignature
+		code = "PW-TRUST-SIGNATURE"
 	case errors.Is(err, &metadata.ErrExpiredMetadata{}):
-		code = codeExpired
+		code = "PW-TRUST-EXPIRED"
 	case errors.Is(err, &metadata.ErrBadVersionNumber{}), errors.Is(err, &metadata.ErrLengthOrHashMismatch{}):
-		code = codeMix
+		code = "PW-TRUST-MIX"
 	}
 	return refusal.New(code, "%s: %v", name, err)
 }
@@ -179,9 +164,9 @@ func (v Versions) forward(prev Versions) error {
 	all := []int64{v.Root, v.Timestamp, v.Snapshot, v.Targets, v.Hosts}
 	switch {
 	case slices.Min(all) < 1 || slices.Max(all) > canon.MaxInt:
-		return refusal.New(codeMetadata, "versions are %+v", v)
+		return refusal.New("PW-TRUST-METADATA", "versions are %+v", v)
 	case prev.Newer(v):
-		return refusal.New(codeRollback, "versions are %+v, seen before were %+v", v, prev)
+		return refusal.New("PW-TRUST-ROLLBACK", "versions are %+v, seen before were %+v", v, prev)
 	}
 	return nil
 }
@@ -190,12 +175,12 @@ func (v Versions) forward(prev Versions) error {
 func (l *loader) target(role, name string) ([]byte, error) {
 	info, ok := l.tuf.Targets[role].Signed.Targets[name]
 	if !ok || len(info.Hashes["sha256"]) != 32 || info.Length < 0 || info.Length > maxTarget {
-		return nil, refusal.New(codeTarget, "%s names no %s with a SHA-256 and at most %d bytes", role, name, maxTarget)
+		return nil, refusal.New("PW-TRUST-TARGET", "%s names no %s with a SHA-256 and at most %d bytes", role, name, maxTarget)
 	}
 	sum := canon.Digest(fmt.Sprintf("%x", []byte(info.Hashes["sha256"])))
 	b, err := l.read(path.Join("targets", path.Dir(name), string(sum)+"."+path.Base(name)), info.Length)
-	if refusal.CodeOf(err) == codeSize || err == nil && (int64(len(b)) != info.Length || canon.SumFile(b) != sum) {
-		return nil, refusal.New(codeTampered, "%s is not the %d bytes with SHA-256 %s", name, info.Length, sum)
+	if refusal.CodeOf(err) == "PW-TRUST-SIZE" || err == nil && (int64(len(b)) != info.Length || canon.SumFile(b) != sum) {
+		return nil, refusal.New("PW-TRUST-TAMPERED", "%s is not the %d bytes with SHA-256 %s", name, info.Length, sum)
 	}
 	return b, err
 }
@@ -204,19 +189,19 @@ func (l *loader) target(role, name string) ([]byte, error) {
 func (l *loader) read(name string, limit int64) ([]byte, error) {
 	info, err := fs.Stat(l.fsys, name)
 	if err == nil && !info.Mode().IsRegular() {
-		return nil, refusal.New(codeFile, "%s is no regular file", name)
+		return nil, refusal.New("PW-TRUST-FILE", "%s is no regular file", name)
 	}
 	f, err := l.fsys.Open(name)
 	if err != nil {
-		return nil, refusal.New(codeFile, "%s: %v", name, err)
+		return nil, refusal.New("PW-TRUST-FILE", "%s: %v", name, err)
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, limit+1))
 	switch {
 	case err != nil:
-		return nil, refusal.New(codeFile, "%s: %v", name, err)
+		return nil, refusal.New("PW-TRUST-FILE", "%s: %v", name, err)
 	case int64(len(b)) > limit:
-		return nil, refusal.New(codeSize, "%s has more than %d bytes", name, limit)
+		return nil, refusal.New("PW-TRUST-SIZE", "%s has more than %d bytes", name, limit)
 	}
 	return b, nil
 }

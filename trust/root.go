@@ -9,8 +9,6 @@ import (
 	"github.com/patchwrit/patchwrit/refusal"
 )
 
-const codeScope refusal.Code = "PW-TRUST-SCOPE"
-
 // Loaded reports whether r came out of Load.
 func (r Root) Loaded() bool { return r.loaded }
 
@@ -62,7 +60,7 @@ func (s Scope) Covers(h Host) bool {
 func (s Scope) Valid() error {
 	lines := len(s.Hosts) + len(s.Domains) + len(s.Labels)
 	if s.All != (lines == 0) || !all(s.Hosts, HostID.Valid) || !all(s.Domains, change.Name) || !all(s.Labels, Label.valid) {
-		return refusal.New(codeScope, "all: %t, hosts %q, domains %q, labels %q", s.All, s.Hosts, s.Domains, s.Labels)
+		return refusal.New("PW-TRUST-SCOPE", "all: %t, hosts %q, domains %q, labels %q", s.All, s.Hosts, s.Domains, s.Labels)
 	}
 	return nil
 }
