@@ -128,7 +128,7 @@ func TestParseOSVRefuses(t *testing.T) {
 		}
 	}
 	for size, ok := range map[int]bool{MaxRecord: true, MaxRecord + 1: false} {
-		if _, err := ParseOSV([]byte(`{"id":"X"}` + strings.Repeat(" ", size-10)), from); (err == nil) != ok {
+		if _, err := ParseOSV([]byte(`{"id":"X"}`+strings.Repeat(" ", size-10)), from); (err == nil) != ok {
 			t.Errorf("a record of %d bytes: %v", size, err)
 		}
 	}

@@ -129,6 +129,7 @@ func TestWhatIsMissingOrAbsurdIsAGap(t *testing.T) {
 		{"package twice", map[string]string{statusFile: good + good}, "stands twice", "dpkg"},
 		{"source without version", map[string]string{statusFile: good + entry("a", ok, "1", "Source: b (")}, "its Source is not", "a"},
 		{"source of odd bytes", map[string]string{statusFile: good + entry("a", ok, "1", "Source: a\x01 (1)")}, "its Source is not", "a"},
+		{"version of two words", map[string]string{statusFile: good + entry("a", ok, "1 2")}, "no field of its kind can hold", "a"},
 		{"rubbish", map[string]string{statusFile: good + "rubbish\nPackage: a\n\n"}, "neither a field nor", "dpkg"},
 		{"binary", map[string]string{statusFile: good + "Package: a\x00b\nStatus: install ok installed\nVersion: 1\nArchitecture: all\n\n"}, "this is no package name", "dpkg"},
 		{"long line", map[string]string{statusFile: good + long}, "cannot be read beyond line 10: \"line 11 has more than 262144 bytes", "dpkg"},
@@ -141,6 +142,9 @@ func TestWhatIsMissingOrAbsurdIsAGap(t *testing.T) {
 		text := fmt.Sprint(inv.Partial)
 		if !strings.Contains(text, c.want) {
 			t.Errorf("%s: gaps %s, want one with %q", c.name, text, c.want)
+		}
+		if _, err := inv.Digest(); err != nil {
+			t.Errorf("%s: no digest: %v", c.name, err)
 		}
 		if c.keeps != "" && !slices.ContainsFunc(inv.Packages, func(p Package) bool { return p.Name == c.keeps }) {
 			t.Errorf("%s: package %s was dropped", c.name, c.keeps)

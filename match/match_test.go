@@ -210,6 +210,10 @@ func TestWhateverIsMissingIsUnknown(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { same(t, Find(c.inv, c.ix), c.want...) })
 	}
+	other := feed(t, "other")
+	if a, b := render(t, Find(inv, NewIndex(empty, other))), render(t, Find(inv, NewIndex(other, empty))); !bytes.Equal(a, b) {
+		t.Error("the order of the feeds shows")
+	}
 	both := NewIndex(scoped, good)
 	same(t, Find(inv, both)) // a whole feed beside the scoped one covers all
 	if f := Find(inv, NewIndex(scoped)); !strings.Contains(f[0].Reason.Text, `1 of its installed source packages (the first: "b")`) {

@@ -85,6 +85,13 @@ func TestWhatIsLostIsToldIfItNamesVulnerabilities(t *testing.T) {
 	if got, unread := ParseChangelog([]byte(entry("a", "1", "bookworm", many.String()))); len(got[0].CVEs) != maxIDs || len(unread) != 1 {
 		t.Errorf("%d ids, %v", len(got[0].CVEs), unread)
 	}
+	crowd := strings.Repeat("a (1) b;\n\n -- x <y>  z\n", maxEntries)
+	if got, unread := ParseChangelog([]byte(crowd)); len(got) != maxEntries || len(unread) != 0 {
+		t.Errorf("positive control: %d entries, %v", len(got), unread)
+	}
+	if got, unread := ParseChangelog([]byte(crowd + good)); len(got) != maxEntries || len(unread) != 1 {
+		t.Errorf("%d entries, %v", len(got), unread)
+	}
 	if got, unread := ParseChangelog(make([]byte, MaxText+1)); got != nil || len(unread) != 1 {
 		t.Error("a text beyond the limit was read")
 	}
@@ -106,6 +113,7 @@ func TestFixedVersionOfABranch(t *testing.T) {
 		entry("a", "1.2-1+deb12u2", "oldstable-proposed-updates", "CVE-2026-0005") +
 		entry("a", "1.2-1+deb12u1", "bookworm", "CVE-2026-0001", "CVE-2026-0003") +
 		entry("a", "1.2-1+deb120u1", "unstable", "CVE-2026-0007") +
+		strings.Replace(entry("a", "1.2-1+b1", "bookworm", "CVE-2026-0009"), "medium", "low, binary-only=yes", 1) +
 		entry("a", "1.2-1", "unstable", "CVE-2026-0003", "CVE-2026-0004") +
 		entry("b", "1.0-1", "bookworm", "CVE-2026-0008")
 	entries, unread := ParseChangelog([]byte(text))

@@ -184,6 +184,9 @@ func TestUnusableSources(t *testing.T) {
 			t.Errorf("%s: %v %v", source, err, s.Snapshot)
 		}
 	}
+	if _, err := Read(t.Context(), filepath.Join(dir, "missing"), o); err == nil || !strings.Contains(err.Error(), "no such file") {
+		t.Errorf("a missing file is reported as %v", err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	put(t, dir, "d/a.json", []byte(rec("A")))
@@ -246,11 +249,11 @@ func TestDirectoryLinksAreGaps(t *testing.T) {
 	dir, outside := t.TempDir(), t.TempDir()
 	put(t, dir, "a.json", []byte(rec("A")))
 	secret := put(t, outside, "s.json", []byte(rec("S")))
-	if err := errors.Join(os.Symlink(secret, filepath.Join(dir, "b.json")), os.Symlink(outside, filepath.Join(dir, "c"))); err != nil {
+	if err := errors.Join(os.Symlink(secret, filepath.Join(dir, "b.json")), os.Symlink(outside, filepath.Join(dir, "c")), os.Symlink("a.json", filepath.Join(dir, "d.json"))); err != nil {
 		t.Fatal(err)
 	}
 	s := read(t, dir, at)
-	if ids(s) != "A" || len(s.Snapshot.Partial) != 1 || s.Snapshot.Partial[0].Record != "b.json" {
+	if ids(s) != "A" || len(s.Snapshot.Partial) != 2 || s.Snapshot.Partial[0].Record != "b.json" || s.Snapshot.Partial[1].Record != "d.json" {
 		t.Errorf("%s %v", ids(s), s.Snapshot.Partial)
 	}
 }
