@@ -1,7 +1,6 @@
 package approval
 
 import (
-	"crypto/ecdsa"
 	"encoding/base64"
 	"slices"
 
@@ -10,19 +9,12 @@ import (
 	"github.com/patchwrit/patchwrit/trust"
 )
 
-// Refusals of this room; refusal/catalogue.txt says what each means.
+// Refusals that stand in several places; the others stand beside their check.
+// refusal/catalogue.txt says what each means.
 const (
-	codeRoot         refusal.Code = "PW-APPROVAL-ROOT"
-	codeForm         refusal.Code = "PW-APPROVAL-FORM"
-	codeKind         refusal.Code = "PW-APPROVAL-KIND"
-	codeStatement    refusal.Code = "PW-APPROVAL-STATEMENT"
-	codePerson       refusal.Code = "PW-APPROVAL-PERSON"
-	codeCredential   refusal.Code = "PW-APPROVAL-CREDENTIAL"
-	codeRevoked      refusal.Code = "PW-APPROVAL-REVOKED"
-	codeMethod       refusal.Code = "PW-APPROVAL-METHOD"
-	codeSignature    refusal.Code = "PW-APPROVAL-SIGNATURE"
-	codePresence     refusal.Code = "PW-APPROVAL-PRESENCE"
-	codeVerification refusal.Code = "PW-APPROVAL-VERIFICATION"
+	codeForm      refusal.Code = "PW-APPROVAL-FORM"
+	codeMethod    refusal.Code = "PW-APPROVAL-METHOD"
+	codeSignature refusal.Code = "PW-APPROVAL-SIGNATURE"
 )
 
 // Flags of a FIDO authenticator, the same in WebAuthn's authenticatorData
@@ -59,27 +51,27 @@ func Check(root trust.Root, s Statement, a Approval) (trust.Person, trust.Creden
 // find holds the approval's own words against the statement and the roster.
 func find(root trust.Root, s Statement, a Approval) (p trust.Person, c trust.Credential, err error) {
 	if !root.Loaded() {
-		return p, c, refusal.New(codeRoot, "the root names nobody")
+		return p, c, refusal.New("PW-APPROVAL-ROOT", "the root names nobody")
 	}
 	if a.Type != TypeApproval || a.At < 0 || a.At > canon.MaxInt {
 		return p, c, refusal.New(codeForm, "type %q at %d", a.Type, a.At)
 	}
 	if !slices.Contains(Kinds, s.Kind) || a.Kind != s.Kind {
-		return p, c, refusal.New(codeKind, "it says %q, wanted is %q", a.Kind, s.Kind)
+		return p, c, refusal.New("PW-APPROVAL-KIND", "it says %q, wanted is %q", a.Kind, s.Kind)
 	}
 	if len(s.Bytes) == 0 || a.Statement != s.Digest() {
-		return p, c, refusal.New(codeStatement, "it names %q, wanted is %s", a.Statement.Short(), s.Digest().Short())
+		return p, c, refusal.New("PW-APPROVAL-STATEMENT", "it names %q, wanted is %s", a.Statement.Short(), s.Digest().Short())
 	}
 	p, known := root.Person(a.Person)
 	if !known {
-		return p, c, refusal.New(codePerson, "%q", a.Person)
+		return p, c, refusal.New("PW-APPROVAL-PERSON", "%q", a.Person)
 	}
 	i := slices.IndexFunc(p.Credentials, func(c trust.Credential) bool { return c.ID == a.Credential })
 	if i < 0 {
-		return p, c, refusal.New(codeCredential, "%q is not a credential of %s", a.Credential.Short(), p.ID)
+		return p, c, refusal.New("PW-APPROVAL-CREDENTIAL", "%q is not a credential of %s", a.Credential.Short(), p.ID)
 	}
 	if c = p.Credentials[i]; c.Revoked {
-		return p, c, refusal.New(codeRevoked, "%s of %s", c.ID.Short(), p.ID)
+		return p, c, refusal.New("PW-APPROVAL-REVOKED", "%s of %s", c.ID.Short(), p.ID)
 	}
 	return p, c, nil
 }
@@ -107,7 +99,7 @@ func Verify(c trust.Credential, s Statement, a Approval) error {
 		if err != nil {
 			return err
 		}
-		return checkWebAuthn(c, s, assertion{authenticator, client, signature})
+		return checkWebAuthn(c, s, authenticator, client, signature)
 	}
 	return refusal.New(codeMethod, "method %q", c.Method)
 }
@@ -125,11 +117,14 @@ func unpack(text string, limit int) ([]byte, error) {
 	return b, nil
 }
 
-// point reads an uncompressed P-256 point and refuses one that is off the curve.
-func point(b []byte) (*ecdsa.PublicKey, error) {
-	key, err := ecdsa.ParseUncompressedPublicKey(curve, b)
-	if err != nil {
-		return nil, refusal.New(codeMethod, "the roster's public key is no point of P-256: %v", err)
+// checkFlags wants the person's touch and the authenticator's word that it was
+// them.
+func checkFlags(flags byte) error {
+	switch {
+	case flags&flagUP == 0:
+		return refusal.New("PW-APPROVAL-PRESENCE", "flags %#02x", flags)
+	case flags&flagUV == 0:
+		return refusal.New("PW-APPROVAL-VERIFICATION", "flags %#02x", flags)
 	}
-	return key, nil
+	return nil
 }

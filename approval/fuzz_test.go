@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"math/big"
+	"slices"
 	"testing"
 
 	"github.com/patchwrit/patchwrit/refusal"
@@ -14,10 +16,7 @@ func field(b []byte) []byte { return append(binary.BigEndian.AppendUint32(nil, u
 
 // encode writes what readSSHSIG read.
 func (s sshsig) encode() []byte {
-	inner := append(field([]byte(s.algorithm)), field(s.blob)...)
-	if secure(s.algorithm) {
-		inner = binary.BigEndian.AppendUint32(append(inner, s.flags), s.counter)
-	}
+	inner := slices.Concat(field([]byte(s.algorithm)), field(s.blob), s.authenticator)
 	out := append([]byte(magic), 0, 0, 0, 1)
 	for _, f := range [][]byte{s.public, []byte(s.namespace), nil, []byte(s.hash), inner} {
 		out = append(out, field(f)...)
@@ -30,7 +29,7 @@ func (s sshsig) encode() []byte {
 func FuzzSSHSIG(f *testing.F) {
 	plain := sshsig{public: []byte("key"), namespace: "patchwrit-approve@v1", hash: "sha512", algorithm: Ed25519, blob: make([]byte, 64)}
 	sk := plain
-	sk.algorithm, sk.flags, sk.counter = SKECDSA, 5, 7
+	sk.algorithm, sk.authenticator = SKECDSA, []byte{5, 0, 0, 0, 7}
 	f.Add(plain.encode())
 	f.Add(sk.encode())
 	f.Add([]byte("SSHSIG\x00\x00\x00\x01\xff\xff\xff\xff"))
@@ -39,9 +38,13 @@ func FuzzSSHSIG(f *testing.F) {
 		if s, ok := readSSHSIG(raw); ok && !bytes.Equal(s.encode(), raw) {
 			t.Fatalf("%x is read as %+v", raw, s)
 		}
-		w := wire{rest: raw}
-		if n := w.mpint(); !w.broken && (n.Sign() <= 0 || n.BitLen() > 256) {
-			t.Fatalf("mpint %v", n)
+		n := new(big.Int).SetBytes(raw)
+		mpint := n.Bytes()
+		if len(mpint) > 0 && mpint[0] >= 0x80 {
+			mpint = append([]byte{0}, mpint...)
+		}
+		if right := n.Sign() > 0 && n.BitLen() <= 256 && len(raw) > 0 && raw[0] < 0x80 && bytes.Equal(mpint, raw); shortest(raw) != right {
+			t.Fatalf("mpint %x: %v", raw, !right)
 		}
 	})
 }

@@ -10,19 +10,6 @@ import (
 	"github.com/patchwrit/patchwrit/trust"
 )
 
-const (
-	codeGrantForm     refusal.Code = "PW-GRANT-FORM"
-	codeGrantScope    refusal.Code = "PW-GRANT-SCOPE"
-	codeGrantOp       refusal.Code = "PW-GRANT-OP"
-	codeGrantPackage  refusal.Code = "PW-GRANT-PACKAGE"
-	codeGrantOrigin   refusal.Code = "PW-GRANT-ORIGIN"
-	codeGrantCeiling  refusal.Code = "PW-GRANT-CEILING"
-	codeGrantCritical refusal.Code = "PW-GRANT-CRITICAL"
-	codeGrantSelf     refusal.Code = "PW-GRANT-SELF"
-	codeGrantDomain   refusal.Code = "PW-GRANT-DOMAIN"
-	codeHaltForm      refusal.Code = "PW-HALT-FORM"
-)
-
 // Limits of a grant.
 const (
 	maxLines  = 10_000 // package patterns, origins or slots: more than a host has packages is no scope but a mistake
@@ -38,18 +25,18 @@ func (g Grant) Statement(k Kind) Statement { return Statement{k, g.Bytes()} }
 
 // Valid says why the grant contradicts itself, or nil.
 func (g Grant) Valid() error {
-	bad := func(format string, args ...any) error { return refusal.New(codeGrantForm, format, args...) }
+	bad := func(format string, args ...any) error { return refusal.New("PW-GRANT-FORM", format, args...) }
 	switch {
 	case g.Type != TypeGrant || !canon.Hex(g.Nonce, 32) || g.Author == "":
 		return bad("type %q, author %q, nonce of %d characters", g.Type, g.Author, len(g.Nonce))
-	case g.Created < 1 || g.Created > canon.MaxInt-MaxGrantLife || g.Expires <= g.Created || g.Expires-g.Created > MaxGrantLife:
+	case !lives(g.Created, g.Expires, MaxGrantLife):
 		return bad("it lives from %d to %d; the most is 90 days", g.Created, g.Expires)
 	case g.Ceiling != change.Routine && g.Ceiling != change.Sensitive:
 		return bad("ceiling %q", g.Ceiling)
-	case g.Soak < 0 || g.Soak > MaxGrantLife:
-		return bad("soak of %d seconds", g.Soak)
-	case g.Budget < 1 || g.Budget > maxBudget:
-		return bad("budget of %d changes a day", g.Budget)
+	case g.Soak < 0 || g.Soak > MaxGrantLife || g.Budget < 1 || g.Budget > maxBudget:
+		return bad("soak of %d seconds, budget of %d changes a day", g.Soak, g.Budget)
+	case !g.validLines():
+		return bad("packages, origins and slots must be there, plain and strictly ascending; Patchwrit itself is never among them")
 	}
 	if err := g.Scope.Valid(); err != nil {
 		return bad("%v", err)
@@ -57,44 +44,41 @@ func (g Grant) Valid() error {
 	if _, err := canon.Encode(g); err != nil {
 		return bad("%v", err)
 	}
-	return g.validLines(bad)
+	return nil
+}
+
+// lives reports whether a statement begins, ends later, and ends within most
+// seconds.
+func lives(from, until, most int64) bool {
+	return from > 0 && from <= canon.MaxInt-most && until > from && until-from <= most
 }
 
 // validLines wants every list non-empty and strictly ascending, so that a grant
 // for nothing, or one line twice, is seen before it is signed.
-func (g Grant) validLines(bad func(string, ...any) error) error {
-	if !ascending(g.Packages) || !ascending(g.Origins) || !slices.IsSortedFunc(g.Slots, func(a, b Slot) int { return strings.Compare(a.Domain, b.Domain) }) {
-		return bad("packages, origins and slots must be there and strictly ascending")
-	}
-	for _, p := range g.Packages {
-		if name, pattern := strings.CutSuffix(p, "*"); !change.Name(name) && !(pattern && name == "") || strings.HasPrefix(name, own) {
-			return bad("package %q", p)
+func (g Grant) validLines() bool {
+	domains := []string{}
+	for _, s := range g.Slots {
+		if s.After < 0 || s.After > MaxGrantLife {
+			return false
 		}
+		domains = append(domains, s.Domain)
 	}
-	for _, o := range g.Origins {
-		if !change.Name(string(o)) {
-			return bad("origin %q", o)
-		}
+	pattern := func(p string) bool {
+		return p == "*" || change.Name(strings.TrimSuffix(p, "*")) && !strings.HasPrefix(p, own)
 	}
-	for i, s := range g.Slots {
-		if s.Domain == "" || i > 0 && g.Slots[i-1].Domain == s.Domain || s.After < 0 || s.After > MaxGrantLife {
-			return bad("slot of %q after %d seconds", s.Domain, s.After)
-		}
-	}
-	if n := max(len(g.Packages), len(g.Origins), len(g.Slots)); len(g.Slots) == 0 || n > maxLines {
-		return bad("%d lines at most, %d slots", n, len(g.Slots))
-	}
-	return nil
+	origin := func(o change.Origin) bool { return change.Name(string(o)) }
+	return lines(g.Packages, pattern) && lines(g.Origins, origin) && lines(domains, change.Name)
 }
 
-// ascending reports whether list has an element and is strictly ascending.
-func ascending[T ~string](list []T) bool {
-	for i := 1; i < len(list); i++ {
-		if list[i-1] >= list[i] {
+// lines reports whether list is there, bounded, strictly ascending and valid
+// throughout.
+func lines[T ~string](list []T, valid func(T) bool) bool {
+	for i, line := range list {
+		if i > 0 && list[i-1] >= line || !valid(line) {
 			return false
 		}
 	}
-	return len(list) > 0
+	return len(list) > 0 && len(list) <= maxLines
 }
 
 // Covers says why the grant does not permit the changes on the host, or nil. It
@@ -106,26 +90,26 @@ func (g Grant) Covers(host trust.Host, cs []change.Change, critical change.List)
 		return err
 	}
 	if !g.Scope.Covers(host) {
-		return refusal.New(codeGrantScope, "host %s", host.ID.Short())
+		return refusal.New("PW-GRANT-SCOPE", "host %s", host.ID.Short())
 	}
 	if len(cs) == 0 {
-		return refusal.New(codeGrantOp, "no change at all")
+		return refusal.New("PW-GRANT-OP", "no change at all")
 	}
 	patterns := change.List{Packages: g.Packages}
 	for _, c := range cs {
 		switch {
 		case c.Op != change.Install && c.Op != change.Upgrade:
-			return refusal.New(codeGrantOp, "%s of %s", c.Op, c.Key())
+			return refusal.New("PW-GRANT-OP", "%s of %s", c.Op, c.Key())
 		case strings.HasPrefix(c.Package, own):
-			return refusal.New(codeGrantSelf, "%s", c.Key())
+			return refusal.New("PW-GRANT-SELF", "%s", c.Key())
 		case critical.HasPackage(c.Package):
-			return refusal.New(codeGrantCritical, "%s", c.Key())
+			return refusal.New("PW-GRANT-CRITICAL", "%s", c.Key())
 		case !patterns.HasPackage(c.Package):
-			return refusal.New(codeGrantPackage, "%s", c.Key())
+			return refusal.New("PW-GRANT-PACKAGE", "%s", c.Key())
 		case !slices.Contains(g.Origins, c.Origin):
-			return refusal.New(codeGrantOrigin, "%s from %s", c.Key(), c.Origin)
+			return refusal.New("PW-GRANT-ORIGIN", "%s from %s", c.Key(), c.Origin)
 		case c.Class.Rank() > g.Ceiling.Rank():
-			return refusal.New(codeGrantCeiling, "%s is %s, the ceiling is %s", c.Key(), c.Class, g.Ceiling)
+			return refusal.New("PW-GRANT-CEILING", "%s is %s, the ceiling is %s", c.Key(), c.Class, g.Ceiling)
 		}
 	}
 	return nil
@@ -139,14 +123,14 @@ func (g Grant) NotBefore(host trust.Host, soakStart int64) (int64, error) {
 		return 0, err
 	}
 	if soakStart < 1 || soakStart > canon.MaxInt {
-		return 0, refusal.New(codeGrantForm, "the soak begins at %d", soakStart)
+		return 0, refusal.New("PW-GRANT-FORM", "the soak begins at %d", soakStart)
 	}
 	for _, s := range g.Slots {
 		if s.Domain == host.Domain {
 			return soakStart + g.Soak + s.After, nil
 		}
 	}
-	return 0, refusal.New(codeGrantDomain, "%q of host %s", host.Domain, host.ID.Short())
+	return 0, refusal.New("PW-GRANT-DOMAIN", "%q of host %s", host.Domain, host.ID.Short())
 }
 
 // Bytes are the halt's canonical bytes: what people sign.
@@ -159,15 +143,15 @@ func (h Halt) Statement(k Kind) Statement { return Statement{k, h.Bytes()} }
 func (h Halt) Valid() error {
 	switch {
 	case h.Type != TypeHalt || !canon.Hex(h.Nonce, 32) || h.Author == "":
-		return refusal.New(codeHaltForm, "type %q, author %q, nonce of %d characters", h.Type, h.Author, len(h.Nonce))
-	case h.From < 1 || h.From > canon.MaxInt-MaxHaltLife || h.Until <= h.From || h.Until-h.From > MaxHaltLife:
-		return refusal.New(codeHaltForm, "it lasts from %d to %d; the most is 30 days", h.From, h.Until)
+		return refusal.New("PW-HALT-FORM", "type %q, author %q, nonce of %d characters", h.Type, h.Author, len(h.Nonce))
+	case !lives(h.From, h.Until, MaxHaltLife):
+		return refusal.New("PW-HALT-FORM", "it lasts from %d to %d; the most is 30 days", h.From, h.Until)
 	}
 	if err := h.Scope.Valid(); err != nil {
-		return refusal.New(codeHaltForm, "%v", err)
+		return refusal.New("PW-HALT-FORM", "%v", err)
 	}
 	if _, err := canon.Encode(h); err != nil {
-		return refusal.New(codeHaltForm, "%v", err)
+		return refusal.New("PW-HALT-FORM", "%v", err)
 	}
 	return nil
 }

@@ -10,19 +10,11 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"math/big"
+	"slices"
 	"strings"
 
 	"github.com/patchwrit/patchwrit/refusal"
 	"github.com/patchwrit/patchwrit/trust"
-)
-
-const (
-	codeSSHForm      refusal.Code = "PW-APPROVAL-SSH-FORM"
-	codeSSHKey       refusal.Code = "PW-APPROVAL-SSH-KEY"
-	codeSSHNamespace refusal.Code = "PW-APPROVAL-SSH-NAMESPACE"
-	codeSSHHash      refusal.Code = "PW-APPROVAL-SSH-HASH"
-	codeSSHAlgorithm refusal.Code = "PW-APPROVAL-SSH-ALGORITHM"
-	codeApplication  refusal.Code = "PW-APPROVAL-APPLICATION"
 )
 
 // The SSH key types that may sign, by their names in OpenSSH. RSA is not among
@@ -37,17 +29,12 @@ const (
 // magic begins both an SSHSIG blob and what it signs (openssh/PROTOCOL.sshsig).
 const magic = "SSHSIG"
 
-var curve = elliptic.P256()
-
 // sshsig is an SSHSIG blob taken apart.
 type sshsig struct {
-	public    []byte // key blob, RFC 4253 §6.6
-	namespace string
-	hash      string
-	algorithm string
-	blob      []byte
-	flags     byte   // sk- only
-	counter   uint32 // sk- only
+	public                     []byte // key blob, RFC 4253 §6.6
+	namespace, hash, algorithm string
+	blob                       []byte
+	authenticator              []byte // sk- keys: flags and counter, 5 bytes; else none
 }
 
 // checkSSH judges an SSHSIG blob over the statement's bytes.
@@ -59,23 +46,25 @@ func checkSSH(c trust.Credential, s Statement, raw []byte) error {
 	sig, ok := readSSHSIG(raw)
 	switch {
 	case !ok:
-		return refusal.New(codeSSHForm, "%d bytes", len(raw))
+		return refusal.New("PW-APPROVAL-SSH-FORM", "%d bytes", len(raw))
 	case !bytes.Equal(sig.public, public):
-		return refusal.New(codeSSHKey, "not the key of credential %s", c.ID.Short())
+		return refusal.New("PW-APPROVAL-SSH-KEY", "not the key of credential %s", c.ID.Short())
 	case sig.namespace != s.Kind.Namespace():
-		return refusal.New(codeSSHNamespace, "%q, wanted is %q", sig.namespace, s.Kind.Namespace())
+		return refusal.New("PW-APPROVAL-SSH-NAMESPACE", "%q, wanted is %q", sig.namespace, s.Kind.Namespace())
 	case sig.algorithm != c.Algorithm:
-		return refusal.New(codeSSHAlgorithm, "%q, the roster says %q", sig.algorithm, c.Algorithm)
+		return refusal.New("PW-APPROVAL-SSH-ALGORITHM", "%q, the roster says %q", sig.algorithm, c.Algorithm)
 	}
 	signed, ok := sig.message(s.Bytes)
 	if !ok {
-		return refusal.New(codeSSHHash, "%q", sig.hash)
+		return refusal.New("PW-APPROVAL-SSH-HASH", "%q", sig.hash)
 	}
-	if key.secure {
-		if err := checkFlags(sig.flags); err != nil {
+	if secure(c.Algorithm) {
+		if err := checkFlags(sig.authenticator[0]); err != nil {
 			return err
 		}
-		signed = sig.toAuthenticator(c.Application, signed)
+		// What a FIDO key signs in place of the message (openssh/PROTOCOL.u2f).
+		app, sum := sha256.Sum256([]byte(c.Application)), sha256.Sum256(signed)
+		signed = slices.Concat(app[:], sig.authenticator, sum[:])
 	}
 	if !key.verify(signed, sig.blob) {
 		return refusal.New(codeSignature, "%s by credential %s", sig.algorithm, c.ID.Short())
@@ -83,57 +72,46 @@ func checkSSH(c trust.Credential, s Statement, raw []byte) error {
 	return nil
 }
 
-// checkFlags wants the person's touch and the authenticator's word that it was
-// them.
-func checkFlags(flags byte) error {
-	switch {
-	case flags&flagUP == 0:
-		return refusal.New(codePresence, "flags %#02x", flags)
-	case flags&flagUV == 0:
-		return refusal.New(codeVerification, "flags %#02x", flags)
-	}
-	return nil
-}
-
-// sshKey is a public key of the roster; exactly one of the two keys is set.
+// sshKey is a public key of the roster; exactly one of the two is set.
 type sshKey struct {
 	edwards ed25519.PublicKey
 	nist    *ecdsa.PublicKey
-	secure  bool // a FIDO security key
 }
 
 // readRosterKey reads the credential's key blob and holds it to what is pinned
 // beside it: type and application.
-func readRosterKey(c trust.Credential) (sshKey, []byte, error) {
-	blob, err := base64.StdEncoding.Strict().DecodeString(c.Public)
-	r := wire{rest: blob}
-	if algorithm := r.text(); err != nil || algorithm != c.Algorithm {
-		return sshKey{}, nil, refusal.New(codeMethod, "the roster pins %q, its key is %q", c.Algorithm, algorithm)
-	}
-	var key sshKey
-	switch c.Algorithm {
-	case Ed25519, SKEd25519:
-		key.edwards = r.bytes()
-		r.broken = r.broken || len(key.edwards) != ed25519.PublicKeySize
-	case ECDSA, SKECDSA:
-		r.broken = r.text() != "nistp256" || r.broken
-		if key.nist, err = point(r.bytes()); err != nil {
-			return sshKey{}, nil, err
-		}
-	default:
-		return sshKey{}, nil, refusal.New(codeMethod, "SSH keys of type %q do not approve", c.Algorithm)
+func readRosterKey(c trust.Credential) (key sshKey, blob []byte, err error) {
+	n := map[string]int{Ed25519: 2, ECDSA: 3, SKEd25519: 3, SKECDSA: 4}[c.Algorithm]
+	blob, err = base64.StdEncoding.Strict().DecodeString(c.Public)
+	f, rest, ok := split(blob, n)
+	if n == 0 || err != nil || !ok || len(rest) > 0 || string(f[0]) != c.Algorithm {
+		return key, nil, refusal.New(codeMethod, "the roster pins %q, which its key is not", c.Algorithm)
 	}
 	application := ""
-	if key.secure = secure(c.Algorithm); key.secure {
-		application = r.text()
+	if secure(c.Algorithm) {
+		application, f = string(f[n-1]), f[:n-1]
 	}
-	if !r.done() {
-		return sshKey{}, nil, refusal.New(codeMethod, "the roster's key is malformed")
+	if application != c.Application || secure(c.Algorithm) && application == "" {
+		return key, nil, refusal.New("PW-APPROVAL-APPLICATION", "the key is for %q, the roster pins %q", application, c.Application)
 	}
-	if application != c.Application || key.secure && application == "" {
-		return sshKey{}, nil, refusal.New(codeApplication, "the key is for %q, the roster pins %q", application, c.Application)
+	switch {
+	case len(f) == 2 && len(f[1]) == ed25519.PublicKeySize:
+		key.edwards = f[1]
+	case len(f) == 3 && string(f[1]) == "nistp256":
+		key.nist, err = point(f[2])
+	default:
+		err = refusal.New(codeMethod, "the roster's key is malformed")
 	}
-	return key, blob, nil
+	return key, blob, err
+}
+
+// point reads an uncompressed P-256 point and refuses one that is off the curve.
+func point(b []byte) (*ecdsa.PublicKey, error) {
+	key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), b)
+	if err != nil {
+		return nil, refusal.New(codeMethod, "the roster's public key is no point of P-256: %v", err)
+	}
+	return key, nil
 }
 
 // secure reports whether the algorithm is one of a FIDO security key.
@@ -145,107 +123,59 @@ func (k sshKey) verify(message, blob []byte) bool {
 	if k.edwards != nil {
 		return len(blob) == ed25519.SignatureSize && ed25519.Verify(k.edwards, message, blob)
 	}
-	in := wire{rest: blob}
-	r, s := in.mpint(), in.mpint()
+	f, rest, ok := split(blob, 2)
+	if !ok || len(rest) > 0 || !shortest(f[0]) || !shortest(f[1]) {
+		return false
+	}
 	digest := sha256.Sum256(message)
-	return in.done() && ecdsa.Verify(k.nist, digest[:], r, s)
+	return ecdsa.Verify(k.nist, digest[:], new(big.Int).SetBytes(f[0]), new(big.Int).SetBytes(f[1]))
+}
+
+// shortest reports whether b is an mpint (RFC 4251 §5) of 1 to 256 bits, positive
+// and in its one right form.
+func shortest(b []byte) bool {
+	if len(b) > 1 && b[0] == 0 && b[1] >= 0x80 { // the zero that keeps it positive
+		return len(b) <= 33
+	}
+	return len(b) > 0 && len(b) <= 32 && b[0] > 0 && b[0] < 0x80
 }
 
 // message is what the blob signs: the hash of the bytes, wrapped with magic,
 // namespace, the empty reserved field and the hash's name.
 func (s sshsig) message(b []byte) ([]byte, bool) {
-	var sum []byte
-	switch s.hash {
-	case "sha512":
-		h := sha512.Sum512(b)
-		sum = h[:]
-	case "sha256":
-		h := sha256.Sum256(b)
-		sum = h[:]
-	default:
-		return nil, false
-	}
+	long, short := sha512.Sum512(b), sha256.Sum256(b)
+	sum := map[string][]byte{"sha512": long[:], "sha256": short[:]}[s.hash]
 	out := []byte(magic)
 	for _, field := range [][]byte{[]byte(s.namespace), nil, []byte(s.hash), sum} {
-		out = binary.BigEndian.AppendUint32(out, uint32(len(field)))
-		out = append(out, field...)
+		out = append(binary.BigEndian.AppendUint32(out, uint32(len(field))), field...)
 	}
-	return out, true
+	return out, sum != nil
 }
 
-// toAuthenticator is what a FIDO key signs in place of the message: hash of the
-// application, flags, counter, hash of the message (openssh/PROTOCOL.u2f).
-func (s sshsig) toAuthenticator(application string, message []byte) []byte {
-	app, sum := sha256.Sum256([]byte(application)), sha256.Sum256(message)
-	out := append(app[:], s.flags)
-	out = binary.BigEndian.AppendUint32(out, s.counter)
-	return append(out, sum[:]...)
-}
-
-// readSSHSIG takes a blob apart. It has one reading: every length exact, the
-// reserved field empty, nothing behind.
-func readSSHSIG(b []byte) (sshsig, bool) {
-	rest, ok := bytes.CutPrefix(b, []byte(magic))
-	r := wire{rest: rest}
-	ok = ok && r.number() == 1 // SIG_VERSION
-	var s sshsig
-	s.public, s.namespace = r.bytes(), r.text()
-	ok = len(r.bytes()) == 0 && ok // reserved
-	s.hash = r.text()
-	in := wire{rest: r.bytes()}
-	s.algorithm, s.blob = in.text(), in.bytes()
-	if secure(s.algorithm) {
-		s.flags, s.counter = in.octet(), in.number()
+// readSSHSIG takes a blob apart. It has one reading: version 1, every length
+// exact, the reserved field empty, nothing behind.
+func readSSHSIG(b []byte) (s sshsig, ok bool) {
+	b, right := bytes.CutPrefix(b, []byte(magic+"\x00\x00\x00\x01"))
+	f, rest, ok := split(b, 5) // key, namespace, reserved, hash, signature
+	if !right || !ok || len(rest) > 0 || len(f[2]) > 0 {
+		return s, false
 	}
-	return s, ok && r.done() && in.done()
-}
-
-// wire reads the data types of RFC 4251 §5. After the first thing that is not
-// there it is broken and gives zero values.
-type wire struct {
-	rest   []byte
-	broken bool
-}
-
-func (w *wire) take(n uint32) []byte {
-	if w.broken || uint64(n) > uint64(len(w.rest)) {
-		w.broken = true
-		return nil
+	in, rest, ok := split(f[4], 2)
+	if !ok || secure(string(in[0])) != (len(rest) == 5) || !secure(string(in[0])) && len(rest) > 0 {
+		return s, false
 	}
-	b := w.rest[:n]
-	w.rest = w.rest[n:]
-	return b
+	return sshsig{f[0], string(f[1]), string(f[3]), string(in[0]), in[1], rest}, true
 }
 
-func (w *wire) octet() byte {
-	if b := w.take(1); b != nil {
-		return b[0]
+// split reads n strings (RFC 4251 §5: a length of four bytes, then as many
+// bytes) and gives what follows them.
+func split(b []byte, n int) (fields [][]byte, rest []byte, ok bool) {
+	for range n {
+		if len(b) < 4 || uint64(binary.BigEndian.Uint32(b)) > uint64(len(b)-4) {
+			return nil, nil, false
+		}
+		end := 4 + int(binary.BigEndian.Uint32(b))
+		fields, b = append(fields, b[4:end]), b[end:]
 	}
-	return 0
+	return fields, b, true
 }
-
-func (w *wire) number() uint32 {
-	if b := w.take(4); b != nil {
-		return binary.BigEndian.Uint32(b)
-	}
-	return 0
-}
-
-func (w *wire) bytes() []byte { return w.take(w.number()) }
-
-func (w *wire) text() string { return string(w.bytes()) }
-
-// mpint reads a positive integer of at most 256 bits in its shortest form.
-func (w *wire) mpint() *big.Int {
-	b := w.bytes()
-	digits := b
-	if len(b) > 1 && b[0] == 0 && b[1] >= 0x80 { // the zero that keeps it positive
-		digits = b[1:]
-	}
-	if len(digits) == 0 || len(digits) > 32 || digits[0] == 0 || b[0] >= 0x80 {
-		w.broken = true
-	}
-	return new(big.Int).SetBytes(b)
-}
-
-func (w *wire) done() bool { return !w.broken && len(w.rest) == 0 }

@@ -4,22 +4,11 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/change"
 	"github.com/patchwrit/patchwrit/refusal"
 	"github.com/patchwrit/patchwrit/trust"
-)
-
-const (
-	codeQuorum      refusal.Code = "PW-APPROVAL-QUORUM"
-	codeMany        refusal.Code = "PW-APPROVAL-MANY"
-	codeAuthor      refusal.Code = "PW-APPROVAL-AUTHOR"
-	codeTwice       refusal.Code = "PW-APPROVAL-TWICE"
-	codePeople      refusal.Code = "PW-APPROVAL-PEOPLE"
-	codeRoles       refusal.Code = "PW-APPROVAL-ROLES"
-	codeIndependent refusal.Code = "PW-APPROVAL-INDEPENDENT"
 )
 
 // MaxApprovals bounds how many signatures one tally checks: each costs up to
@@ -81,7 +70,7 @@ func Tally(root trust.Root, q trust.Quorum, s Statement, author trust.PersonID, 
 		return Yes{}, err
 	}
 	if len(as) > MaxApprovals {
-		return Yes{}, refusal.New(codeMany, "%d approvals, the most is %d", len(as), MaxApprovals)
+		return Yes{}, refusal.New("PW-APPROVAL-MANY", "%d approvals, the most is %d", len(as), MaxApprovals)
 	}
 	people, y, err := hear(root, s, as)
 	if err != nil {
@@ -92,13 +81,13 @@ func Tally(root trust.Root, q trust.Quorum, s Statement, author trust.PersonID, 
 		return Yes{}, err
 	}
 	if len(people) < q.People {
-		return Yes{}, refusal.New(codePeople, "%d of %d people for %s", len(people), q.People, q.For)
+		return Yes{}, refusal.New("PW-APPROVAL-PEOPLE", "%d of %d people for %s", len(people), q.People, q.For)
 	}
 	if !q.Met(people) {
-		return Yes{}, refusal.New(codeRoles, "%s of quorum %s, by %s", wanted(q.Roles), q.For, present(people))
+		return Yes{}, refusal.New("PW-APPROVAL-ROLES", "quorum %s wants %v; the roles there are %v", q.For, q.Roles, y.voices)
 	}
 	if !slices.ContainsFunc(y.voices, func(v Voice) bool { return v.Independent }) {
-		return Yes{}, refusal.New(codeIndependent, "%d people, all of them on a view the control plane serves", len(people))
+		return Yes{}, refusal.New("PW-APPROVAL-INDEPENDENT", "%d people, all of them on a view the control plane serves", len(people))
 	}
 	return y, nil
 }
@@ -114,24 +103,16 @@ func fits(root trust.Root, q trust.Quorum, k Kind) error {
 	if k == Approve || k == Deny {
 		named = change.Class(q.For).Rank() <= len(change.Classes) || q.For == Rollback
 	}
-	if !named || q.People < least {
-		return refusal.New(codeQuorum, "%d people of quorum %q for a %s", q.People, q.For, k)
-	}
-	for _, need := range q.Roles {
-		if need.Role == "" || need.People < 1 || need.People > MaxApprovals {
-			return refusal.New(codeQuorum, "quorum %q wants %d of role %q", q.For, need.People, need.Role)
-		}
+	empty := func(n trust.RoleNeed) bool { return n.Role == "" || n.People < 1 || n.People > MaxApprovals }
+	if !named || q.People < least || slices.ContainsFunc(q.Roles, empty) {
+		return refusal.New("PW-APPROVAL-QUORUM", "%d people of quorum %q with roles %v, for a %s", q.People, q.For, q.Roles, k)
 	}
 	return nil
 }
 
 // hear checks every approval, in an order of its own.
 func hear(root trust.Root, s Statement, as []Approval) ([]trust.Person, Yes, error) {
-	as = slices.SortedFunc(slices.Values(as), func(a, b Approval) int {
-		return cmp.Or(cmp.Compare(a.Person, b.Person), cmp.Compare(a.Credential, b.Credential), cmp.Compare(a.Statement, b.Statement),
-			cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Type, b.Type), cmp.Compare(a.At, b.At),
-			cmp.Compare(a.Signature, b.Signature), cmp.Compare(a.Authenticator, b.Authenticator), cmp.Compare(a.Client, b.Client))
-	})
+	as = slices.SortedFunc(slices.Values(as), func(a, b Approval) int { return cmp.Compare(fmt.Sprintf("%#v", a), fmt.Sprintf("%#v", b)) })
 	y, people := Yes{statement: s.Digest()}, []trust.Person{}
 	for i, a := range as {
 		p, c, err := Check(root, s, a)
@@ -139,7 +120,7 @@ func hear(root trust.Root, s Statement, as []Approval) ([]trust.Person, Yes, err
 			return nil, Yes{}, err
 		}
 		if i > 0 && people[i-1].ID == p.ID {
-			return nil, Yes{}, refusal.New(codeTwice, "%s", p.ID)
+			return nil, Yes{}, refusal.New("PW-APPROVAL-TWICE", "%s", p.ID)
 		}
 		people = append(people, p)
 		y.voices = append(y.voices, Voice{Person: p.ID, Credential: c.ID, Roles: slices.Clone(p.Roles), Independent: c.Independent()})
@@ -155,24 +136,7 @@ func apart(root trust.Root, k Kind, author trust.PersonID, people []trust.Person
 	}
 	self = slices.ContainsFunc(people, func(p trust.Person) bool { return p.ID == author })
 	if author == "" || self && !root.Solo {
-		return false, refusal.New(codeAuthor, "written by %q", author)
+		return false, refusal.New("PW-APPROVAL-AUTHOR", "written by %q", author)
 	}
 	return self, nil
-}
-
-// wanted and present write roles for people: "2 owner and 1 security".
-func wanted(needs []trust.RoleNeed) string {
-	lines := []string{}
-	for _, n := range needs {
-		lines = append(lines, fmt.Sprintf("%d %s", n.People, n.Role))
-	}
-	return strings.Join(lines, " and ")
-}
-
-func present(people []trust.Person) string {
-	lines := []string{}
-	for _, p := range people {
-		lines = append(lines, fmt.Sprintf("%s (%s)", p.ID, strings.Join(p.Roles, ", ")))
-	}
-	return strings.Join(lines, ", ")
 }

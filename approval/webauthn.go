@@ -15,17 +15,6 @@ import (
 	"github.com/patchwrit/patchwrit/trust"
 )
 
-const (
-	codeClientForm    refusal.Code = "PW-APPROVAL-CLIENT-FORM"
-	codeClientType    refusal.Code = "PW-APPROVAL-CLIENT-TYPE"
-	codeChallenge     refusal.Code = "PW-APPROVAL-CHALLENGE"
-	codeOrigin        refusal.Code = "PW-APPROVAL-ORIGIN"
-	codeCrossOrigin   refusal.Code = "PW-APPROVAL-CROSSORIGIN"
-	codeAuthenticator refusal.Code = "PW-APPROVAL-AUTHENTICATOR"
-	codeRelyingParty  refusal.Code = "PW-APPROVAL-RP"
-	codeBackup        refusal.Code = "PW-APPROVAL-BACKUP"
-)
-
 // ES256 is the one WebAuthn algorithm: ECDSA on P-256 with SHA-256 (COSE -7).
 const ES256 = "ES256"
 
@@ -36,61 +25,50 @@ const (
 	sizeAssertion    = sha256.Size + 1 + 4
 )
 
-// assertion is the raw answer of navigator.credentials.get.
-type assertion struct {
-	authenticator []byte
-	client        []byte
-	signature     []byte
-}
-
 // checkWebAuthn follows https://www.w3.org/TR/webauthn-3/#sctn-verifying-assertion,
 // stricter where the standard leaves a choice. The signature counter is not
 // looked at: a synchronised key always says 0, and a statement is signed once.
-func checkWebAuthn(c trust.Credential, s Statement, a assertion) error {
-	key, err := readPasskey(c)
+func checkWebAuthn(c trust.Credential, s Statement, authenticator, client, signature []byte) error {
+	if c.Algorithm != ES256 || c.RelyingParty == "" {
+		return refusal.New(codeMethod, "the roster pins %q for relying party %q", c.Algorithm, c.RelyingParty)
+	}
+	b, err := hex.DecodeString(c.Public)
+	if err != nil {
+		return refusal.New(codeMethod, "the roster's key is not hexadecimal")
+	}
+	key, err := point(b)
 	if err != nil {
 		return err
 	}
-	if err := checkClient(c, s, a.client); err != nil {
+	if err := checkClient(c, s, client); err != nil {
 		return err
 	}
-	if err := checkAuthenticator(c, a.authenticator); err != nil {
+	if err := checkAuthenticator(c, authenticator); err != nil {
 		return err
 	}
-	client := sha256.Sum256(a.client)
-	digest := sha256.Sum256(slices.Concat(a.authenticator, client[:]))
-	if !ecdsa.VerifyASN1(key, digest[:], a.signature) {
+	sum := sha256.Sum256(client)
+	digest := sha256.Sum256(slices.Concat(authenticator, sum[:]))
+	if !ecdsa.VerifyASN1(key, digest[:], signature) {
 		return refusal.New(codeSignature, "%s by credential %s", c.Algorithm, c.ID.Short())
 	}
 	return nil
 }
 
-func readPasskey(c trust.Credential) (*ecdsa.PublicKey, error) {
-	if c.Algorithm != ES256 || c.RelyingParty == "" {
-		return nil, refusal.New(codeMethod, "the roster pins %q for relying party %q", c.Algorithm, c.RelyingParty)
-	}
-	b, err := hex.DecodeString(c.Public)
-	if err != nil {
-		return nil, refusal.New(codeMethod, "the roster's key is not hexadecimal")
-	}
-	return point(b)
-}
-
 // checkClient judges clientDataJSON: what the browser saw.
 func checkClient(c trust.Credential, s Statement, raw []byte) error {
-	client, ok := readClient(raw)
+	saw, ok := readClient(raw)
 	challenge := base64.RawURLEncoding.EncodeToString(s.Digest().Bytes())
 	switch {
 	case !ok:
-		return refusal.New(codeClientForm, "%d bytes", len(raw))
-	case client.kind != "webauthn.get":
-		return refusal.New(codeClientType, "%q", client.kind)
-	case subtle.ConstantTimeCompare([]byte(client.challenge), []byte(challenge)) != 1:
-		return refusal.New(codeChallenge, "%q", client.challenge)
-	case !slices.Contains(c.Origins, client.origin):
-		return refusal.New(codeOrigin, "%q, the roster allows %q", client.origin, c.Origins)
-	case client.framed:
-		return refusal.New(codeCrossOrigin, "in a frame of another origin")
+		return refusal.New("PW-APPROVAL-CLIENT-FORM", "%d bytes", len(raw))
+	case saw.kind != "webauthn.get":
+		return refusal.New("PW-APPROVAL-CLIENT-TYPE", "%q", saw.kind)
+	case subtle.ConstantTimeCompare([]byte(saw.challenge), []byte(challenge)) != 1:
+		return refusal.New("PW-APPROVAL-CHALLENGE", "%q", saw.challenge)
+	case !slices.Contains(c.Origins, saw.origin):
+		return refusal.New("PW-APPROVAL-ORIGIN", "%q, the roster allows %q", saw.origin, c.Origins)
+	case saw.framed:
+		return refusal.New("PW-APPROVAL-CROSSORIGIN", "in a frame of another origin")
 	}
 	return nil
 }
@@ -99,18 +77,18 @@ func checkClient(c trust.Credential, s Statement, raw []byte) error {
 // assertion that was asked for nothing else has exactly 37 bytes.
 func checkAuthenticator(c trust.Credential, raw []byte) error {
 	if len(raw) < sizeAssertion {
-		return refusal.New(codeAuthenticator, "%d bytes, %d are right", len(raw), sizeAssertion)
+		return refusal.New("PW-APPROVAL-AUTHENTICATOR", "%d bytes, %d are right", len(raw), sizeAssertion)
 	}
 	flags, party := raw[sha256.Size], sha256.Sum256([]byte(c.RelyingParty))
 	switch {
 	case flags&(flagAT|flagED) != 0:
-		return refusal.New(codeAuthenticator, "flags %#02x announce data nobody asked for", flags)
+		return refusal.New("PW-APPROVAL-AUTHENTICATOR", "flags %#02x announce data nobody asked for", flags)
 	case len(raw) != sizeAssertion:
-		return refusal.New(codeAuthenticator, "%d bytes, %d are right", len(raw), sizeAssertion)
+		return refusal.New("PW-APPROVAL-AUTHENTICATOR", "%d bytes, %d are right", len(raw), sizeAssertion)
 	case !bytes.Equal(raw[:sha256.Size], party[:]):
-		return refusal.New(codeRelyingParty, "not %q", c.RelyingParty)
+		return refusal.New("PW-APPROVAL-RP", "not %q", c.RelyingParty)
 	case flags&flagBS != 0 && flags&flagBE == 0:
-		return refusal.New(codeBackup, "flags %#02x", flags)
+		return refusal.New("PW-APPROVAL-BACKUP", "flags %#02x", flags)
 	}
 	return checkFlags(flags)
 }

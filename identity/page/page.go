@@ -101,13 +101,12 @@ func Approve(ctx context.Context, o Options) (approval.Approval, error) {
 	return a.given, nil
 }
 
-// port finds where the credential's origin says the page must be.
+// port finds where the credential's origin, as the roster has it, says the page
+// must be.
 func (o Options) port() (int, error) {
-	c := o.Passkey.Credential
-	if _, mine, err := identity.Find(o.Root, o.Person, c.Public); err != nil {
+	_, c, err := identity.Find(o.Root, o.Person, o.Passkey.Credential.Public)
+	if err != nil {
 		return 0, err
-	} else if mine.ID != c.ID || c.Method != trust.WebAuthn || c.RelyingParty != RelyingParty {
-		return 0, fmt.Errorf("credential %s is not for a page on this machine; register one with: patchwrit approver register", c.ID.Short())
 	}
 	for _, origin := range c.Origins {
 		u, err := url.Parse(origin)
@@ -118,7 +117,7 @@ func (o Options) port() (int, error) {
 			return port, nil
 		}
 	}
-	return 0, fmt.Errorf("credential %s names no origin http://localhost:PORT", c.ID.Short())
+	return 0, fmt.Errorf("credential %s is not for a page on this machine (http://localhost:PORT). Register one that is, and let the root keepers add it", c.ID.Short())
 }
 
 // answering is a page that waits for one answer over its subject.

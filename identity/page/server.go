@@ -93,7 +93,7 @@ func serve(ctx context.Context, port int, open func(string), a asker) error {
 	select {
 	case err = <-s.end:
 	case <-ctx.Done():
-		err = context.Cause(ctx)
+		err = s.late(context.Cause(ctx))
 	}
 	bye, stop := context.WithTimeout(context.WithoutCancel(ctx), farewell)
 	defer stop()
@@ -286,6 +286,18 @@ func (s *server) close(w http.ResponseWriter, r *http.Request) {
 	if !late {
 		s.finish(ErrClosed)
 	}
+}
+
+// late ends the page from outside. An answer that was taken before counts.
+func (s *server) late(why error) error {
+	s.mu.Lock()
+	taken := s.over
+	s.over = true
+	s.mu.Unlock()
+	if taken {
+		return <-s.end // whoever set over says the last word
+	}
+	return why
 }
 
 // finish ends the page; the first word counts.

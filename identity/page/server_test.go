@@ -3,6 +3,9 @@ package page
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -24,6 +27,7 @@ import (
 	"github.com/patchwrit/patchwrit/plan"
 	"github.com/patchwrit/patchwrit/refusal"
 	"github.com/patchwrit/patchwrit/trust"
+	"github.com/patchwrit/patchwrit/trust/ceremony"
 	"github.com/patchwrit/patchwrit/trust/trusttest"
 )
 
@@ -267,6 +271,35 @@ func TestAnswersThatDoNotPass(t *testing.T) {
 	}
 }
 
+// TestOneAnswerCounts: of many right answers at the same moment one is taken,
+// and an end that comes afterwards does not take it away.
+func TestOneAnswerCounts(t *testing.T) {
+	h := house()
+	s, a := planPage(t, h)
+	body := posted(t, h, approval.Approve, a.Subject.bytes)
+	codes := make(chan int)
+	for range 20 {
+		go func() { codes <- s.visit("POST", "/answer", body, nil).Code }()
+	}
+	count := map[int]int{}
+	for range 20 {
+		count[<-codes]++
+	}
+	if count[200] != 1 || count[422] != 19 {
+		t.Errorf("codes: %v", count)
+	}
+	if err := s.late(ErrLate); err != nil {
+		t.Errorf("an answered page ends with %v", err)
+	}
+	s, a = planPage(t, h)
+	if err := s.late(ErrLate); !errors.Is(err, ErrLate) {
+		t.Error(err)
+	}
+	if w := s.visit("POST", "/answer", body, nil); w.Code != 422 || a.given.Type != "" {
+		t.Errorf("an answer after the end: %d", w.Code)
+	}
+}
+
 func TestMalformedAnswersDoNotCount(t *testing.T) {
 	s, _ := planPage(t, house())
 	for name, body := range map[string]string{"empty": "", "no JSON": "x", "unknown field": `{"step":"answer","x":1}`, "large": `{"step":"` + strings.Repeat("x", 33<<10) + `"}`} {
@@ -382,7 +415,11 @@ func TestGrantsAndHaltsAreShown(t *testing.T) {
 }
 
 func TestWhoseKeyAndWhichPage(t *testing.T) {
-	h := house()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(t, err)
+	console, err := ceremony.FromWebAuthn(&key.PublicKey, "console.example", "https://console.example:8443")
+	must(t, err)
+	h := house(console)
 	header, branches := newPlan(t, h, "")
 	subject, err := OfPlan(h.Root, header, branches)
 	must(t, err)
@@ -393,6 +430,7 @@ func TestWhoseKeyAndWhichPage(t *testing.T) {
 	for name, edit := range map[string]func(*Options){
 		"somebody else's": func(o *Options) { o.Passkey.Credential = h.People[1].PasskeyCredential() },
 		"an ssh key":      func(o *Options) { o.Passkey.Credential = h.People[0].SSHCredential() },
+		"the console's":   func(o *Options) { o.Passkey.Credential = console },
 		"unknown":         func(o *Options) { o.Passkey.Credential.Public = "04" },
 		"no answers":      func(o *Options) { o.Kinds = nil },
 		"answers of other things": func(o *Options) {
@@ -406,6 +444,29 @@ func TestWhoseKeyAndWhichPage(t *testing.T) {
 		if _, err := Approve(t.Context(), o); err == nil {
 			t.Errorf("%s: no error", name)
 		}
+	}
+}
+
+// TestClosedAndLateApprovals: a page that ends without an answer gives none.
+func TestClosedAndLateApprovals(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(t, err)
+	c, err := ceremony.FromWebAuthn(&key.PublicKey, RelyingParty, fmt.Sprintf("http://localhost:%d", free(t)))
+	must(t, err)
+	h := house(c)
+	header, branches := newPlan(t, h, "")
+	subject, err := OfPlan(h.Root, header, branches)
+	must(t, err)
+	o := asking(h, subject).Options
+	o.Passkey.Credential = c
+	o.Open = func(address string) { closeBy(t, address) }
+	if a, err := Approve(t.Context(), o); !errors.Is(err, ErrClosed) || a.Type != "" {
+		t.Errorf("closed: %+v, %v", a, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	o.Open = func(string) { cancel() }
+	if a, err := Approve(ctx, o); !errors.Is(err, context.Canceled) || a.Type != "" {
+		t.Errorf("cancelled: %+v, %v", a, err)
 	}
 }
 
@@ -582,8 +643,15 @@ func TestKeeping(t *testing.T) {
 		t.Error("another version is read")
 	}
 	must(t, writeFile(path, make([]byte, maxKept+1)))
-	if _, err := Kept(path); err == nil {
-		t.Error("a large file is read")
+	if _, err := Kept(path); err == nil || !strings.Contains(err.Error(), "at most") {
+		t.Errorf("a large file: %v", err)
+	}
+	if err := Keep(path, all[0]); err == nil {
+		t.Error("kept over a file that cannot be read")
+	}
+	blocked := filepath.Join(path, "passkeys.json") // below a file
+	if err := Keep(blocked, all[0]); err == nil {
+		t.Error("kept where nothing can be kept")
 	}
 }
 

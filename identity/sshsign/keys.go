@@ -191,6 +191,9 @@ func withAgent[T any](ctx context.Context, socket string, ask func(agent.Agent) 
 		return none, fmt.Errorf("%w: SSH_AUTH_SOCK is not set. Start one with: eval \"$(ssh-agent)\"; ssh-add KEY", ErrNoAgent)
 	}
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+	if err != nil && ctx.Err() != nil {
+		return none, context.Cause(ctx)
+	}
 	if err != nil {
 		return none, fmt.Errorf("%w: %v. Start one with: eval \"$(ssh-agent)\"; ssh-add KEY", ErrNoAgent, err)
 	}

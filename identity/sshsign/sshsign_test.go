@@ -18,7 +18,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
@@ -208,6 +207,9 @@ func TestArmour(t *testing.T) {
 	if !strings.HasPrefix(text, "-----BEGIN SSH SIGNATURE-----\n") || len(strings.Split(text, "\n")[1]) != 70 {
 		t.Error(text)
 	}
+	if _, err := sshsign.Import(house(nil).Root, "", []byte("x"), yes, at); !errors.Is(err, sshsign.ErrArmour) {
+		t.Error(err)
+	}
 	for name, blob := range map[string][]byte{"no magic": []byte("SSHSIX"), "cut": []byte("SSHSIG\x00\x00\x00\x01\xff")} {
 		_, err := sshsign.Import(house(nil).Root, "", sshsign.Armour(blob), yes, at)
 		if !errors.Is(err, sshsign.ErrArmour) {
@@ -239,6 +241,22 @@ func serveAgent(t *testing.T, keys ...any) string {
 		must(t, ring.Add(agent.AddedKey{PrivateKey: k}))
 	}
 	return listen(t, func(c net.Conn) { _ = agent.ServeAgent(ring, c) })
+}
+
+// forgetful is an agent that lists a key once, and has lost it afterwards.
+func forgetful(t *testing.T, key any) string {
+	full, empty := agent.NewKeyring(), agent.NewKeyring()
+	must(t, full.Add(agent.AddedKey{PrivateKey: key}))
+	first := make(chan agent.Agent, 1)
+	first <- full
+	return listen(t, func(c net.Conn) {
+		select {
+		case ring := <-first:
+			_ = agent.ServeAgent(ring, c)
+		default:
+			_ = agent.ServeAgent(empty, c)
+		}
+	})
 }
 
 func listen(t *testing.T, serve func(net.Conn)) string {
@@ -275,19 +293,29 @@ func TestAgent(t *testing.T) {
 	if _, err := sshsign.Agent(t.Context(), socket, h.Root, "p-002"); !errors.Is(err, identity.ErrUnknown) {
 		t.Error(err)
 	}
-	for _, dead := range []string{"", filepath.Join(t.TempDir(), "none")} {
-		if _, err := sshsign.Agent(t.Context(), dead, h.Root, ""); !errors.Is(err, sshsign.ErrNoAgent) {
+	for dead, says := range map[string]string{"": "SSH_AUTH_SOCK is not set", filepath.Join(t.TempDir(), "none"): "no such file"} {
+		if _, err := sshsign.Agent(t.Context(), dead, h.Root, ""); !errors.Is(err, sshsign.ErrNoAgent) || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: %v", dead, err)
 		}
+	}
+	k, err = sshsign.Agent(t.Context(), forgetful(t, known), h.Root, "p-001")
+	must(t, err)
+	if _, err := sshsign.Approve(t.Context(), h.Root, "p-001", k, yes, at); err == nil || !strings.Contains(err.Error(), "would not sign") {
+		t.Errorf("an agent that does not sign: %v", err)
 	}
 }
 
 func TestAgentThatNeverAnswers(t *testing.T) {
-	socket := listen(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	if _, err := sshsign.Agent(ctx, socket, house(nil).Root, ""); !errors.Is(err, context.DeadlineExceeded) {
+	ctx, cancel := context.WithCancel(t.Context())
+	socket := listen(t, func(c net.Conn) {
+		cancel() // once it is connected
+		_, _ = io.Copy(io.Discard, c)
+	})
+	if _, err := sshsign.Agent(ctx, socket, house(nil).Root, ""); !errors.Is(err, context.Canceled) {
 		t.Error(err)
+	}
+	if _, err := sshsign.Agent(ctx, socket, house(nil).Root, ""); !errors.Is(err, context.Canceled) {
+		t.Errorf("not even connected: %v", err)
 	}
 }
 
@@ -394,9 +422,10 @@ func TestKeygenThatIsNotThere(t *testing.T) {
 func TestKeygenThatFails(t *testing.T) {
 	keygen(t, nil, "-l")
 	var terminal bytes.Buffer
-	k, err := sshsign.Keygen(filepath.Join(t.TempDir(), "none"), publicOf(t, edKey(t)), sshsign.Terminal{Out: &terminal})
+	public := publicOf(t, edKey(t))
+	k, err := sshsign.Keygen(filepath.Join(t.TempDir(), "none"), public, sshsign.Terminal{Out: &terminal})
 	must(t, err)
-	if _, err := k.Sign(t.Context(), "n", nil); err == nil || terminal.Len() == 0 {
+	if _, err := sshsign.Approve(t.Context(), house(add(public, false)).Root, "", k, yes, at); err == nil || !strings.Contains(err.Error(), "ssh-keygen did not sign") || terminal.Len() == 0 {
 		t.Errorf("%v; on the terminal: %q", err, terminal.String())
 	}
 }
