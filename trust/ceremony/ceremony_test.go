@@ -268,7 +268,7 @@ func TestRotation(t *testing.T) {
 		t.Errorf("the new keepers cannot sign: %v", err)
 	}
 	sum, err := ceremony.Show(os.DirFS(dir), house.Pinned, house.Now)
-	if err != nil || sum.Threshold != 2 || len(sum.Keepers) != 3 || sum.Versions.Timestamp != 3 {
+	if err != nil || sum.Demo || sum.Threshold != 2 || len(sum.Keepers) != 3 || sum.Versions.Timestamp != 3 {
 		t.Errorf("%+v, %v", sum, err)
 	}
 }
@@ -729,6 +729,17 @@ func TestShow(t *testing.T) {
 		}
 		golden(t, name+".txt", sum.Text())
 		golden(t, name+".json", string(doc)+"\n")
+	}
+	console := trusttest.Must(seeded(5), trusttest.Options{Edit: func(c *ceremony.Contents) {
+		for i := range c.People[0].Credentials {
+			if k := &c.People[0].Credentials[i]; k.Method == trust.WebAuthn {
+				k.RelyingParty, k.Origins = "console.example", []string{"https://console.example"}
+			}
+		}
+	}})
+	sum, err := ceremony.Show(console.FS, console.Pinned, console.Now)
+	if err != nil || strings.Count(sum.Text(), "no independent view") != 1 {
+		t.Errorf("one passkey of the console's: %v\n%s", err, sum.Text())
 	}
 	if _, err := ceremony.Show(house.FS, canon.SumFile(nil), house.Now); refusal.CodeOf(err) != "PW-TRUST-PIN" {
 		t.Errorf("shows another house: %v", err)
