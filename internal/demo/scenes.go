@@ -277,8 +277,7 @@ func (s *stage) rescan() error {
 
 // fixed scans again: what the plan answered must be gone.
 func (s *stage) fixed() error {
-	argv := append(s.scanArgs(), "-o", "json", "--fail-on", "none")
-	raw, err := s.do(argv...)
+	raw, err := s.answer(append(s.scanArgs(), "-q", "-o", "json", "--fail-on", "none")...)
 	if err != nil {
 		return err
 	}

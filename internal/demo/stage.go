@@ -87,6 +87,21 @@ func (s *stage) do(argv ...string) (string, error) {
 	return strings.TrimSpace(out.String()), nil
 }
 
+// answer runs a scan that may know only part of the answer (exit code 6) and
+// returns its standard output.
+func (s *stage) answer(argv ...string) (string, error) {
+	fmt.Printf("$ %s\n", s.shown(argv))
+	var errs bytes.Buffer
+	cmd := exec.CommandContext(s.ctx, s.binary(argv[0]), argv[1:]...)
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	const partial = 6
+	if err != nil && (cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != partial) {
+		return "", fmt.Errorf("%s: %w\n%s", s.shown(argv), err, errs.String())
+	}
+	return string(out), nil
+}
+
 // binary finds our own programs in bin/.
 func (s *stage) binary(name string) string {
 	if strings.HasPrefix(name, "patchwrit") {
