@@ -1,0 +1,66 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/patchwrit/patchwrit/internal/evidencetest"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"patchwrit": func() { os.Exit(Main()) }})
+}
+
+// TestScript runs what a person would type. Each script finds in its directory
+// a house ("trust"), evidence that holds ("evidence.json"), evidence in which
+// the control plane made one receipt say more ("edited.json"), and the pin of
+// the house in $PIN, of another house in $OTHERPIN.
+func TestScript(t *testing.T) {
+	w := evidencetest.Must(evidencetest.Options{Now: time.Now().Truncate(time.Second).UTC()})
+	good := w.Raw()
+	edited := bytes.Replace(good, []byte(`"healthy":"unknown"`), []byte(`"healthy":"yes"`), 1)
+	if bytes.Equal(good, edited) {
+		t.Fatal("the bundle has nothing to edit")
+	}
+	testscript.Run(t, testscript.Params{Dir: "testdata/script", RequireExplicitExec: true, RequireUniqueNames: true,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exitcode": exitcode},
+		Setup: func(e *testscript.Env) error {
+			files := map[string][]byte{"evidence.json": good, "edited.json": edited}
+			for name, b := range w.House.Bundle() {
+				files[filepath.Join("trust", name)] = b
+			}
+			for name, b := range files {
+				path := filepath.Join(e.WorkDir, name)
+				if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+					return err
+				}
+				if err := os.WriteFile(path, b, 0o644); err != nil {
+					return err
+				}
+			}
+			e.Setenv("PIN", string(w.House.Pinned))
+			e.Setenv("OTHERPIN", strings.Repeat("ab", 32))
+			return nil
+		}})
+}
+
+// exitcode runs a command and wants exactly this exit code: exitcode 5 patchwrit …
+func exitcode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exitcode CODE COMMAND…")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	got := "0"
+	if err != nil {
+		got = strings.TrimPrefix(err.Error(), "exit status ")
+	}
+	if got != args[0] {
+		ts.Fatalf("exit code %s, want %s", got, args[0])
+	}
+}
