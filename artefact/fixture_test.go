@@ -183,7 +183,7 @@ func (p *pkg) mustOpen(t testing.TB) Contents {
 	t.Helper()
 	c, err := p.open(t)
 	if err != nil {
-		t.Fatal(refusal.Explain(err))
+		t.Fatal(err)
 	}
 	return c
 }

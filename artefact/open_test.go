@@ -85,7 +85,7 @@ func TestLinksDevicesAndOwners(t *testing.T) {
 // TestRefusalsOfDebs breaks one thing at a time; the unbroken twin must pass.
 func TestRefusalsOfDebs(t *testing.T) {
 	if _, err := sound().open(t); err != nil {
-		t.Fatal("control: ", refusal.Explain(err))
+		t.Fatal("control: ", err)
 	}
 	set := func(name, value string) func(*pkg) { return func(p *pkg) { p.fields[name] = value } }
 	data := func(e ...entry) func(*pkg) { return func(p *pkg) { p.add(e...) } }

@@ -11,7 +11,6 @@ import (
 
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/change"
-	"github.com/patchwrit/patchwrit/refusal"
 	"github.com/patchwrit/patchwrit/version"
 )
 
@@ -74,7 +73,7 @@ func TestRealDebs(t *testing.T) {
 		began := time.Now()
 		c, err := Open(bytes.NewReader(b), int64(len(b)))
 		if err != nil {
-			t.Errorf("%s: %s", filepath.Base(path), refusal.Explain(err))
+			t.Errorf("%s: %s", filepath.Base(path), err)
 			continue
 		}
 		t.Logf("%-22s %-28s %5d files %3d linked %6d symbols %8d bytes %v", c.Package, c.Version, len(c.Files), len(c.Objects), symbolsOf(c), len(b), time.Since(began).Round(time.Millisecond))

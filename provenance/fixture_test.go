@@ -233,7 +233,7 @@ func (f *fixture) read(t testing.TB) (Release, error) {
 func (f *fixture) mustRead(t testing.TB) Release {
 	r, err := f.read(t)
 	if err != nil {
-		t.Fatal(refusal.Explain(err))
+		t.Fatal(err)
 	}
 	return r
 }

@@ -31,7 +31,7 @@ func TestPackagesAreReadInEveryCompression(t *testing.T) {
 		path = "main/binary-amd64/" + path
 		x, err := r.ReadPackages(path, bytes.NewReader(f.files[path]))
 		if err != nil {
-			t.Fatal(path, refusal.Explain(err))
+			t.Fatal(path, err)
 		}
 		if x.Len() != 3 {
 			t.Errorf("%s: %d entries", path, x.Len())

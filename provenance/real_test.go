@@ -73,7 +73,7 @@ func TestRealReleases(t *testing.T) {
 	for _, r := range all {
 		rel, err := ReadRelease(r.raw, r.o, keys, 0, r.at)
 		if err != nil {
-			t.Errorf("%s: %s", r.name, refusal.Explain(err))
+			t.Errorf("%s: %s", r.name, err)
 			continue
 		}
 		t.Logf("%s: dated %s, %d signers, %d signatures not counted, %d Packages files", r.name, show(rel.Date()), len(rel.Signers()), len(rel.Refused()), len(rel.Packages()))
@@ -120,7 +120,7 @@ func TestRealPackages(t *testing.T) {
 		began := time.Now()
 		x, err := rel.ReadPackages(path, bytes.NewReader(text))
 		if err != nil {
-			t.Fatal(r.name, refusal.Explain(err))
+			t.Fatal(r.name, err)
 		}
 		t.Logf("%s: %d entries from %d bytes in %v", r.name, x.Len(), len(text), time.Since(began))
 		read++
@@ -175,4 +175,57 @@ func aptList(t *testing.T, name string) []byte {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// TestRealArtefact goes the whole way once: the machine's lists, a downloaded
+// .deb, and its trojaned twin.
+func TestRealArtefact(t *testing.T) {
+	if os.Getenv("PATCHWRIT_E2E") != "1" {
+		t.Skip("PATCHWRIT_E2E is not 1: no package is downloaded")
+	}
+	all, keys := realReleases(t)
+	dir := t.TempDir()
+	cmd := exec.Command("apt-get", "download", "-q", "hostname")
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Skipf("apt-get download: %v\n%s", err, out)
+	}
+	paths, err := filepath.Glob(filepath.Join(dir, "*.deb"))
+	if err != nil || len(paths) != 1 {
+		t.Fatal(paths, err)
+	}
+	deb, err := os.ReadFile(paths[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, r := range all {
+		const path = "main/binary-amd64/Packages"
+		text := aptList(t, r.name+"_"+strings.ReplaceAll(path, "/", "_"))
+		rel, err := ReadRelease(r.raw, r.o, keys, 0, r.at)
+		if err != nil || text == nil {
+			continue
+		}
+		x, err := rel.ReadPackages(path, bytes.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for e := range x.Named("hostname") {
+			if e.Artefact() != canon.SumFile(deb) {
+				continue
+			}
+			found++
+			if err := e.Check(bytes.NewReader(deb)); err != nil {
+				t.Error(err)
+			}
+			trojan := bytes.Clone(deb)
+			trojan[len(trojan)/2] ^= 1
+			wantCode(t, e.Check(bytes.NewReader(trojan)), codeArtefact)
+			wantCode(t, e.Check(bytes.NewReader(append(trojan, 0))), codeArtefactLen)
+			t.Logf("%s", canon.MustEncode(e.Chain()))
+		}
+	}
+	if found == 0 {
+		t.Skip("the downloaded package is in none of the machine's lists")
+	}
 }

@@ -22,7 +22,7 @@ func TestASoundReleaseIsRead(t *testing.T) {
 	raw := f.inRelease(t)
 	r, err := ReadRelease(raw, f.origin, f.keyring, f.floor, f.now)
 	if err != nil {
-		t.Fatal(refusal.Explain(err))
+		t.Fatal(err)
 	}
 	if r.Origin() != "debian-security" || r.Digest() != canon.SumFile(raw) || r.Date() != made.Unix() || r.ValidUntil() != made.Add(7*24*time.Hour).Unix() {
 		t.Errorf("origin %s, digest %s, date %d, until %d", r.Origin(), r.Digest(), r.Date(), r.ValidUntil())
@@ -50,7 +50,7 @@ func TestRefusals(t *testing.T) {
 	v := newVendor(t)
 	_, err := v.fixture(t).read(t)
 	if err != nil {
-		t.Fatal("control: ", refusal.Explain(err))
+		t.Fatal("control: ", err)
 	}
 	replace := func(old, new string) func(*fixture) {
 		return func(f *fixture) {
