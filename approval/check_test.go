@@ -15,6 +15,7 @@ import (
 	"github.com/patchwrit/patchwrit/approval"
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/refusal"
+	"github.com/patchwrit/patchwrit/refusal/explain"
 	"github.com/patchwrit/patchwrit/trust"
 )
 
@@ -24,7 +25,7 @@ func refuses(t *testing.T, err error, want refusal.Code) {
 	if got := refusal.CodeOf(err); got != want {
 		t.Errorf("got %q (%v), want %q", got, err, want)
 	}
-	if want.Entry().Title == "refused" {
+	if explain.Of(want).Title == "refused" {
 		t.Errorf("%s is not in the catalogue", want)
 	}
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/plan"
+	"github.com/patchwrit/patchwrit/plan/whole"
 )
 
 // TypeFile is the type of a File.
@@ -47,7 +48,7 @@ func (f File) Open() error {
 	if f.Type != TypeFile {
 		return fmt.Errorf("%w: a file of type %q, not %q", plan.ErrForm, canon.NoteOf(f.Type), TypeFile)
 	}
-	if err := plan.Open(f.Header, f.Branches); err != nil {
+	if err := whole.Open(f.Header, f.Branches); err != nil {
 		return err
 	}
 	if got := f.Dossier.Digest(); got != f.Header.Dossier {

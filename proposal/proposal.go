@@ -22,6 +22,7 @@ import (
 	"github.com/patchwrit/patchwrit/change"
 	"github.com/patchwrit/patchwrit/match"
 	"github.com/patchwrit/patchwrit/plan"
+	"github.com/patchwrit/patchwrit/plan/whole"
 	"github.com/patchwrit/patchwrit/provenance"
 	"github.com/patchwrit/patchwrit/trust"
 	"github.com/patchwrit/patchwrit/version"
@@ -134,12 +135,12 @@ func New(r Request) (plan.Header, []plan.Branch, Dossier, error) {
 		h.Class = change.Max(h.Class, change.Highest(b.Changes))
 		branches, leaves, d.Hosts = append(branches, b), append(leaves, b.Bytes()), append(d.Hosts, host)
 	}
-	tree, err := plan.Tree(leaves)
+	tree, err := whole.Tree(leaves)
 	if err != nil {
 		return plan.Header{}, nil, Dossier{}, err
 	}
 	h.Tree, h.Leaves, h.Dossier = tree, len(leaves), d.Digest()
-	return h, branches, d, plan.Open(h, branches)
+	return h, branches, d, whole.Open(h, branches)
 }
 
 // branch makes one host's branch and says why each change is in it.

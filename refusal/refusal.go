@@ -1,6 +1,7 @@
-// Package refusal is the catalogue of everything Patchwrit refuses: one stable
-// code, title, sentence and next step each, shared by the command line, the
-// documentation and the console.
+// Package refusal is how Patchwrit says no: one stable code for each reason,
+// and what was seen. Catalogue holds the title, sentence and next step of every
+// code, shared by the command line, the documentation and the console; room
+// refusal/explain reads it.
 //
 // A pure function that says no returns a *Refusal (as an error); the edge shows
 // it. Codes never change their meaning; a retired code is never used again.
@@ -12,7 +13,6 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"strings"
 )
 
 // Code names one reason to refuse, for example "PW-WRIT-EXPIRED".
@@ -25,14 +25,8 @@ type Refusal struct {
 	Cause  error  // what made it so, or nil
 }
 
-// Error gives "CODE: title (detail)".
-func (r *Refusal) Error() string {
-	s := string(r.Code) + ": " + r.Code.Entry().Title
-	if r.Detail != "" {
-		s += " (" + r.Detail + ")"
-	}
-	return s
-}
+// Error gives "CODE: detail". Room refusal/explain has the words for people.
+func (r *Refusal) Error() string { return string(r.Code) + ": " + r.Detail }
 
 // Unwrap gives the cause.
 func (r *Refusal) Unwrap() error { return r.Cause }
@@ -58,60 +52,7 @@ func CodeOf(err error) Code {
 	return ""
 }
 
-// Entry is one line of the catalogue.
-type Entry struct {
-	Code  Code
-	Title string // what happened, in a few words
-	Text  string // why it is refused, one or two sentences
-	Next  string // what a person does now
-}
-
+// Catalogue is catalogue.txt, as its editors write it.
+//
 //go:embed catalogue.txt
-var catalogue string
-
-var entries, order = read(catalogue)
-
-// Entry returns the catalogue's entry; an unknown code gives an entry that
-// says so.
-func (c Code) Entry() Entry {
-	if e, ok := entries[c]; ok {
-		return e
-	}
-	return Entry{Code: c, Title: "refused", Text: "This code is not in the catalogue of this version.", Next: "Look it up in a newer version's documentation."}
-}
-
-// All returns the catalogue in its order.
-func All() []Entry {
-	all := make([]Entry, 0, len(order))
-	for _, c := range order {
-		all = append(all, entries[c])
-	}
-	return all
-}
-
-// read parses the catalogue: blocks parted by blank lines, each "CODE title",
-// then "why: …", then "next: …". Lines that begin with # are for its editors.
-func read(text string) (map[Code]Entry, []Code) {
-	table, order := map[Code]Entry{}, []Code{}
-	for block := range strings.SplitSeq(text, "\n\n") {
-		var e Entry
-		for line := range strings.Lines(block) {
-			line = strings.TrimSpace(line)
-			key, rest, _ := strings.Cut(line, " ")
-			switch {
-			case strings.HasPrefix(line, "#"), line == "":
-			case key == "why:":
-				e.Text = rest
-			case key == "next:":
-				e.Next = rest
-			default:
-				e.Code, e.Title = Code(key), rest
-			}
-		}
-		if e.Code != "" {
-			table[e.Code] = e
-			order = append(order, e.Code)
-		}
-	}
-	return table, order
-}
+var Catalogue string

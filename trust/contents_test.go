@@ -14,7 +14,7 @@ import (
 	"testing"
 
 	"github.com/patchwrit/patchwrit/canon"
-	"github.com/patchwrit/patchwrit/refusal"
+	"github.com/patchwrit/patchwrit/refusal/explain"
 	"github.com/patchwrit/patchwrit/trust"
 )
 
@@ -340,7 +340,7 @@ func TestZeroRootTrustsNothing(t *testing.T) {
 }
 
 func TestCatalogueNamesEveryCode(t *testing.T) {
-	for _, e := range refusal.All() {
+	for _, e := range explain.All() {
 		if strings.HasPrefix(string(e.Code), "PW-TRUST-") && (e.Title == "" || e.Text == "" || e.Next == "") {
 			t.Errorf("%s is incomplete", e.Code)
 		}

@@ -25,6 +25,7 @@ import (
 
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/refusal"
+	"github.com/patchwrit/patchwrit/refusal/explain"
 	"github.com/patchwrit/patchwrit/trust"
 	"github.com/patchwrit/patchwrit/trust/ceremony"
 	"github.com/patchwrit/patchwrit/trust/trusttest"
@@ -149,7 +150,7 @@ func refused(t *testing.T, err error, code refusal.Code) {
 	if got := refusal.CodeOf(err); got != code {
 		t.Errorf("refused with %q (%v), wanted is %s", got, err, code)
 	}
-	if r := new(refusal.Refusal); errors.As(err, &r) && r.Code.Entry().Title == "refused" {
+	if r := new(refusal.Refusal); errors.As(err, &r) && explain.Of(r.Code).Title == "refused" {
 		t.Errorf("%s is not in the catalogue", r.Code)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/change"
 	"github.com/patchwrit/patchwrit/plan"
+	"github.com/patchwrit/patchwrit/plan/whole"
 	"github.com/patchwrit/patchwrit/refusal"
 	"github.com/patchwrit/patchwrit/tlog"
 	"github.com/patchwrit/patchwrit/trust"
@@ -49,7 +50,7 @@ func carry(c *writtest.Case, spoil func(*writ.Earlier)) {
 				n = i
 			}
 		}
-		path, err := plan.Path(leaves, n)
+		path, err := whole.Path(leaves, n)
 		if err != nil {
 			panic(err)
 		}

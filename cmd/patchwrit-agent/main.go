@@ -23,6 +23,7 @@ import (
 	"syscall"
 
 	"github.com/patchwrit/patchwrit/refusal"
+	"github.com/patchwrit/patchwrit/refusal/explain"
 )
 
 // version is set when the program is built.
@@ -91,7 +92,7 @@ func (p *program) main(args []string) int {
 		fmt.Fprintf(p.stderr, "patchwrit-agent: %s\n  next: patchwrit-agent help\n", usage.text)
 		return exitUsage
 	}
-	fmt.Fprintf(p.stderr, "patchwrit-agent: %s\n", refusal.Explain(err))
+	fmt.Fprintf(p.stderr, "patchwrit-agent: %s\n", explain.Error(err))
 	if p.ctx.Err() != nil {
 		return exitInterrupted
 	}

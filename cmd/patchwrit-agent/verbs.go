@@ -14,6 +14,7 @@ import (
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/pkgmgr/apt"
 	"github.com/patchwrit/patchwrit/refusal"
+	"github.com/patchwrit/patchwrit/refusal/explain"
 	"github.com/patchwrit/patchwrit/witness/ask"
 	"github.com/patchwrit/patchwrit/writ"
 )
@@ -133,7 +134,7 @@ func failureOf(err error) *failure {
 	if !errors.As(err, &r) {
 		return &failure{Title: err.Error()}
 	}
-	e := r.Code.Entry()
+	e := explain.Of(r.Code)
 	return &failure{string(r.Code), e.Title, r.Detail, e.Text, e.Next}
 }
 
@@ -147,7 +148,7 @@ func (p *program) json(v any) error {
 func (p *program) receipt(r writ.Receipt) {
 	code := ""
 	if r.Code != "" {
-		code = " " + r.Code + ": " + refusal.Code(r.Code).Entry().Title
+		code = " " + r.Code + ": " + explain.Of(refusal.Code(r.Code)).Title
 	}
 	fmt.Fprintf(p.stdout, "%s  writ %s  %s%s\n", stamp(r.Ended), r.Writ.Short(), r.Outcome, code)
 	for _, s := range r.States {

@@ -22,6 +22,7 @@ import (
 
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/refusal"
+	"github.com/patchwrit/patchwrit/refusal/explain"
 	"github.com/patchwrit/patchwrit/witness"
 )
 
@@ -97,7 +98,7 @@ func report(w io.Writer, err error) int {
 		fmt.Fprintln(w, "patchwrit-witness: patchwrit-witness help tells how to call it")
 		return exitUsage
 	}
-	fmt.Fprintln(w, "patchwrit-witness:", refusal.Explain(err))
+	fmt.Fprintln(w, "patchwrit-witness:", explain.Error(err))
 	if refusal.CodeOf(err) != "" {
 		return exitIntegrity
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/patchwrit/patchwrit/refusal"
+	"github.com/patchwrit/patchwrit/refusal/explain"
 )
 
 var version = "unknown" // set by the linker
@@ -87,7 +88,7 @@ func report(w io.Writer, err error) int {
 	case refusal.CodeOf(err) != "":
 		code = exitIntegrity
 	}
-	fmt.Fprintln(w, "patchwrit:", refusal.Explain(err))
+	fmt.Fprintln(w, "patchwrit:", explain.Error(err))
 	return code
 }
 

@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/patchwrit/patchwrit/refusal"
+	"github.com/patchwrit/patchwrit/refusal/explain"
 )
 
 // refusalCmd explains codes: one, or the whole catalogue.
@@ -18,7 +18,7 @@ func refusalCmd() *cobra.Command {
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out := cmd.OutOrStdout()
-			for _, e := range refusal.All() {
+			for _, e := range explain.All() {
 				if len(args) == 0 {
 					fmt.Fprintf(out, "%-28s %s\n", e.Code, e.Title)
 				} else if string(e.Code) == args[0] {

@@ -17,7 +17,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/patchwrit/patchwrit/refusal"
+	"github.com/patchwrit/patchwrit/refusal/explain"
 )
 
 const (
@@ -264,7 +264,7 @@ func (s *server) judge(in answer) (out reply, end error, over bool) {
 	out, err := s.asker.receive(in)
 	if err != nil {
 		s.tries++
-		out = reply{Failed: true, Text: refusal.Explain(err)}
+		out = reply{Failed: true, Text: explain.Error(err)}
 		end = fmt.Errorf("%w; the last: %w", ErrTries, err)
 	}
 	s.over = out.Done || s.tries >= maxTries

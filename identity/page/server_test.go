@@ -25,6 +25,7 @@ import (
 	"github.com/patchwrit/patchwrit/change"
 	"github.com/patchwrit/patchwrit/identity/softkey"
 	"github.com/patchwrit/patchwrit/plan"
+	"github.com/patchwrit/patchwrit/plan/whole"
 	"github.com/patchwrit/patchwrit/refusal"
 	"github.com/patchwrit/patchwrit/trust"
 	"github.com/patchwrit/patchwrit/trust/ceremony"
@@ -365,7 +366,7 @@ func TestTooManyRows(t *testing.T) {
 			leaves = append(leaves, b.Bytes())
 		}
 		var err error
-		header.Tree, err = plan.Tree(leaves)
+		header.Tree, err = whole.Tree(leaves)
 		must(t, err)
 		header.Leaves, header.Class = len(branches), change.Sensitive
 		header.Waves = []plan.Wave{{NotBefore: 1, Hosts: len(branches), Good: 1}}

@@ -15,6 +15,7 @@ import (
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/change"
 	"github.com/patchwrit/patchwrit/plan"
+	"github.com/patchwrit/patchwrit/plan/whole"
 	"github.com/patchwrit/patchwrit/trust"
 )
 
@@ -42,7 +43,7 @@ func OfPlan(root trust.Root, h plan.Header, branches []plan.Branch) (Subject, er
 	if len(branches) > maxBranches {
 		return Subject{}, fmt.Errorf("%w (%d hosts, a page shows %d)", ErrLarge, len(branches), maxBranches)
 	}
-	if err := plan.Open(h, branches); err != nil {
+	if err := whole.Open(h, branches); err != nil {
 		return Subject{}, err
 	}
 	if _, err := canon.Encode(h); err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/change"
 	"github.com/patchwrit/patchwrit/plan"
+	"github.com/patchwrit/patchwrit/plan/whole"
 	"github.com/patchwrit/patchwrit/trust"
 	"github.com/patchwrit/patchwrit/trust/ceremony"
 	"github.com/patchwrit/patchwrit/trust/trusttest"
@@ -64,7 +65,7 @@ func newPlan(t testing.TB, h trusttest.House, note string) (plan.Header, []plan.
 	for _, b := range branches {
 		leaves = append(leaves, b.Bytes())
 	}
-	tree, err := plan.Tree(leaves)
+	tree, err := whole.Tree(leaves)
 	must(t, err)
 	at := now.Unix()
 	header := plan.Header{
@@ -72,7 +73,7 @@ func newPlan(t testing.TB, h trusttest.House, note string) (plan.Header, []plan.
 		Dossier: artefact("dossier"), Class: change.Critical, Leaves: len(branches), Tree: tree, Note: canon.NoteOf(note),
 		Waves: []plan.Wave{{NotBefore: at + 3600, Hosts: 1, Good: 1}, {NotBefore: at + 5*3600, Hosts: len(branches) - 1, Good: len(branches) - 1}},
 	}
-	must(t, plan.Open(header, branches))
+	must(t, whole.Open(header, branches))
 	return header, branches
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/patchwrit/patchwrit/evidence"
 	"github.com/patchwrit/patchwrit/identity/softkey"
 	"github.com/patchwrit/patchwrit/plan"
+	"github.com/patchwrit/patchwrit/plan/whole"
 	"github.com/patchwrit/patchwrit/policy"
 	"github.com/patchwrit/patchwrit/tlog"
 	"github.com/patchwrit/patchwrit/trust"
@@ -124,7 +125,7 @@ func (w *World) rename() {
 	for _, br := range b.Branches {
 		leaves = append(leaves, br.Bytes())
 	}
-	tree, err := plan.Tree(leaves)
+	tree, err := whole.Tree(leaves)
 	if err != nil {
 		panic("evidencetest: " + err.Error())
 	}
@@ -155,8 +156,13 @@ func (w *World) relog() error {
 	w.log = [][]byte{}
 	w.fill(3)
 	w.enter(writ.PlanEntry(b.Header))
+	late := []tlog.Entry{} // words that came after everything else
 	for _, a := range b.Approvals {
-		w.enter(evidence.ApprovalEntry(a))
+		if a.At >= w.House.Now.Unix() {
+			late = append(late, evidence.ApprovalEntry(a))
+		} else {
+			w.enter(evidence.ApprovalEntry(a))
+		}
 	}
 	w.enter(evidence.VerdictEntry(b.Verdict))
 	for i := range b.Writs {
@@ -164,6 +170,9 @@ func (w *World) relog() error {
 		if err := w.use(i); err != nil {
 			return err
 		}
+	}
+	for _, e := range late {
+		w.enter(e)
 	}
 	w.fill(2)
 	if w.Spoil.Fork {

@@ -34,15 +34,17 @@ kernel approval:       canon refusal change trust
 kernel plan:           canon change trust
 kernel writ:           canon refusal version change tlog trust approval plan
 
+core   refusal/explain: refusal
+core   plan/whole:     canon change plan trust
 core   unpack:
 core   advisory:       canon refusal version change
 core   inventory:      canon refusal version change
 core   provenance:     canon refusal version change trust unpack
 core   artefact:       canon refusal version change unpack
 core   match:          canon version change advisory inventory
-core   proposal:       KERNEL advisory inventory match artefact provenance
+core   proposal:       KERNEL advisory inventory match artefact provenance plan/whole
 core   policy:         KERNEL advisory inventory match proposal artefact
-core   evidence:       KERNEL provenance artefact proposal policy
+core   evidence:       KERNEL provenance artefact proposal policy plan/whole
 
 edge   trust/ceremony: KERNEL
 edge   trust/trusttest: KERNEL trust/ceremony
@@ -51,9 +53,9 @@ edge   policy/rego:    canon refusal change policy
 edge   pkgmgr:         KERNEL inventory provenance artefact
 edge   pkgmgr/apt/solve: KERNEL advisory inventory match proposal artefact provenance unpack feed pkgmgr
 edge   tlog/writer:    canon refusal tlog
-edge   writ/issue:     KERNEL
-edge   writ/writtest:  KERNEL trust/trusttest
-edge   identity:       KERNEL
+edge   writ/issue:     KERNEL plan/whole
+edge   writ/writtest:  KERNEL trust/trusttest plan/whole
+edge   identity:       KERNEL plan/whole refusal/explain
 edge   witness/ask:    KERNEL
 
 hall   witness:        KERNEL witness/ask
@@ -72,6 +74,7 @@ var forbidden = map[string]string{
 // external lists the only third-party imports of the pure rings.
 var external = map[string][]string{
 	"plan":       {"golang.org/x/mod/sumdb/tlog"},
+	"plan/whole": {"golang.org/x/mod/sumdb/tlog"},
 	"tlog":       {"golang.org/x/mod/sumdb/note", "golang.org/x/mod/sumdb/tlog", "filippo.io/torchwood"},
 	"trust":      {"github.com/theupdateframework/go-tuf/v2/metadata", "github.com/theupdateframework/go-tuf/v2/metadata/trustedmetadata"},
 	"approval":   {"golang.org/x/crypto/ssh"},

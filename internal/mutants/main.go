@@ -121,7 +121,7 @@ func testRoom(ctx context.Context, r room, workers int) ([]result, error) {
 		return nil, fmt.Errorf("no check found: is the room still there?")
 	}
 	binary := filepath.Join(dir, "room.test")
-	build := exec.CommandContext(ctx, "go", "test", "-c", "-overlay", overlay, "-o", binary, "./"+r.path)
+	build := exec.CommandContext(ctx, "go", "test", "-c", "-overlay", overlay, "-o", binary, "./"+r.tests)
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("building with the overlay: %w\n%s", err, out)
 	}
@@ -153,7 +153,7 @@ func turnsRed(ctx context.Context, r room, binary string, number int) (bool, str
 	defer cancel()
 	args := append([]string{"-test.failfast", "-test.short"}, r.args...)
 	cmd := exec.CommandContext(ctx, binary, args...)
-	cmd.Dir = r.path
+	cmd.Dir = r.tests
 	cmd.Env = append(os.Environ(), envMutant+"="+strconv.Itoa(number))
 	out, err := cmd.CombinedOutput()
 	return err != nil, string(out)

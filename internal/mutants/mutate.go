@@ -13,11 +13,12 @@ import (
 	"strings"
 )
 
-// room is one line of rooms.txt: a package, which conditions count, and
-// arguments for its test binary.
+// room is one line of rooms.txt: a package, which conditions count, whose tests
+// judge, and arguments for the test binary.
 type room struct {
 	path     string
-	refusals bool // only conditions that end in refusal.New, not every returned error
+	tests    string // package whose tests judge; the room itself unless tests=… says otherwise
+	refusals bool   // only conditions that end in refusal.New, not every returned error
 	args     []string
 }
 
@@ -28,7 +29,15 @@ func rooms(text string) []room {
 		if len(f) < 2 || strings.HasPrefix(f[0], "#") {
 			continue
 		}
-		all = append(all, room{path: f[0], refusals: f[1] == "refusals", args: f[2:]})
+		r := room{path: f[0], tests: f[0], refusals: f[1] == "refusals"}
+		for _, arg := range f[2:] {
+			if elsewhere, ok := strings.CutPrefix(arg, "tests="); ok {
+				r.tests = elsewhere
+			} else {
+				r.args = append(r.args, arg)
+			}
+		}
+		all = append(all, r)
 	}
 	return all
 }

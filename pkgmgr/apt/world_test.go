@@ -19,6 +19,7 @@ import (
 	"github.com/patchwrit/patchwrit/pkgmgr"
 	"github.com/patchwrit/patchwrit/pkgmgr/pkgmgrtest"
 	"github.com/patchwrit/patchwrit/refusal"
+	"github.com/patchwrit/patchwrit/refusal/explain"
 	"github.com/patchwrit/patchwrit/trust"
 	"github.com/patchwrit/patchwrit/trust/trusttest"
 	"github.com/patchwrit/patchwrit/version"
@@ -41,7 +42,7 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, refusal.Explain(err))
+		fmt.Fprintln(os.Stderr, explain.Error(err))
 		os.Exit(5)
 	}
 	os.Exit(0)

@@ -14,6 +14,7 @@ import (
 	"github.com/patchwrit/patchwrit/approval"
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/plan"
+	"github.com/patchwrit/patchwrit/plan/whole"
 	"github.com/patchwrit/patchwrit/tlog"
 	"github.com/patchwrit/patchwrit/trust"
 	"github.com/patchwrit/patchwrit/writ"
@@ -56,7 +57,7 @@ func Issue(ctx context.Context, log Log, o Order) ([]byte, writ.Body, error) {
 }
 
 func assemble(o Order) (writ.Writ, error) {
-	if err := plan.Open(o.Header, o.Branches); err != nil {
+	if err := whole.Open(o.Header, o.Branches); err != nil {
 		return writ.Writ{}, err
 	}
 	branch, index, path, err := Branch(o.Branches, o.Host)
@@ -92,6 +93,6 @@ func Branch(branches []plan.Branch, host trust.HostID) (plan.Branch, int, []cano
 	if at < 0 {
 		return plan.Branch{}, 0, nil, fmt.Errorf("the plan has no branch for host %s", host.Short())
 	}
-	path, err := plan.Path(leaves, at)
+	path, err := whole.Path(leaves, at)
 	return branches[at], at, path, err
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/change"
 	"github.com/patchwrit/patchwrit/plan"
+	"github.com/patchwrit/patchwrit/plan/whole"
 	"github.com/patchwrit/patchwrit/tlog"
 	"github.com/patchwrit/patchwrit/trust"
 	"github.com/patchwrit/patchwrit/trust/trusttest"
@@ -159,7 +160,7 @@ func (c *Case) seal() {
 	for _, b := range c.Branches {
 		leaves = append(leaves, b.Bytes())
 	}
-	tree, err := plan.Tree(leaves)
+	tree, err := whole.Tree(leaves)
 	must(err)
 	c.Header.Tree, c.Header.Leaves = tree, len(leaves)
 }
@@ -170,7 +171,7 @@ func (c *Case) assemble() writ.Writ {
 	for _, b := range c.Branches {
 		leaves = append(leaves, b.Bytes())
 	}
-	path, err := plan.Path(leaves, n)
+	path, err := whole.Path(leaves, n)
 	must(err)
 	w := writ.Writ{Type: writ.TypeFile, Header: c.Header, Branch: c.Branches[n], Index: n, Path: path,
 		Approvals: []approval.Approval{}, Grants: []writ.Granted{}, Earlier: []writ.Earlier{},
