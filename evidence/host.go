@@ -2,6 +2,7 @@ package evidence
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -147,6 +148,9 @@ func (c *checker) verified(u Used) error {
 		at := u.Writ.Body.Issued
 		_, _, err := writ.VerifyUndo(raw, c.root, memory.Failed(u.Writ.Body.Digest(), at), time.Unix(at, 0))
 		return err
+	}
+	if len(u.Leases) == 0 {
+		return errors.New("the host acted without a lease")
 	}
 	_, _, err := writ.Verify(raw, c.root, memory.Asking(u.Leases[0].Nonce, newest), time.Unix(newest, 0))
 	return err
