@@ -24,7 +24,7 @@ const (
 
 // memo is what the cache remembers of a complete download.
 type memo struct {
-	URL    string       `json:"url"` // without credentials
+	URL    string       `json:"url"` // for people, without credentials
 	ETag   string       `json:"etag"`
 	Digest canon.Digest `json:"digest"`
 }
@@ -52,7 +52,7 @@ func (r *reading) url(ctx context.Context, source string, o Options) error {
 // fetch returns an open file with the complete bytes of the URL.
 func fetch(ctx context.Context, u *url.URL, shown string, o Options, limit int64) (*os.File, error) {
 	body, note := cachePaths(o.Cache, u)
-	etag, kept := recall(body, note, shown)
+	etag, kept := recall(body, note)
 	res, err := get(ctx, client(o), u, etag)
 	if err == nil {
 		defer res.Body.Close()
@@ -157,10 +157,10 @@ func cachePaths(dir string, u *url.URL) (body, note string) {
 
 // recall returns the ETag of a cached download and its open file, if its bytes
 // are still there and still the same.
-func recall(body, note, shown string) (string, *os.File) {
+func recall(body, note string) (string, *os.File) {
 	raw, err := os.ReadFile(note)
 	var m memo
-	if err != nil || json.Unmarshal(raw, &m) != nil || m.URL != shown || m.ETag == "" {
+	if err != nil || json.Unmarshal(raw, &m) != nil || m.ETag == "" {
 		return "", nil
 	}
 	f, err := os.Open(body)
