@@ -133,7 +133,14 @@ func New(r Request) (plan.Header, []plan.Branch, Dossier, error) {
 			h.Waves[b.Wave].Hosts++
 		}
 		h.Class = change.Max(h.Class, change.Highest(b.Changes))
-		branches, leaves, d.Hosts = append(branches, b), append(leaves, b.Bytes()), append(d.Hosts, host)
+		leaf, err := canon.Encode(b)
+		if err != nil {
+			return plan.Header{}, nil, Dossier{}, fmt.Errorf("host %s: %w", hr.ID.Short(), err)
+		}
+		branches, leaves, d.Hosts = append(branches, b), append(leaves, leaf), append(d.Hosts, host)
+	}
+	if _, err := canon.Encode(d); err != nil { // an advisory's or package's name from outside may hold anything
+		return plan.Header{}, nil, Dossier{}, fmt.Errorf("the dossier: %w", err)
 	}
 	tree, err := whole.Tree(leaves)
 	if err != nil {
