@@ -49,9 +49,10 @@ type Manager interface {
 	//
 	// A nil error means that the transaction was begun and has ended; the
 	// receipt, completed by Journal.Ended, says how. An error before Begin means
-	// that nothing was changed and the permission is as it was. The error with
-	// code CodeRunning or CodeInterrupted means that it was begun and its end
-	// is not known yet: it stays open in the journal, for Recover.
+	// that nothing was changed and the permission is as it was; when Begin itself
+	// fails (CodeJournal) nothing was changed either, but this value is used up.
+	// CodeRunning and CodeInterrupted mean that it was begun and its end is not
+	// known yet: it stays open in the journal, for Recover.
 	Apply(context.Context, writ.Verified) (writ.Receipt, error)
 
 	// Recover brings a transaction to rest that was begun and whose end nobody

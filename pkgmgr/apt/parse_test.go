@@ -339,13 +339,29 @@ func TestReplacedFilesAreFoundUnderAnyRoot(t *testing.T) {
 }
 
 func TestASupervisorStartsNothingElse(t *testing.T) {
-	for name, j := range map[string]job{"a shell": {Argv: []string{"/bin/sh"}, Env: []string{}}, "nothing": {Argv: []string{}, Env: []string{}}, "apt elsewhere": {Argv: []string{aptGet}, Env: []string{}}} {
-		file := filepath.Join(t.TempDir(), "apply")
-		if err := os.WriteFile(file+jobSuffix, canon.MustEncode(j), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := Supervise(file); err == nil || !strings.Contains(err.Error(), "nothing else") {
+	inRun := runsDir + "/a/apply"
+	for name, c := range map[string]struct {
+		argv []string
+		file string
+		good bool
+	}{
+		"apt-get for a run":    {[]string{aptGet, "install"}, inRun, true},
+		"dpkg for a run":       {[]string{dpkg, "--configure"}, inRun, true},
+		"a shell":              {[]string{"/bin/sh", "-c", aptGet}, inRun, false},
+		"another apt-get":      {[]string{"/tmp/apt-get"}, inRun, false},
+		"nothing":              {nil, inRun, false},
+		"a job from elsewhere": {[]string{aptGet}, "/tmp/run/a/apply", false},
+		"a job deeper down":    {[]string{aptGet}, runsDir + "/a/b/apply", false},
+	} {
+		if err := (job{Argv: c.argv}).allowed(c.file); (err == nil) != c.good {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	file := filepath.Join(t.TempDir(), "apply")
+	if err := os.WriteFile(file+jobSuffix, canon.MustEncode(job{Argv: []string{"/bin/true"}, Env: []string{}}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Supervise(file); err == nil || !strings.Contains(err.Error(), "nothing else") {
+		t.Errorf("the verb itself: %v", err)
 	}
 }

@@ -55,8 +55,8 @@ func Supervise(name string) error {
 	if err := canon.Decode(raw, &j); err != nil {
 		return err
 	}
-	if len(j.Argv) == 0 || !slices.Contains([]string{aptGet, dpkg}, j.Argv[0]) || path.Dir(path.Dir(name)) != runsDir {
-		return errors.New("a supervisor starts apt-get and dpkg for a run, and nothing else")
+	if err := j.allowed(name); err != nil {
+		return err
 	}
 	syscall.CloseOnExec(lockFD)
 	deaf := make(chan os.Signal, 1) // Notify, not Ignore: what is ignored is inherited
@@ -69,6 +69,14 @@ func Supervise(name string) error {
 	}
 	e.Ended = time.Now().Unix()
 	return writeNew(name+exitSuffix, canon.MustEncode(e))
+}
+
+// allowed refuses everything but apt-get and dpkg, for a run of the own directory.
+func (j job) allowed(name string) error {
+	if len(j.Argv) == 0 || !slices.Contains([]string{aptGet, dpkg}, j.Argv[0]) || path.Dir(path.Dir(name)) != runsDir {
+		return errors.New("a supervisor starts apt-get and dpkg for a run, and nothing else")
+	}
+	return nil
 }
 
 // prepare furnishes the namespaces the supervisor was started in.
