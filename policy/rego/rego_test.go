@@ -1,0 +1,345 @@
+package rego_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/policy"
+	"github.com/patchwrit/patchwrit/policy/rego"
+	"github.com/patchwrit/patchwrit/policy/rego/standard"
+	"github.com/patchwrit/patchwrit/refusal"
+)
+
+var key = newKey()
+
+func newKey() *ecdsa.PrivateKey {
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	return k
+}
+
+func public(t testing.TB, k *ecdsa.PrivateKey) string {
+	t.Helper()
+	p, err := rego.PublicPEM(&k.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func signed(t testing.TB, source string) []byte {
+	t.Helper()
+	b, err := rego.Sign(fstest.MapFS{"rules.rego": {Data: []byte("package patchwrit\n" + source)}}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func load(t testing.TB, bundle []byte) (*rego.Engine, error) {
+	return rego.Load(context.Background(), bundle, canon.SumFile(bundle), public(t, key))
+}
+
+func must(t testing.TB, bundle []byte) *rego.Engine {
+	t.Helper()
+	e, err := load(t, bundle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// doc is a part of an input as the rules see it.
+type doc = map[string]any
+
+// input is a good plan's: one host, one upgrade that an advisory asks for.
+func input() doc {
+	return doc{"at": 1000, "grant": "", "plan": doc{"class": "routine"},
+		"hosts":    []any{doc{"id": "h1", "domain": "a", "labels": []any{doc{"key": "role", "value": "web"}}}},
+		"branches": []any{doc{"host": "h1", "network": false, "changes": []any{doc{"op": "upgrade", "package": "hello", "to": "2"}}}},
+		"dossier": doc{"hosts": []any{doc{"id": "h1", "causes": []any{doc{"advisories": []any{"CVE-1"}}}}},
+			"artefacts": []any{doc{"package": "hello", "to": "2", "chain": doc{"signers": []any{"aa"}}, "breaks": []any{}}}}}
+}
+
+// in finds a part of a document: in(d, "hosts", 0).
+func in(d any, path ...any) doc {
+	for _, p := range path {
+		switch p := p.(type) {
+		case string:
+			d = d.(doc)[p]
+		case int:
+			d = d.([]any)[p]
+		}
+	}
+	return d.(doc)
+}
+
+func TestStandardRules(t *testing.T) {
+	b, err := rego.Sign(standard.Rules, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := must(t, b)
+	frozen := func(until any) func(doc) {
+		return func(d doc) { in(d, "hosts", 0)["labels"] = []any{doc{"key": "freeze_until", "value": until}} }
+	}
+	for name, c := range map[string]struct {
+		edit    func(doc)
+		outcome policy.Outcome
+		class   string
+		until   int64
+		rules   string // that spoke, in order
+	}{
+		"people decide":             {func(doc) {}, policy.Quorum, "routine", 0, "people_decide"},
+		"a grant":                   {func(d doc) { d["grant"] = "g" }, policy.Allow, "routine", 0, "granted"},
+		"sensitive under a grant":   {func(d doc) { d["grant"] = "g"; in(d, "plan")["class"] = "sensitive" }, policy.Quorum, "sensitive", 0, "above_grants"},
+		"critical":                  {func(d doc) { in(d, "plan")["class"] = "critical" }, policy.Quorum, "critical", 0, "people_decide"},
+		"no cause":                  {func(d doc) { in(d, "dossier", "hosts", 0, "causes", 0)["advisories"] = []any{} }, policy.Deny, "routine", 0, "cause people_decide"},
+		"no cause under a grant":    {func(d doc) { d["grant"] = "g"; in(d, "dossier", "hosts", 0)["causes"] = []any{} }, policy.Deny, "routine", 0, "cause granted"},
+		"no signer":                 {func(d doc) { in(d, "dossier", "artefacts", 0, "chain")["signers"] = []any{} }, policy.Deny, "routine", 0, "people_decide provenance"},
+		"a break":                   {func(d doc) { in(d, "dossier", "artefacts", 0)["breaks"] = []any{doc{}} }, policy.Deny, "routine", 0, "abi_break people_decide"},
+		"a host nobody knows":       {func(d doc) { in(d, "hosts", 0)["domain"] = "" }, policy.Deny, "routine", 0, "known_host people_decide"},
+		"a downgrade":               {func(d doc) { in(d, "branches", 0, "changes", 0)["op"] = "downgrade" }, policy.Quorum, "critical", 0, "downgrade people_decide"},
+		"a downgrade under a grant": {func(d doc) { d["grant"] = "g"; in(d, "branches", 0, "changes", 0)["op"] = "downgrade" }, policy.Quorum, "critical", 0, "downgrade granted"},
+		"the network":               {func(d doc) { in(d, "branches", 0)["network"] = true }, policy.Quorum, "sensitive", 0, "network people_decide"},
+		"frozen":                    {frozen("2000"), policy.Hold, "routine", 2000, "freeze people_decide"},
+		"thawed":                    {frozen("1000"), policy.Quorum, "routine", 0, "people_decide"},
+		"frozen, and it breaks":     {func(d doc) { frozen("2000")(d); in(d, "dossier", "artefacts", 0)["breaks"] = []any{doc{}} }, policy.Deny, "routine", 0, "abi_break freeze people_decide"},
+		"a freeze that is no time":  {frozen("tomorrow"), policy.Deny, "critical", 0, "rules_answer"},
+		"a class nobody knows":      {func(d doc) { in(d, "plan")["class"] = "strange" }, policy.Deny, "critical", 0, "rules_answer"},
+		"no plan":                   {func(d doc) { delete(d, "plan") }, policy.Deny, "critical", 0, "rules_answer"},
+	} {
+		d := input()
+		c.edit(d)
+		got, err := e.Decide(context.Background(), canon.MustEncode(d))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		v := policy.Bind(got, canon.SumFile(nil), "routine", 1000, e.Digest(), canon.SumFile(nil))
+		spoke := []string{}
+		for _, r := range v.Reasons {
+			spoke = append(spoke, r.Rule)
+		}
+		if v.Outcome != c.outcome || string(v.Class) != c.class || v.Until != c.until || strings.Join(spoke, " ") != c.rules {
+			t.Errorf("%s: %s %s until %d: %q, want %s %s until %d: %q; %+v", name, v.Outcome, v.Class, v.Until, spoke, c.outcome, c.class, c.until, c.rules, v.Reasons)
+		}
+	}
+}
+
+const good = `decision := {"outcome": "quorum", "class": "routine", "until": 0, "reasons": [], %s}`
+
+func TestBuiltinsThatCouldAnswerOtherwiseAreGone(t *testing.T) {
+	for call, gone := range map[string]bool{
+		`http.send({"method": "get", "url": "http://127.0.0.1"})`: true, `time.now_ns()`: true, `rand.intn("x", 9)`: true, `opa.runtime()`: true,
+		`net.lookup_ip_addr("localhost")`: true, `uuid.rfc4122("x")`: true, `trace("x")`: true,
+		`time.parse_rfc3339_ns("2026-01-05T08:00:00Z")`: false, `sprintf("%d", [1])`: false, `crypto.sha256("x")`: false,
+	} {
+		_, err := load(t, signed(t, "x := "+call+"\n"+strings.Replace(good, ", %s", "", 1)))
+		if code := refusal.CodeOf(err); gone != (code == "PW-POLICY-BUNDLE") || !gone && err != nil {
+			t.Errorf("%s: %v", call, err)
+		}
+	}
+}
+
+func TestOnlyThePinnedBundleLoads(t *testing.T) {
+	bundle := signed(t, strings.Replace(good, ", %s", "", 1))
+	pin, pem := canon.SumFile(bundle), public(t, key)
+	if _, err := rego.Load(context.Background(), bundle, pin, pem); err != nil {
+		t.Fatalf("the honest twin: %v", err)
+	}
+	other := signed(t, strings.Replace(good, ", %s", "", 1))
+	tampered := repack(t, bundle, func(name string, b []byte) []byte { return bytes.Replace(b, []byte("quorum"), []byte("allow"), 1) })
+	unsigned := repack(t, bundle, func(name string, b []byte) []byte {
+		if strings.Contains(name, "signatures") {
+			return nil
+		}
+		return b
+	})
+	large := append(bytes.Clone(bundle), make([]byte, rego.MaxBundle)...)
+	for name, c := range map[string]struct {
+		bundle []byte
+		pin    canon.Digest
+		key    string
+		says   string
+	}{
+		"another pin":     {bundle, canon.SumFile(nil), pem, "trust root pins"},
+		"another bundle":  {other, pin, pem, "trust root pins"},
+		"another key":     {bundle, pin, public(t, newKey()), ""},
+		"no key":          {bundle, pin, "", ""},
+		"edited rules":    {tampered, canon.SumFile(tampered), pem, ""},
+		"no signature":    {unsigned, canon.SumFile(unsigned), pem, ""},
+		"larger than any": {large, canon.SumFile(large), pem, "limit"},
+		"no archive":      {[]byte("hello"), canon.SumFile([]byte("hello")), pem, ""},
+		"an empty file":   {nil, canon.SumFile(nil), pem, ""},
+	} {
+		_, err := rego.Load(context.Background(), c.bundle, c.pin, c.key)
+		if refusal.CodeOf(err) != "PW-POLICY-BUNDLE" || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// repack changes the files of a bundle; nil leaves one out.
+func repack(t *testing.T, bundle []byte, edit func(name string, b []byte) []byte) []byte {
+	t.Helper()
+	z, err := gzip.NewReader(bytes.NewReader(bundle))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	from, to := tar.NewReader(z), tar.NewWriter(w)
+	for {
+		h, err := from.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b = edit(h.Name, b); b == nil {
+			continue
+		}
+		h.Size = int64(len(b))
+		if err := to.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := to.Write(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := to.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+func TestWhateverGoesWrongInTheRulesIsDeny(t *testing.T) {
+	for name, c := range map[string]struct{ source, says string }{
+		"nothing":            {"x := 1", "no decision"},
+		"undefined":          {`decision := {"outcome": "allow"} if input.nowhere`, "no decision"},
+		"a conflict":         {"decision := {\"outcome\": \"allow\"} if input.a\ndecision := {\"outcome\": \"deny\"} if input.a", "the rules failed"},
+		"a failing built-in": {`decision := {"outcome": "allow", "class": "routine", "until": to_number("x"), "reasons": []}`, "the rules failed"},
+		"another shape":      {`decision := "allow"`, "another shape"},
+		"a field too many":   {fmt.Sprintf(good, `"more": 1`), "another shape"},
+		"half a second":      {strings.Replace(strings.Replace(good, ", %s", "", 1), `"until": 0`, `"until": 0.5`, 1), "another shape"},
+	} {
+		d, err := must(t, signed(t, c.source)).Decide(context.Background(), []byte(`{"a":true}`))
+		if err != nil || d.Outcome != policy.Deny || len(d.Reasons) != 1 || !strings.Contains(d.Reasons[0].Text.Text(), c.says) {
+			t.Errorf("%s: %+v, %v; want deny, …%s…", name, d, err, c.says)
+		}
+	}
+}
+
+func TestRulesThatTakeTooLongAreDeny(t *testing.T) {
+	e := must(t, signed(t, `decision := {"outcome": "allow", "class": "routine", "until": 0, "reasons": []} if {
+	count([1 | some a in numbers.range(1, 3000); some b in numbers.range(1, 3000); some c in numbers.range(1, 3000); a * b == c]) > 0
+}`))
+	ctx, stop := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer stop()
+	d, err := e.Decide(ctx, []byte(`{}`))
+	if err != nil || d.Outcome != policy.Deny || d.Reasons[0].Rule != "rules_answer" {
+		t.Errorf("%+v, %v", d, err)
+	}
+}
+
+func TestInputMustBeCanonical(t *testing.T) {
+	e := must(t, signed(t, strings.Replace(good, ", %s", "", 1)))
+	for _, raw := range []string{"", "{", `{"b":1,"a":1}`, `{"a": 1}`, `{"a":1.5}`, `{"a":9007199254740992}`} {
+		if _, err := e.Decide(context.Background(), []byte(raw)); refusal.CodeOf(err) != "PW-POLICY-INPUT" {
+			t.Errorf("%s: %v", raw, err)
+		}
+	}
+}
+
+func TestTheSameInputGivesTheSameBytes(t *testing.T) {
+	b, err := rego.Sign(standard.Rules, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := input()
+	in(d, "branches", 0)["network"] = true
+	in(d, "hosts", 0)["domain"] = ""
+	in(d, "dossier", "artefacts", 0)["breaks"] = []any{doc{}}
+	raw, seen := canon.MustEncode(d), map[canon.Digest]bool{}
+	for range 3 {
+		e := must(t, b)
+		for range 5 {
+			got, err := e.Decide(context.Background(), raw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen[policy.Bind(got, canon.SumFile(nil), "routine", 1, e.Digest(), policy.InputDigest(raw)).Digest()] = true
+		}
+	}
+	if len(seen) != 1 {
+		t.Errorf("%d different verdicts", len(seen))
+	}
+}
+
+func TestLargeIntegersSurvive(t *testing.T) {
+	e := must(t, signed(t, `decision := {"outcome": "hold", "class": "routine", "until": input.at, "reasons": [{"rule": "r", "outcome": "hold", "text": sprintf("%d", [input.at])}]}`))
+	for _, n := range []int64{1, 1 << 31, 1 << 52, canon.MaxInt - 1, canon.MaxInt} {
+		d, err := e.Decide(context.Background(), canon.MustEncode(map[string]int64{"at": n}))
+		if err != nil || d.Until != n || d.Reasons[0].Text != canon.Note(fmt.Sprint(n)) {
+			t.Errorf("%d became %+v, %v", n, d, err)
+		}
+	}
+}
+
+func TestTestRulesAreNotPacked(t *testing.T) {
+	source := fstest.MapFS{"a.rego": {Data: []byte("package patchwrit\n" + strings.Replace(good, ", %s", "", 1))}, "a_test.rego": {Data: []byte("this is no Rego")}, "x.txt": {Data: []byte("x")}}
+	b, err := rego.Sign(source, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	must(t, b)
+	source["b.rego"] = &fstest.MapFile{Data: []byte("this is no Rego")}
+	if _, err := rego.Sign(source, key); err == nil {
+		t.Error("rules that do not parse were signed")
+	}
+}
+
+func BenchmarkDecide(b *testing.B) {
+	bundle, err := rego.Sign(standard.Rules, key)
+	if err != nil {
+		b.Fatal(err)
+	}
+	e, d := must(b, bundle), input()
+	for i := range 100 {
+		h := input()
+		id := fmt.Sprintf("h%03d", i+2)
+		in(h, "hosts", 0)["id"], in(h, "branches", 0)["host"], in(h, "dossier", "hosts", 0)["id"] = id, id, id
+		d["hosts"] = append(d["hosts"].([]any), in(h, "hosts", 0))
+		d["branches"] = append(d["branches"].([]any), in(h, "branches", 0))
+		in(d, "dossier")["hosts"] = append(in(d, "dossier")["hosts"].([]any), in(h, "dossier", "hosts", 0))
+	}
+	raw := canon.MustEncode(d)
+	for b.Loop() {
+		if got, err := e.Decide(context.Background(), raw); err != nil || got.Outcome != policy.Quorum {
+			b.Fatalf("%+v, %v", got, err)
+		}
+	}
+}
