@@ -1,6 +1,7 @@
 package evidencetest
 
 import (
+	"encoding/base64"
 	"slices"
 	"strings"
 
@@ -379,4 +380,15 @@ func Blobs(files ...[]byte) []evidence.Blob {
 	}
 	slices.SortFunc(all, func(a, b evidence.Blob) int { return strings.Compare(string(a.Digest), string(b.Digest)) })
 	return all
+}
+
+// File finds a file of a bundle by its digest.
+func File(b evidence.Bundle, d canon.Digest) (file []byte, found bool) {
+	for _, x := range b.Blobs {
+		if x.Digest == d {
+			raw, err := base64.StdEncoding.DecodeString(x.Data)
+			return raw, err == nil
+		}
+	}
+	return nil, false
 }

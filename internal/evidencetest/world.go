@@ -46,6 +46,8 @@ type Options struct {
 	Grant   bool      // the plan runs under a grant
 	Fail    bool      // the first host failed and rolled back; only sensible with one host
 	Pending bool      // no host has acted yet; only sensible with one host
+
+	Edit func(*ceremony.Contents) // a last change to the house before it is signed
 }
 
 // World is a house, what it published and decided, and the bundle about it.
@@ -156,6 +158,9 @@ func (w *World) found(vendor *debworld.Key) error {
 	w.House, err = trusttest.New(nil, trusttest.Options{Now: w.Options.Now, Hosts: max(w.Options.Hosts, 2), Keyrings: map[string][]byte{"vendor.gpg": keyring},
 		Edit: func(c *ceremony.Contents) {
 			c.Policy = trust.Policy{Type: "patchwrit/policy/v1", Bundle: canon.SumFile(w.Rules), Key: string(canon.NoteOf(public))}
+			if w.Options.Edit != nil {
+				w.Options.Edit(c)
+			}
 		}})
 	return err
 }
