@@ -81,7 +81,7 @@ func (w *World) attempts(issued int64, b plan.Branch) []writ.Receipt {
 		return []writ.Receipt{r}
 	}
 	back := r
-	r.Outcome, r.Code, r.Effective.Installed = writ.Partial, "PW-APPLY-EXIT", writ.No
+	r.Outcome, r.Code, r.Effective.Installed = writ.Partial, "PW-APT-EXIT", writ.No
 	back.Outcome, back.States, back.Started, back.Ended = writ.RolledBack, state(New, Old), issued+100, issued+140
 	return []writ.Receipt{r, back}
 }
