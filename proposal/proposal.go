@@ -143,11 +143,11 @@ func New(r Request) (plan.Header, []plan.Branch, Dossier, error) {
 		return plan.Header{}, nil, Dossier{}, fmt.Errorf("the dossier: %w", err)
 	}
 	tree, err := whole.Tree(leaves)
-	if err != nil {
+	h.Tree, h.Leaves, h.Dossier = tree, len(leaves), d.Digest()
+	if err := errors.Join(err, whole.Open(h, branches)); err != nil {
 		return plan.Header{}, nil, Dossier{}, err
 	}
-	h.Tree, h.Leaves, h.Dossier = tree, len(leaves), d.Digest()
-	return h, branches, d, whole.Open(h, branches)
+	return h, branches, d, nil
 }
 
 // branch makes one host's branch and says why each change is in it.
