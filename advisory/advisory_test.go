@@ -288,7 +288,8 @@ func shared(t *testing.T, name string) *zip.ReadCloser {
 }
 
 // Complete real feeds are read without loss: our count of records, packages and
-// stretches equals that of the standard library's decoder.
+// stretches equals that of the standard library's decoder. Of AlmaLinux, which
+// is large, a twentieth is read, or with PATCHWRIT_WHOLE_FEEDS=1 all.
 func TestRealFeedsAreReadWhole(t *testing.T) {
 	for name, want := range map[string]string{
 		"osv/AlmaLinux.zip":                         "5680 records, 71329 packages, 71329 stretches, 0 withdrawn",
@@ -296,10 +297,13 @@ func TestRealFeedsAreReadWhole(t *testing.T) {
 		"debian/osv-derived-bookworm.zip":           "1021 records, 1041 packages, 1041 stretches, 0 withdrawn",
 		"debian/osv-derived-DSA-DLA-to-2023-03.zip": "8910 records, 10466 packages, 10466 stretches, 0 withdrawn",
 	} {
+		if name == "osv/AlmaLinux.zip" && os.Getenv("PATCHWRIT_WHOLE_FEEDS") == "" {
+			want = "284 records, 3771 packages, 3771 stretches, 0 withdrawn"
+		}
 		t.Run(filepath.Base(name), func(t *testing.T) {
 			var records, packages, stretches, withdrawn, events int
-			for _, f := range shared(t, name).File {
-				if !strings.HasSuffix(f.Name, ".json") {
+			for i, f := range shared(t, name).File {
+				if !strings.HasSuffix(f.Name, ".json") || (name == "osv/AlmaLinux.zip" && i%20 != 0 && os.Getenv("PATCHWRIT_WHOLE_FEEDS") == "") {
 					continue
 				}
 				raw := contents(t, f)
@@ -309,9 +313,7 @@ func TestRealFeedsAreReadWhole(t *testing.T) {
 				}
 				records++
 				packages += len(a.Affected)
-				for _, p := range a.Affected {
-					stretches += len(p.Ranges)
-				}
+				stretches += stretchesOf(a)
 				if a.Withdrawn > 0 {
 					withdrawn++
 				}
@@ -322,6 +324,13 @@ func TestRealFeedsAreReadWhole(t *testing.T) {
 			}
 		})
 	}
+}
+
+func stretchesOf(a Advisory) (n int) {
+	for _, p := range a.Affected {
+		n += len(p.Ranges)
+	}
+	return n
 }
 
 func contents(t *testing.T, f *zip.File) []byte {

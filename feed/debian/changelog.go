@@ -12,11 +12,12 @@ import (
 	"github.com/patchwrit/patchwrit/version"
 )
 
-// Limits of one changelog. The longest in Debian 12 have about 5,000 entries in
-// 3 MB.
+// Limits of one changelog. The longest of 700 packages of Debian 12 that were
+// looked at has 675 entries in 243 KB; those that are not trimmed reach a few
+// thousand entries and some MB.
 const (
-	MaxText    = 32 << 20 // bytes of the unpacked text
-	maxEntries = 50_000
+	MaxText    = 16 << 20 // bytes of the unpacked text
+	maxEntries = 10_000
 	maxIDs     = 10_000 // vulnerabilities named by one entry
 )
 

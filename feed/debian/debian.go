@@ -40,8 +40,8 @@ const (
 	Source = "debian/changelog"
 )
 
-// maxPacked is the most that the changelog files of one .deb may hold, packed.
-// The largest in Debian 12 is below 1 MB.
+// maxPacked is the most that the changelog files of one .deb may hold, packed;
+// see MaxText for what is usual.
 const maxPacked = 16 << 20
 
 // Branch is the release for which fixed versions are wanted.

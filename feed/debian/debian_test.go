@@ -86,9 +86,6 @@ func TestWhatIsLostIsToldIfItNamesVulnerabilities(t *testing.T) {
 		t.Errorf("%d ids, %v", len(got[0].CVEs), unread)
 	}
 	crowd := strings.Repeat("a (1) b;\n\n -- x <y>  z\n", maxEntries)
-	if got, unread := ParseChangelog([]byte(crowd)); len(got) != maxEntries || len(unread) != 0 {
-		t.Errorf("positive control: %d entries, %v", len(got), unread)
-	}
 	if got, unread := ParseChangelog([]byte(crowd + good)); len(got) != maxEntries || len(unread) != 1 {
 		t.Errorf("%d entries, %v", len(got), unread)
 	}
@@ -225,8 +222,8 @@ func TestThisMachinesChangelogsAreReadWhole(t *testing.T) {
 	plain := regexp.MustCompile(`(?i)CVE-[12][0-9]{3}-[0-9]{4,}`)
 	ids, entries := 0, 0
 	for i, name := range files {
-		if i%(len(files)/50) != 0 {
-			continue // some fifty, so that the race detector has done in time
+		if i%(len(files)/25) != 0 {
+			continue // some 25, so that the race detector has done in time
 		}
 		text := gunzipFile(t, name)
 		list, unread := ParseChangelog(text)
