@@ -9,14 +9,6 @@ import (
 	"github.com/patchwrit/patchwrit/trust"
 )
 
-// Refusals that stand in several places; the others stand beside their check.
-// refusal/catalogue.txt says what each means.
-const (
-	codeForm      refusal.Code = "PW-APPROVAL-FORM"
-	codeMethod    refusal.Code = "PW-APPROVAL-METHOD"
-	codeSignature refusal.Code = "PW-APPROVAL-SIGNATURE"
-)
-
 // Flags of a FIDO authenticator, the same in WebAuthn's authenticatorData
 // (https://www.w3.org/TR/webauthn-3/#authdata-flags) and in OpenSSH's sk-
 // signatures (openssh/PROTOCOL.u2f).
@@ -54,7 +46,7 @@ func find(root trust.Root, s Statement, a Approval) (p trust.Person, c trust.Cre
 		return p, c, refusal.New("PW-APPROVAL-ROOT", "the root names nobody")
 	}
 	if a.Type != TypeApproval || a.At < 0 || a.At > canon.MaxInt {
-		return p, c, refusal.New(codeForm, "type %q at %d", a.Type, a.At)
+		return p, c, refusal.New("PW-APPROVAL-FORM", "type %q at %d", a.Type, a.At)
 	}
 	if !slices.Contains(Kinds, s.Kind) || a.Kind != s.Kind {
 		return p, c, refusal.New("PW-APPROVAL-KIND", "it says %q, wanted is %q", a.Kind, s.Kind)
@@ -87,7 +79,7 @@ func Verify(c trust.Credential, s Statement, a Approval) error {
 	switch c.Method {
 	case trust.SSH:
 		if a.Authenticator != "" || a.Client != "" {
-			return refusal.New(codeForm, "an SSH signature with WebAuthn fields")
+			return refusal.New("PW-APPROVAL-FORM", "an SSH signature with WebAuthn fields")
 		}
 		return checkSSH(c, s, signature)
 	case trust.WebAuthn:
@@ -101,18 +93,18 @@ func Verify(c trust.Credential, s Statement, a Approval) error {
 		}
 		return checkWebAuthn(c, s, authenticator, client, signature)
 	}
-	return refusal.New(codeMethod, "method %q", c.Method)
+	return refusal.New("PW-APPROVAL-METHOD", "method %q", c.Method)
 }
 
 // unpack decodes base64 that has exactly one spelling: padded, no white space,
 // no loose bits, 1 to limit bytes.
 func unpack(text string, limit int) ([]byte, error) {
 	if text == "" || len(text) > base64.StdEncoding.EncodedLen(limit) {
-		return nil, refusal.New(codeForm, "a signature field of %d characters, 1 to %d are right", len(text), base64.StdEncoding.EncodedLen(limit))
+		return nil, refusal.New("PW-APPROVAL-FORM", "a signature field of %d characters, 1 to %d are right", len(text), base64.StdEncoding.EncodedLen(limit))
 	}
 	b, err := base64.StdEncoding.Strict().DecodeString(text)
 	if err != nil || base64.StdEncoding.EncodeToString(b) != text {
-		return nil, refusal.New(codeForm, "a signature field is not strict base64")
+		return nil, refusal.New("PW-APPROVAL-FORM", "a signature field is not strict base64")
 	}
 	return b, nil
 }

@@ -67,7 +67,7 @@ func checkSSH(c trust.Credential, s Statement, raw []byte) error {
 		signed = slices.Concat(app[:], sig.authenticator, sum[:])
 	}
 	if !key.verify(signed, sig.blob) {
-		return refusal.New(codeSignature, "%s by credential %s", sig.algorithm, c.ID.Short())
+		return refusal.New("PW-APPROVAL-SIGNATURE", "%s by credential %s", sig.algorithm, c.ID.Short())
 	}
 	return nil
 }
@@ -85,7 +85,7 @@ func readRosterKey(c trust.Credential) (key sshKey, blob []byte, err error) {
 	blob, err = base64.StdEncoding.Strict().DecodeString(c.Public)
 	f, rest, ok := split(blob, n)
 	if n == 0 || err != nil || !ok || len(rest) > 0 || string(f[0]) != c.Algorithm {
-		return key, nil, refusal.New(codeMethod, "the roster pins %q, which its key is not", c.Algorithm)
+		return key, nil, refusal.New("PW-APPROVAL-METHOD", "the roster pins %q, which its key is not", c.Algorithm)
 	}
 	application := ""
 	if secure(c.Algorithm) {
@@ -100,7 +100,7 @@ func readRosterKey(c trust.Credential) (key sshKey, blob []byte, err error) {
 	case len(f) == 3 && string(f[1]) == "nistp256":
 		key.nist, err = point(f[2])
 	default:
-		err = refusal.New(codeMethod, "the roster's key is malformed")
+		err = refusal.New("PW-APPROVAL-METHOD", "the roster's key is malformed")
 	}
 	return key, blob, err
 }
@@ -109,7 +109,7 @@ func readRosterKey(c trust.Credential) (key sshKey, blob []byte, err error) {
 func point(b []byte) (*ecdsa.PublicKey, error) {
 	key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), b)
 	if err != nil {
-		return nil, refusal.New(codeMethod, "the roster's public key is no point of P-256: %v", err)
+		return nil, refusal.New("PW-APPROVAL-METHOD", "the roster's public key is no point of P-256: %v", err)
 	}
 	return key, nil
 }

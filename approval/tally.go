@@ -25,7 +25,6 @@ type Yes struct {
 	statement canon.Digest
 	quorum    string
 	voices    []Voice
-	self      bool
 }
 
 // Voice is one person's part in a Yes.
@@ -36,9 +35,6 @@ type Voice struct {
 	Independent bool     // signed on a view the control plane does not serve
 }
 
-// Given reports whether y is anybody's word.
-func (y Yes) Given() bool { return len(y.voices) > 0 }
-
 // Statement is the digest of what was answered.
 func (y Yes) Statement() canon.Digest { return y.statement }
 
@@ -47,10 +43,6 @@ func (y Yes) Quorum() string { return y.quorum }
 
 // Voices lists the people, ascending by id.
 func (y Yes) Voices() []Voice { return slices.Clone(y.voices) }
-
-// Self reports that the author's own word was counted, which only a trust root
-// in solo mode allows. It is shown wherever the Yes is shown.
-func (y Yes) Self() bool { return y.self }
 
 // Tally answers whether the approvals are the quorum's yes to s: every one
 // passes Check, each by another person, none by the author, at least q.People
@@ -62,9 +54,9 @@ func (y Yes) Self() bool { return y.self }
 // logged should carry a broken one. The order of approvals never matters, not
 // even for which refusal is given.
 //
-// The author counts in solo mode only, and then Yes.Self says so. What can only
-// make things stop (halt, revoke, deny) and the lifting of a halt have no author
-// in this sense: anybody may stop what they wrote.
+// The author counts in solo mode only. What can only make things stop (halt,
+// revoke, deny) and the lifting of a halt have no author in this sense: anybody
+// may stop what they wrote.
 func Tally(root trust.Root, q trust.Quorum, s Statement, author trust.PersonID, as []Approval) (Yes, error) {
 	if err := fits(root, q, s.Kind); err != nil {
 		return Yes{}, err
@@ -77,7 +69,7 @@ func Tally(root trust.Root, q trust.Quorum, s Statement, author trust.PersonID, 
 		return Yes{}, err
 	}
 	y.quorum = q.For
-	if y.self, err = apart(root, s.Kind, author, people); err != nil {
+	if err := apart(root, s.Kind, author, people); err != nil {
 		return Yes{}, err
 	}
 	if len(people) < q.People {
@@ -128,15 +120,14 @@ func hear(root trust.Root, s Statement, as []Approval) ([]trust.Person, Yes, err
 	return people, y, nil
 }
 
-// apart keeps the author out of a yes to their own words, and reports whether
-// they are in.
-func apart(root trust.Root, k Kind, author trust.PersonID, people []trust.Person) (self bool, err error) {
+// apart keeps the author out of a yes to their own words.
+func apart(root trust.Root, k Kind, author trust.PersonID, people []trust.Person) error {
 	if k != Approve && k != Allow {
-		return false, nil
+		return nil
 	}
-	self = slices.ContainsFunc(people, func(p trust.Person) bool { return p.ID == author })
+	self := slices.ContainsFunc(people, func(p trust.Person) bool { return p.ID == author })
 	if author == "" || self && !root.Solo {
-		return false, refusal.New("PW-APPROVAL-AUTHOR", "written by %q", author)
+		return refusal.New("PW-APPROVAL-AUTHOR", "written by %q", author)
 	}
-	return self, nil
+	return nil
 }

@@ -30,11 +30,11 @@ const (
 // looked at: a synchronised key always says 0, and a statement is signed once.
 func checkWebAuthn(c trust.Credential, s Statement, authenticator, client, signature []byte) error {
 	if c.Algorithm != ES256 || c.RelyingParty == "" {
-		return refusal.New(codeMethod, "the roster pins %q for relying party %q", c.Algorithm, c.RelyingParty)
+		return refusal.New("PW-APPROVAL-METHOD", "the roster pins %q for relying party %q", c.Algorithm, c.RelyingParty)
 	}
 	b, err := hex.DecodeString(c.Public)
 	if err != nil {
-		return refusal.New(codeMethod, "the roster's key is not hexadecimal")
+		return refusal.New("PW-APPROVAL-METHOD", "the roster's key is not hexadecimal")
 	}
 	key, err := point(b)
 	if err != nil {
@@ -49,7 +49,7 @@ func checkWebAuthn(c trust.Credential, s Statement, authenticator, client, signa
 	sum := sha256.Sum256(client)
 	digest := sha256.Sum256(slices.Concat(authenticator, sum[:]))
 	if !ecdsa.VerifyASN1(key, digest[:], signature) {
-		return refusal.New(codeSignature, "%s by credential %s", c.Algorithm, c.ID.Short())
+		return refusal.New("PW-APPROVAL-SIGNATURE", "%s by credential %s", c.Algorithm, c.ID.Short())
 	}
 	return nil
 }

@@ -25,6 +25,7 @@ import (
 	"fmt"
 	"sort"
 	"strconv"
+	"strings"
 )
 
 // Limits of every canonical document. A writ with a large branch is about
@@ -49,11 +50,7 @@ func Encode(v any) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %v", ErrForm, err)
 	}
 	p := parser{in: bytes.TrimSuffix(raw.Bytes(), []byte("\n")), loose: true}
-	out, err := p.value(nil, 0)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
+	return p.value(nil, 0)
 }
 
 // MustEncode is Encode for values built by this program; it panics on a value
@@ -137,24 +134,11 @@ func (d Digest) Bytes() []byte {
 }
 
 // Short is the first 12 digits, for people.
-func (d Digest) Short() string {
-	if len(d) < 12 {
-		return string(d)
-	}
-	return string(d[:12])
-}
+func (d Digest) Short() string { return string(d[:min(len(d), 12)]) }
 
 // Hex reports whether s is exactly n bytes written as lower-case hexadecimal.
 func Hex(s string, n int) bool {
-	if len(s) != 2*n {
-		return false
-	}
-	for i := range len(s) {
-		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return false
-		}
-	}
-	return true
+	return len(s) == 2*n && strings.Trim(s, "0123456789abcdef") == ""
 }
 
 // Note is a free text for people, escaped so that it is printable ASCII: every

@@ -9,8 +9,10 @@
 package change
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/patchwrit/patchwrit/canon"
@@ -45,10 +47,8 @@ var Classes = []Class{Routine, Sensitive, Critical}
 // Rank is 1, 2, 3 in rising order and 4 for anything unknown, so that an
 // unknown class is never the milder one.
 func (c Class) Rank() int {
-	for i, k := range Classes {
-		if c == k {
-			return i + 1
-		}
+	if i := slices.Index(Classes, c); i >= 0 {
+		return i + 1
 	}
 	return len(Classes) + 1
 }
@@ -111,28 +111,17 @@ func (c Change) Valid() error {
 }
 
 func (c Change) validOrder(bad func(string, ...any) error) error {
-	from, to := c.From, c.To
-	if from == "" {
-		from = to // an installation: only its form is judged
-	}
-	if to == "" {
-		to = from
-	}
+	from, to := cmp.Or(c.From, c.To), cmp.Or(c.To, c.From) // a version without another: only its form is judged
 	order, err := version.Compare(c.Scheme, from, to)
 	if err != nil {
 		return bad("%v", err)
 	}
-	switch c.Op {
-	case Upgrade:
-		if order >= 0 {
-			return bad("upgrade from %s to %s goes not up", from, to)
-		}
-	case Downgrade:
-		if order <= 0 {
-			return bad("downgrade from %s to %s goes not down", from, to)
-		}
-	case Install, Remove:
-	default:
+	switch {
+	case c.Op == Upgrade && order >= 0:
+		return bad("upgrade from %s to %s goes not up", from, to)
+	case c.Op == Downgrade && order <= 0:
+		return bad("downgrade from %s to %s goes not down", from, to)
+	case !slices.Contains([]Op{Install, Upgrade, Downgrade, Remove}, c.Op):
 		return bad("unknown operation %q", c.Op)
 	}
 	return nil
@@ -141,16 +130,8 @@ func (c Change) validOrder(bad func(string, ...any) error) error {
 // Name reports whether s is a plain name: 1 to 128 of a-z A-Z 0-9 . + - _ and
 // beginning with a letter or digit.
 func Name(s string) bool {
-	if s == "" || len(s) > 128 || strings.ContainsRune(".+-_", rune(s[0])) {
-		return false
-	}
-	for i := range len(s) {
-		c := s[i]
-		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune(".+-_", rune(c)) {
-			return false
-		}
-	}
-	return true
+	const marks, plain = ".+-_", "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.+-_"
+	return s != "" && len(s) <= 128 && !strings.ContainsRune(marks, rune(s[0])) && strings.Trim(s, plain) == ""
 }
 
 // ValidSet says why cs is no change set, or nil: each change valid, keys
@@ -198,10 +179,5 @@ func (l List) HasPackage(name string) bool {
 
 // HasPath reports whether the list names a prefix of the path.
 func (l List) HasPath(path string) bool {
-	for _, p := range l.Paths {
-		if strings.HasPrefix(path, p) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(l.Paths, func(p string) bool { return strings.HasPrefix(path, p) })
 }

@@ -29,6 +29,7 @@ func TestValidRefusesContradictions(t *testing.T) {
 		"upgrade that goes down":   func(c *Change) { c.From, c.To = c.To, c.From },
 		"upgrade that stays":       func(c *Change) { c.To = c.From },
 		"downgrade that goes up":   func(c *Change) { c.Op = Downgrade },
+		"downgrade that stays":     func(c *Change) { c.Op, c.To = Downgrade, c.From },
 		"install over a version":   func(c *Change) { c.Op = Install },
 		"removal with a version":   func(c *Change) { c.Op = Remove },
 		"removal with an artefact": func(c *Change) { c.Op, c.To, c.Size, c.Origin = Remove, "", 0, "" },

@@ -33,14 +33,10 @@ func (r Root) Origin(id change.Origin) (Origin, bool) {
 }
 
 // find searches a list that Load has found strictly ascending.
-func find[T any, K cmp.Ordered](r Root, list []T, id K, key func(T) K) (T, bool) {
-	var zero T
-	if !r.loaded {
-		return zero, false
-	}
+func find[T any, K cmp.Ordered](r Root, list []T, id K, key func(T) K) (found T, ok bool) {
 	i, ok := slices.BinarySearchFunc(list, id, func(t T, id K) int { return cmp.Compare(key(t), id) })
-	if !ok {
-		return zero, false
+	if !r.loaded || !ok {
+		return found, false
 	}
 	return list[i], true
 }
@@ -48,11 +44,9 @@ func find[T any, K cmp.Ordered](r Root, list []T, id K, key func(T) K) (T, bool)
 // Covers reports whether the scope names the host. The zero Scope covers none,
 // and nothing covers the zero Host.
 func (s Scope) Covers(h Host) bool {
-	if h.ID == "" {
-		return false
-	}
-	return s.All || slices.Contains(s.Hosts, h.ID) || slices.Contains(s.Domains, h.Domain) ||
+	named := slices.Contains(s.Hosts, h.ID) || slices.Contains(s.Domains, h.Domain) ||
 		slices.ContainsFunc(s.Labels, func(l Label) bool { return slices.Contains(h.Labels, l) })
+	return h.ID != "" && (s.All || named)
 }
 
 // Valid says why the scope cannot be meant, or nil: it covers all and names

@@ -175,20 +175,10 @@ func (v Verified) Meets(class change.Class) error {
 }
 
 // Changes are what may happen, sorted by key; none for the zero value.
-func (v Verified) Changes() []change.Change {
-	if v.p == nil {
-		return nil
-	}
-	return slices.Clone(v.p.changes)
-}
+func (v Verified) Changes() []change.Change { return slices.Clone(v.get().changes) }
 
 // Back are the changes that lead back to where Changes start.
-func (v Verified) Back() []change.Change {
-	if v.p == nil {
-		return nil
-	}
-	return slices.Clone(v.p.back)
-}
+func (v Verified) Back() []change.Change { return slices.Clone(v.get().back) }
 
 // Host, Digest (the writ's name), Shown, Plan, Wave, Network and Undo tell what
 // the permission is for; the zero value answers with zero values.

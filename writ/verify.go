@@ -2,6 +2,7 @@ package writ
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/patchwrit/patchwrit/approval"
@@ -132,10 +133,8 @@ func (c *checker) forThisHost() error {
 }
 
 func (c *checker) notConsumed() error {
-	for _, used := range c.mem.Consumed {
-		if used.Writ == c.digest {
-			return refusal.New("PW-WRIT-CONSUMED", "writ %s", c.digest.Short())
-		}
+	if slices.ContainsFunc(c.mem.Consumed, func(used Consumed) bool { return used.Writ == c.digest }) {
+		return refusal.New("PW-WRIT-CONSUMED", "writ %s", c.digest.Short())
 	}
 	return nil
 }
@@ -229,21 +228,26 @@ func (c *checker) permitted() error {
 // goes down or below a floor.
 func (c *checker) meets(class change.Class) error {
 	names := []string{string(change.Max(class, c.w.Header.Class))}
-	for _, ch := range c.w.Branch.Changes {
-		if ch.Op == change.Downgrade {
-			names = append(names, "rollback")
-			break
-		}
+	if slices.ContainsFunc(c.w.Branch.Changes, func(ch change.Change) bool { return ch.Op == change.Downgrade }) {
+		names = append(names, approval.Rollback)
 	}
 	s := approval.Statement{Kind: approval.Approve, Bytes: c.w.Header.Bytes()}
 	for _, name := range names {
-		q, ok := c.root.Quorum(name)
-		if !ok {
-			return refusal.New("PW-WRIT-APPROVAL", "the trust root has no quorum for %q", name)
+		if err := c.answered(name, s, c.w.Header.Author); err != nil {
+			return err
 		}
-		if _, err := approval.Tally(c.root, q, s, c.w.Header.Author, c.w.Approvals); err != nil {
-			return refusal.New("PW-WRIT-APPROVAL", "quorum %s: %v", name, err)
-		}
+	}
+	return nil
+}
+
+// answered asks whether the writ's approvals are the named quorum's yes to s.
+func (c *checker) answered(quorum string, s approval.Statement, author trust.PersonID) error {
+	q, ok := c.root.Quorum(quorum)
+	if !ok {
+		return refusal.New("PW-WRIT-APPROVAL", "the trust root has no quorum for %q", quorum)
+	}
+	if _, err := approval.Tally(c.root, q, s, author, c.w.Approvals); err != nil {
+		return refusal.New("PW-WRIT-APPROVAL", "quorum %s: %v", quorum, err)
 	}
 	return nil
 }
@@ -263,12 +267,8 @@ func (c *checker) granted(g approval.Grant) error {
 	if s.Digest() != c.w.Body.Grant {
 		return refusal.New("PW-WRIT-GRANT", "the writ names another grant")
 	}
-	q, ok := c.root.Quorum("grant")
-	if !ok {
-		return refusal.New("PW-WRIT-APPROVAL", "the trust root has no quorum for %q", "grant")
-	}
-	if _, err := approval.Tally(c.root, q, s, g.Author, c.w.Approvals); err != nil {
-		return refusal.New("PW-WRIT-APPROVAL", "quorum grant: %v", err)
+	if err := c.answered("grant", s, g.Author); err != nil {
+		return err
 	}
 	if c.w.Branch.Network {
 		return refusal.New("PW-WRIT-GRANT", "no grant lets maintainer scripts use the network")

@@ -268,15 +268,10 @@ type Verified struct {
 }
 
 type permit struct {
-	digest  canon.Digest
-	shown   canon.Digest
-	host    trust.HostID
-	plan    canon.Digest
-	wave    int
-	changes []change.Change
-	back    []change.Change
-	network bool
-	undo    bool
-	taken   bool
-	meets   func(change.Class) error
+	digest, shown, plan  canon.Digest
+	host                 trust.HostID
+	wave                 int
+	changes, back        []change.Change
+	network, undo, taken bool
+	meets                func(change.Class) error
 }
