@@ -194,7 +194,6 @@ const (
 var (
 	debMarks = []string{"~", "+b1", "~bpo12+1", "+deb12u1", "-1", "0", "00", "1:", ".0", "+dfsg", "~rc1", "99999999999999999999", "+really1.2", "-0ubuntu1"}
 	rpmMarks = []string{"~", "^", "~rc1", "^git1", ".el9_2", "-1", "0", "00", "1:", ".0", "_", "99999999999999999999", "a", "+1"}
-	apkMarks = []string{"_alpha", "_beta1", "_pre", "_rc2", "_cvs", "_svn1", "_git2", "_hg", "_p1", "-r0", "-r1", "~ab", ".0", ".01", "0", "a"}
 )
 
 // sample gives the valid versions of a scheme's table.

@@ -29,7 +29,6 @@ type line struct{ pkg, name, what, peer string }
 // best is the fastest of several runs.
 type best struct {
 	ns    float64
-	bytes string
 	extra string
 }
 

@@ -32,7 +32,8 @@ func TestRecipeNamesWhatItHolds(t *testing.T) {
 	edited := theRecipe
 	edited.files = map[string]string{"etc/apt/apt.conf.d/90patchwrit-world": "// none\n"}
 	names := map[string]bool{theRecipe.name(): true, other.name(): true, edited.name(): true}
-	if len(names) != 3 || theRecipe.name() != theRecipe.name() {
+	again := theRecipe.name()
+	if len(names) != 3 || theRecipe.name() != again {
 		t.Errorf("three recipes have the names %v; each needs its own, and always the same", names)
 	}
 }

@@ -27,7 +27,6 @@ type stage struct {
 	rootSHA   string // the house's pinned digest
 	host      string // fingerprint
 	hostKey   string // public key, hex
-	people    []string
 	author    string
 	sources   []string
 	ports     []string

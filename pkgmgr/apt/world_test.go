@@ -315,17 +315,6 @@ func (w *world) done(r writ.Receipt, err error) {
 	}
 }
 
-func (w *world) installed() []string {
-	w.t.Helper()
-	all, err := w.manager().States(w.t.Context())
-	w.must(err)
-	var lines []string
-	for _, p := range all {
-		lines = append(lines, p.Key()+" "+p.Version+" "+p.Status.State)
-	}
-	return lines
-}
-
 var _ pkgmgr.Manager = (*Manager)(nil)
 
 func hello(version string) debworld.Package {

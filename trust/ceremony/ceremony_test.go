@@ -695,6 +695,7 @@ func TestPasskeysAreOnP256(t *testing.T) {
 			t.Errorf("%s: %+v", curve.Params().Name, c)
 		}
 	}
+	//lint:ignore SA1019 the raw coordinates are the only way to a point off the curve
 	if c, err := ceremony.FromWebAuthn(&ecdsa.PublicKey{Curve: elliptic.P256(), X: big.NewInt(1), Y: big.NewInt(1)}, "localhost", trusttest.PasskeyPage); err == nil {
 		t.Errorf("a point off the curve: %+v", c)
 	}
