@@ -1,6 +1,7 @@
 package version
 
 import (
+	"bytes"
 	"testing"
 
 	peer "github.com/knqyf263/go-deb-version"
@@ -34,5 +35,35 @@ func BenchmarkCompareDebPeer(b *testing.B) {
 		if errX != nil || errY != nil || x.Compare(y) >= 0 {
 			b.Fatal(pair, errX, errY)
 		}
+	}
+}
+
+func BenchmarkKeyCompare(b *testing.B) {
+	var keys [][2][]byte
+	for _, pair := range near {
+		x, errX := Key(pair[0])
+		y, errY := Key(pair[1])
+		if errX != nil || errY != nil {
+			b.Fatal(errX, errY)
+		}
+		keys = append(keys, [2][]byte{x, y})
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		pair := &keys[i%len(keys)]
+		if bytes.Compare(pair[0], pair[1]) != -1 {
+			b.Fatal("keys out of order")
+		}
+	}
+}
+
+func BenchmarkKeyBuild(b *testing.B) {
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		key, err := Key(near[i%len(near)][0])
+		if err != nil {
+			b.Fatal(err)
+		}
+		sink = key
 	}
 }

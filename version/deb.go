@@ -54,11 +54,13 @@ func parseDeb(s string) (parts, string) {
 // compareDeb orders by epoch, upstream version and revision. An absent revision
 // equals "0".
 func compareDeb(a, b parts) int {
-	return cmp.Or(
-		compareDigits(a.epoch, b.epoch),
-		compareDebPart(a.upstream, b.upstream),
-		compareDebPart(a.revision, b.revision),
-	)
+	if c := compareDigits(a.epoch, b.epoch); c != 0 {
+		return c
+	}
+	if c := compareDebPart(a.upstream, b.upstream); c != 0 {
+		return c
+	}
+	return compareDebPart(a.revision, b.revision)
 }
 
 // compareDebPart orders two upstream versions or revisions: runs of non-digits
@@ -90,4 +92,51 @@ func debHead(s string) uint8 {
 		return debEnd
 	}
 	return debRank[s[0]]
+}
+
+// Key gives bytes for the deb version s such that
+//
+//	bytes.Compare(Key(a), Key(b)) == Compare(Deb, a, b)
+//
+// so that stores and indexes can sort and search without parsing. Equal
+// versions have equal keys. Keys are for use inside one release of Patchwrit:
+// the format is not kept stable. An invalid version is an *Invalid.
+//
+// A number is its count of significant digits and then these digits. A key is
+// the epoch's number and two parts; a part is, in turns, the ranks of a run of
+// non-digits with debEnd, and a number; and debEnd at last. A run that ends
+// early thus meets debEnd against the other's next rank, as in compareDebPart.
+func Key(s string) ([]byte, error) {
+	p, reason := parseDeb(s)
+	if reason != "" {
+		return nil, &Invalid{Deb, s, reason}
+	}
+	// Runs of digits part the runs of non-digits, so a part of n bytes has at
+	// most n/2+1 numbers of 2 bytes more than their digits: 2n+4 bytes with the
+	// end. The epoch takes one byte more than its digits.
+	key := make([]byte, 0, 2*len(s)+9)
+	key = appendDebPart(appendNumber(key, p.epoch), p.upstream)
+	return appendDebPart(key, p.revision), nil
+}
+
+// appendNumber appends the key of a run of digits. MaxLength keeps the count
+// within a byte.
+func appendNumber(key []byte, run string) []byte {
+	run = significant(run)
+	return append(append(key, byte(len(run))), run...)
+}
+
+// appendDebPart appends the key of an upstream version or a revision.
+func appendDebPart(key []byte, s string) []byte {
+	for {
+		for debHead(s) != debEnd {
+			key = append(key, debRank[s[0]])
+			s = s[1:]
+		}
+		n := digits(s)
+		key = appendNumber(append(key, debEnd), s[:n])
+		if s = s[n:]; s == "" {
+			return append(key, debEnd)
+		}
+	}
 }

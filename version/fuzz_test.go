@@ -17,6 +17,11 @@ func fuzz(f *testing.F, s Scheme) {
 		if (err == nil) != (errA == nil && errB == nil) {
 			t.Fatalf("%q %q: %v, but one by one %v and %v", a, b, err, errA, errB)
 		}
+		if s == Deb {
+			if _, err := Key(a); (err == nil) != (errA == nil) {
+				t.Fatalf("%q: Valid says %v, Key %v", a, errA, err)
+			}
+		}
 		if errA == nil && mustCompare(t, s, a, a) != 0 {
 			t.Fatalf("%q is not equal to itself", a)
 		}
@@ -25,6 +30,9 @@ func fuzz(f *testing.F, s Scheme) {
 		}
 		if ba := mustCompare(t, s, b, a); ab != -ba || ab < -1 || ab > 1 {
 			t.Fatalf("%q and %q compare %d, the other way %d", a, b, ab, ba)
+		}
+		if s == Deb {
+			agree(t, a, b)
 		}
 	})
 }

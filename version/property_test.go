@@ -54,6 +54,32 @@ func inTotalOrder(t *rapid.T, s Scheme, versions []string) {
 	}
 }
 
+func TestKeyAgreement(t *testing.T) {
+	versions := rapid.SliceOfN(draw(Deb, forms[Deb]), 20, 20)
+	rapid.Check(t, func(t *rapid.T) {
+		drawn := versions.Draw(t, "versions")
+		for _, a := range drawn {
+			for _, b := range drawn {
+				agree(t, a, b)
+			}
+		}
+	})
+}
+
+// TestKeysSortRealVersions sorts all real versions both ways.
+func TestKeysSortRealVersions(t *testing.T) {
+	versions := realDeb(t)
+	t.Logf("%d distinct real versions", len(versions))
+	slices.SortFunc(versions, func(a, b string) int { return mustCompare(t, Deb, a, b) })
+	for i := 1; i < len(versions); i++ {
+		agree(t, versions[i-1], versions[i])
+		agree(t, versions[i-1], versions[len(versions)/2])
+	}
+	for _, pair := range pairs(Deb, 3, 50_000, versions, debAlphabet, debMarks, MaxLength) {
+		agree(t, pair[0], pair[1])
+	}
+}
+
 // fixed matches a version in Alpine's security database, a key of "secfixes".
 var fixed = regexp.MustCompile(`(?m)^ {8}"?([^\s:"]+)"?:`)
 

@@ -8,7 +8,7 @@
 // Promise: Compare is a total preorder on the valid versions of one scheme and
 // agrees with dpkg, rpm or apk. A string that the scheme does not allow is an
 // error and is never put anywhere in the order; callers treat such a package as
-// unknown, not as clean.
+// unknown, not as clean. Key gives deb versions bytes that sort the same way.
 //
 // It does not evaluate ranges or dependency relations, does not know which
 // distribution a version came from, and does not cover language ecosystems.
@@ -143,11 +143,19 @@ func span(s string, class func(byte) bool) int {
 func digits(s string) int { return span(s, isDigit) }
 
 // significant cuts the leading zeros off a run of digits; zero becomes "".
-func significant(s string) string { return strings.TrimLeft(s, "0") }
+func significant(s string) string {
+	for len(s) > 0 && s[0] == '0' {
+		s = s[1:]
+	}
+	return s
+}
 
 // compareDigits orders two runs of digits by value, however long; an empty run
 // counts as zero.
 func compareDigits(a, b string) int {
 	a, b = significant(a), significant(b)
-	return cmp.Or(cmp.Compare(len(a), len(b)), strings.Compare(a, b))
+	if c := cmp.Compare(len(a), len(b)); c != 0 {
+		return c
+	}
+	return strings.Compare(a, b)
 }

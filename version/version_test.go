@@ -1,6 +1,7 @@
 package version
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 	"testing"
@@ -79,6 +80,16 @@ func TestCompare(t *testing.T) {
 	}
 }
 
+func TestKeyOrdersAsCompare(t *testing.T) {
+	for _, row := range ordered[Deb] {
+		for _, other := range ordered[Deb] {
+			for _, pair := range [][2]string{{row.a, other.a}, {row.a, other.b}, {row.b, other.b}} {
+				agree(t, pair[0], pair[1])
+			}
+		}
+	}
+}
+
 // malformed versions, each with a word of the reason that must be given.
 var malformed = map[Scheme]map[string]string{
 	Deb: {
@@ -113,6 +124,10 @@ func TestInvalid(t *testing.T) {
 			_, first := Compare(scheme, v, "1")
 			refused(t, first, scheme, v, word)
 			refused(t, Valid(scheme, v), scheme, v, word)
+			if scheme == Deb {
+				_, err := Key(v)
+				refused(t, err, scheme, v, word)
+			}
 			if _, known := ordered[scheme]; known {
 				_, second := Compare(scheme, "1", v)
 				refused(t, second, scheme, v, word)
@@ -166,7 +181,30 @@ func mustCompare(t failer, s Scheme, a, b string) int {
 	return c
 }
 
+// agree fails t unless the keys of two valid deb versions order as they do.
+func agree(t failer, a, b string) {
+	t.Helper()
+	want := mustCompare(t, Deb, a, b)
+	x, err := Key(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	y, err := Key(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := bytes.Compare(x, y); got != want {
+		t.Fatalf("%q and %q compare %d, their keys %x and %x %d", a, b, want, x, y, got)
+	}
+}
+
 func TestAllocations(t *testing.T) {
+	worst := strings.Repeat("1a", MaxLength/2) + "-"
+	for _, v := range []string{"1", "1-a", "2147483647:1-a", worst + "a", "1:2.36-9+deb12u10", "1" + strings.Repeat("a", 200)} {
+		if n := testing.AllocsPerRun(100, func() { sink, _ = Key(v) }); n > 1 {
+			t.Errorf("Key(%.20q) allocates %v times, want 1", v, n)
+		}
+	}
 	for scheme, rows := range ordered {
 		for _, row := range rows {
 			if n := testing.AllocsPerRun(10, func() { _, _ = Compare(scheme, row.a, row.b) }); n > 0 {
@@ -175,3 +213,5 @@ func TestAllocations(t *testing.T) {
 		}
 	}
 }
+
+var sink []byte
