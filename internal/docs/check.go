@@ -157,7 +157,7 @@ func (j *judge) planFile() {
 	j.none(read(j.fsys, "planfile.json", &f), "read")
 	got, err := proposal.ReadFile([]byte(f.Bytes))
 	j.none(err, "planfile")
-	j.want(got.Header.Digest() == f.Plan && got.Dossier.Digest() == f.Dossier, "planfile: other digests")
+	j.want(err != nil || got.Header.Digest() == f.Plan && got.Dossier.Digest() == f.Dossier, "planfile: other digests")
 	for _, r := range f.Refused {
 		bad := strings.Replace(f.Bytes, r.Old, r.New, 1)
 		_, err := proposal.ReadFile([]byte(bad))
@@ -217,7 +217,11 @@ func (j *judge) grant() {
 	j.none(errors.Join(g.Valid(), h.Valid()), "grant")
 	j.tallied(f.Grant, g.Author)
 	j.tallied(f.Halt, h.Author)
-	host := func(id trust.HostID) trust.Host { h, _ := j.root.Host(id); return h }
+	host := func(id trust.HostID) trust.Host {
+		h, ok := j.root.Host(id)
+		j.want(ok, "grant: host %s is not of the house", id.Short())
+		return h
+	}
 	for _, c := range f.Covers {
 		j.code(g.Covers(host(c.Host), []change.Change{c.Change}, j.root.Critical), c.Code, "grant: "+c.Name)
 	}

@@ -23,15 +23,14 @@ const (
 // Module is one module that is linked.
 type Module struct {
 	Path, Version string
-	By            []string // binaries
-	Direct        bool     // imported by our own shipped code
+	By            []string // binaries that link it
+	Direct        []string // those of them in which our own code imports it
 }
 
 // Linked asks the go command which modules each binary links, on Linux without
 // cgo. dir is the repository's root.
 func Linked(dir string) ([]Module, error) {
 	all := map[string]*Module{}
-	direct := map[string]bool{}
 	for _, name := range Binaries {
 		cmd := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}} {{.Version}}{{end}}\t{{.ImportPath}}\t{{join .Imports \" \"}}", "./cmd/"+name)
 		cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
@@ -58,12 +57,13 @@ func Linked(dir string) ([]Module, error) {
 			}
 		}
 		for _, imp := range ours {
-			direct[of[imp]] = true
+			if m := all[of[imp]]; m != nil && !slices.Contains(m.Direct, name) {
+				m.Direct = append(m.Direct, name)
+			}
 		}
 	}
 	mods := []Module{}
 	for _, path := range slices.Sorted(maps.Keys(all)) {
-		all[path].Direct = direct[path]
 		mods = append(mods, *all[path])
 	}
 	return mods, nil
@@ -86,7 +86,7 @@ func WithTable(text []byte, linked []Module) ([]byte, error) {
 			switch {
 			case !slices.Contains(m.By, name):
 				b.WriteString("  |")
-			case m.Direct:
+			case slices.Contains(m.Direct, name):
 				b.WriteString(" yes |")
 			default:
 				b.WriteString(" behind another |")
