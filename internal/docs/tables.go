@@ -40,14 +40,12 @@ func canonFile() Canon {
 // versionsFile holds pairs of deb-version(7) and of what Debian does with it.
 func versionsFile() Versions {
 	f := Versions{About: "Debian versions: order is -1, 0 or 1 as a is older than, equal to or newer than b. bad: no version at all."}
-	for _, p := range []Ordered{
+	f.Pairs = []Ordered{
 		{"1~~", "1~~a", -1}, {"1~~a", "1~", -1}, {"1~", "1", -1}, {"1", "1a", -1}, {"1a", "1+", -1}, {"1Z", "1a", -1}, {"1.9", "1.10", -1}, {"1.0", "1.00", 0},
 		{"1", "1-0", 0}, {"0:1", "1", 0}, {"9", "1:1", -1}, {"2:0", "10:0", -1}, {"1-2-1", "1-10-1", -1}, {"1.0-1~deb12u1", "1.0-1", -1}, {"1.2-9", "1.2.1-1", -1},
 		{"2.36-9+deb12u9", "2.36-9+deb12u10", -1}, {"1.22.1-9+b1", "1.22.1-9.1", -1}, {"3.0.0~rc1-1", "3.0.0-1", -1}, {"1:2.3-4~bpo12+1", "1:2.3-4", -1},
 		{"22.01+really26.01+dfsg-0+deb12u1", "22.01+really26.02+dfsg-0+deb12u1", -1}, {"18446744073709551616", "18446744073709551617", -1},
 		{from, to, -1}, {to, from, 1}, {to, to, 0}, {"1-1", "1", 1},
-	} {
-		f.Pairs = append(f.Pairs, p)
 	}
 	for _, v := range []string{"", "a", ":1", "1:", "x:1", "1-", "-1", "1 2", "1_2", "1\n", "é", "2147483648:1"} {
 		f.Bad = append(f.Bad, BadString{v})
