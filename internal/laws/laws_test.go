@@ -77,7 +77,6 @@ var external = map[string][]string{
 	"plan/whole": {"golang.org/x/mod/sumdb/tlog"},
 	"tlog":       {"golang.org/x/mod/sumdb/note", "golang.org/x/mod/sumdb/tlog", "filippo.io/torchwood"},
 	"trust":      {"github.com/theupdateframework/go-tuf/v2/metadata", "github.com/theupdateframework/go-tuf/v2/metadata/trustedmetadata"},
-	"approval":   {"golang.org/x/crypto/ssh"},
 	"provenance": {"github.com/ProtonMail/go-crypto/openpgp", "github.com/ProtonMail/go-crypto/openpgp/clearsign", "github.com/ProtonMail/go-crypto/openpgp/packet"},
 	"unpack":     {"github.com/ulikunitz/xz", "github.com/klauspost/compress/zstd", "github.com/klauspost/compress/gzip"},
 	"match":      {"github.com/RoaringBitmap/roaring/v2"},
