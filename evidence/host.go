@@ -1,7 +1,6 @@
 package evidence
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,7 +9,6 @@ import (
 
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/change"
-	"github.com/patchwrit/patchwrit/plan"
 	"github.com/patchwrit/patchwrit/refusal"
 	"github.com/patchwrit/patchwrit/writ"
 )
@@ -116,7 +114,8 @@ func arrived(r writ.Receipt, undo bool, changes []change.Change) error {
 	return nil
 }
 
-// writs verifies every writ as its host did.
+// writs verifies every writ as its host did; that its branch is of this plan is
+// part of that.
 func (c *checker) writs() (string, error) {
 	for _, u := range c.b.Writs {
 		b := u.Writ.Body
@@ -125,8 +124,6 @@ func (c *checker) writs() (string, error) {
 			return "", refusal.New(codeWrit, "host %s: the writ is of another plan or verdict", b.Host.Short())
 		case b.Grant != c.b.Grant:
 			return "", refusal.New(codeWrit, "host %s: the rules were asked about grant %q, the writ runs under %q", b.Host.Short(), c.b.Grant.Short(), b.Grant.Short())
-		case !slices.ContainsFunc(c.b.Branches, func(br plan.Branch) bool { return bytes.Equal(br.Bytes(), u.Writ.Branch.Bytes()) }):
-			return "", refusal.New(codeWrit, "host %s: the branch is not of this plan", b.Host.Short())
 		}
 		if err := c.verified(u); err != nil {
 			return "", refusal.New(codeWrit, "host %s: %v", b.Host.Short(), err)

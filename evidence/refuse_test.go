@@ -1,6 +1,7 @@
 package evidence_test
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -84,7 +85,7 @@ var planForgeries = []forgery{
 		if err := w.Judge(); err != nil {
 			panic(err)
 		}
-	}, "provenance", "PW-EVIDENCE-PROVENANCE", "PW-PROV-"},
+	}, "provenance", "PW-EVIDENCE-PROVENANCE", "PW-PROV-FORM"},
 	{"an origin nobody named", single, everyone, func(w *evidencetest.World) {
 		w.Bundle.Dossier.Artefacts[0].Chain.Origin = "elsewhere"
 		w.Bundle.Branches[0].Changes[0].Origin = "elsewhere"
@@ -107,6 +108,11 @@ var wordForgeries = []forgery{
 	{"a grant's yes for the plan's", single, everyone, func(w *evidencetest.World) { w.Bundle.Approvals[0].Kind = approval.Allow }, "approvals", "PW-EVIDENCE-APPROVAL", "is no word on a plan"},
 	{"a yes twice", single, everyone, func(w *evidencetest.World) { w.Bundle.Approvals = append(w.Bundle.Approvals, w.Bundle.Approvals[0]) }, "order of events", "PW-EVIDENCE-LOG", "events"},
 	{"a no that did not count", single, everyone, deny, "approvals", "PW-EVIDENCE-APPROVAL", "had said no"},
+	{"a no that nobody signed", single, witnesses, func(w *evidencetest.World) {
+		no := w.Bundle.Approvals[0] // the yes's signature under a no
+		no.Kind, no.At = approval.Deny, w.House.Now.Unix()
+		w.Bundle.Approvals = append(w.Bundle.Approvals, no)
+	}, "approvals", "PW-EVIDENCE-APPROVAL", "deny of"},
 	{"a yes that was not logged", single, everyone, func(w *evidencetest.World) {
 		kept := w.Bundle.Approvals[1]
 		w.Bundle.Approvals = w.Bundle.Approvals[:1]
@@ -205,7 +211,7 @@ var logForgeries = []forgery{
 	{"a link between other sizes", single, nil, func(w *evidencetest.World) { w.Bundle.Links[0].From-- }, "log", "PW-EVIDENCE-LOG", "other sizes"},
 	{"a host that has seen more than is proved", single, everyone, func(w *evidencetest.World) {
 		w.Spoil.Receipt = func(_, _ int, r *writ.Receipt) { r.Checkpoint.Size = 1000 }
-	}, "log", "PW-EVIDENCE-LOG", "1000"},
+	}, "log", "PW-EVIDENCE-LOG", "is spoken of"},
 }
 
 var hostForgeries = []forgery{
@@ -278,6 +284,15 @@ var hostForgeries = []forgery{
 			panic(err)
 		}
 	}, "receipts", "PW-EVIDENCE-RECEIPT", "not in the trust root"},
+	{"a writ under another verdict", single, everyone, func(w *evidencetest.World) {
+		w.Spoil.Writ = func(_ int, x *writ.Writ) { x.Body.Verdict = canon.SumFile(nil) }
+	}, "writs", "PW-EVIDENCE-WRIT", "another plan or verdict"},
+	{"a branch of another plan", single, everyone, func(w *evidencetest.World) {
+		w.Spoil.Writ = func(_ int, x *writ.Writ) { x.Branch.Network = true }
+	}, "writs", "PW-EVIDENCE-WRIT", "PW-WRIT-BRANCH"},
+	{"a writ proved as something else", silent, nil, func(w *evidencetest.World) {
+		w.Bundle.Writs[0].Writ.Proof = w.Bundle.Entries[0].Proof
+	}, "log", "PW-EVIDENCE-LOG", "the proof of the writ"},
 	{"a writ that lives for ever", single, everyone, func(w *evidencetest.World) {
 		w.Spoil.Writ = func(_ int, x *writ.Writ) { x.Body.Expires += 365 * 86400 }
 	}, "writs", "PW-EVIDENCE-WRIT", "PW-WRIT-LIFE"},
@@ -310,6 +325,28 @@ func TestNobodysKeysMakeNothingFit(t *testing.T) {
 				t.Errorf("%s passes with %+v", name, *own)
 			}
 		}
+	}
+}
+
+// TestNobodysSpellingOrRootPasses covers what a changed bundle alone
+// cannot show.
+func TestNobodysSpellingOrRootPasses(t *testing.T) {
+	w := single()
+	more := []byte(strings.Replace(string(w.Raw()), "{", `{"aaa":1,`, 1)) // canonical, with a key nobody knows
+	if _, code, says := first(evidence.Run(more, w.House.Root, w.Decide, false)); code != "PW-EVIDENCE-FORM" || !strings.Contains(says, "unknown field") {
+		t.Errorf("a key more: %s %s", code, says)
+	}
+	blind := w.House.Root
+	blind.Witnesses = "quorum none\n"
+	if _, code, _ := first(evidence.Run(w.Raw(), blind, w.Decide, false)); code != "PW-EVIDENCE-ROOT" {
+		t.Errorf("a root without witnesses: %s", code)
+	}
+	broken := func(bundle, input []byte) (policy.Decision, error) {
+		d, err := w.Decide(bundle, input)
+		return d, errors.Join(err, errors.New("the rules do not load"))
+	}
+	if name, code, says := first(evidence.Run(w.Raw(), w.House.Root, broken, false)); name != "verdict" || code != "PW-EVIDENCE-VERDICT" || !strings.Contains(says, "do not load") {
+		t.Errorf("rules that do not load: %s %s %s", name, code, says)
 	}
 }
 
