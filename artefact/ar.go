@@ -191,7 +191,7 @@ func tarError(name string, err error) error {
 		return refusal.New(codeLimit, "%.200s: %v", name, err)
 	case errors.Is(err, unpack.ErrForm):
 		return refusal.New(codeUnpack, "%.200s: %v", name, err)
-	case errors.Is(err, tar.ErrHeader), errors.Is(err, tar.ErrFieldTooLong), errors.Is(err, tar.ErrInsecurePath), errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, tar.ErrHeader), errors.Is(err, tar.ErrFieldTooLong), errors.Is(err, io.ErrUnexpectedEOF):
 		return refusal.New(codeTar, "%.200s: %v", name, err)
 	}
 	return refusal.New(codeRead, "%.200s: %v", name, err)

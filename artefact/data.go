@@ -112,15 +112,10 @@ func (t *tree) body(f *File, m member) error {
 	}
 	t.sum.Reset()
 	head := t.buffer[:len(elf.ELFMAG)]
-	n, err := io.ReadFull(m.body, head)
-	if err == io.EOF || err == io.ErrUnexpectedEOF && m.Size < int64(len(head)) {
-		err = nil
-	}
-	if err != nil {
-		return tarError(m.Name, err)
-	}
+	n, _ := io.ReadFull(m.body, head) // the end of a short file, or an error that the next read meets again
 	t.sum.Write(head[:n])
 	f.Size = m.Size
+	var err error
 	if m.Size > MaxELF || string(head[:n]) != elf.ELFMAG {
 		if m.Size > MaxELF && string(head[:n]) == elf.ELFMAG {
 			t.unread = append(t.unread, f.Path)
@@ -140,10 +135,16 @@ type onlyWriter struct{ io.Writer }
 func (t *tree) object(p string, m member) error {
 	whole := bytes.NewBuffer(make([]byte, 0, m.Size))
 	whole.WriteString(elf.ELFMAG)
-	if _, err := io.Copy(io.MultiWriter(whole, t.sum), m.body); err != nil {
-		return err
+	_, err := io.Copy(io.MultiWriter(whole, t.sum), m.body)
+	if err == nil {
+		t.look(p, whole.Bytes())
 	}
-	o, linked, err := readObject(bytes.NewReader(whole.Bytes()), int64(whole.Len()), &t.names)
+	return err
+}
+
+// look keeps what an ELF file is linked with, or that it cannot be read.
+func (t *tree) look(p string, b []byte) {
+	o, linked, err := readObject(bytes.NewReader(b), int64(len(b)), &t.names)
 	switch {
 	case err != nil:
 		t.unread = append(t.unread, p)
@@ -151,7 +152,6 @@ func (t *tree) object(p string, m member) error {
 		o.Path = p
 		t.objects = append(t.objects, o)
 	}
-	return nil
 }
 
 // check refuses a path that passes through something else than a directory of

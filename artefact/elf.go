@@ -95,7 +95,7 @@ func readObject(r io.ReaderAt, size int64, budget *int64) (out Object, linked bo
 	if err != nil || dynamic == nil {
 		return out, false, err
 	}
-	if err := o.strings(elf.SHT_DYNAMIC); err != nil {
+	if err := o.strings(elf.SHT_DYNAMIC); err != nil { // which is there: its table was read
 		return out, false, err
 	}
 	if err := o.tags(dynamic, &out); err != nil {
@@ -220,13 +220,10 @@ func (o *object) table(kind elf.SectionType) ([]byte, error) {
 	return o.read(s.offset, s.size)
 }
 
-// strings loads the string table that the section of a kind links to; all
+// strings loads the string table that the one section of a kind links to; all
 // dynamic tables must share one, as the dynamic linker has only one.
 func (o *object) strings(kind elf.SectionType) error {
-	i, err := o.find(kind)
-	if err != nil {
-		return err
-	}
+	i, _ := o.find(kind)
 	link := int64(o.sections[i].link)
 	if link >= int64(len(o.sections)) || o.sections[link].kind != elf.SHT_STRTAB || o.sections[link].flags&uint64(elf.SHF_COMPRESSED) != 0 {
 		return malformed("no string table")

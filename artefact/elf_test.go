@@ -103,6 +103,9 @@ func TestHostileObjects(t *testing.T) {
 		{"two tables of version numbers", section(sVerdef, func(s *elfSection) { s.kind = elf.SHT_GNU_VERSYM }), nil},
 		{"a string table outside", section(sDynstr, func(s *elfSection) { s.size = 1 << 40 }), nil},
 		{"a link to nowhere", section(sDynamic, func(s *elfSection) { s.link = 99 }), nil},
+		{"a link to nowhere that nothing needs", func(s *so) {
+			*s = so{edit: func(all []elfSection) []elfSection { all[sDynamic].link = 99; return all }}
+		}, nil},
 		{"a link to no string table", section(sDynamic, func(s *elfSection) { s.link = sDynsym }), nil},
 		{"a soname outside", section(sDynamic, func(s *elfSection) { le.PutUint64(s.body[16+8:], 1<<33) }), nil},
 		{"a needed library outside", section(sDynamic, func(s *elfSection) { le.PutUint64(s.body[8:], 1<<20) }), nil},

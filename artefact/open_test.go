@@ -133,6 +133,7 @@ func TestRefusalsOfDebs(t *testing.T) {
 				return q
 			}
 		}},
+		{"an endless name", codeTar, data(entry{name: strings.Repeat("x", 1<<20+1)})},
 		{"a PAX header", codeType, data(entry{name: "usr/bin/x", pax: true})},
 		{"a global PAX header", codeType, data(entry{name: "pax_global_header", kind: tar.TypeXGlobalHeader, pax: true})},
 		{"a contiguous file", codeType, data(entry{name: "usr/bin/x", kind: tar.TypeCont})},
@@ -251,6 +252,25 @@ func TestBrokenDisks(t *testing.T) {
 		_, err := Open(breaksAt{b, at}, int64(len(b)))
 		wantCode(t, err, codeRead)
 	}
+}
+
+// TestOneBadSector fails only where debian-binary's text lies.
+func TestOneBadSector(t *testing.T) {
+	b := sound().bytes(t)
+	_, err := Open(badSector{b, int64(len(arMagic) + arHeader)}, int64(len(b)))
+	wantCode(t, err, codeRead)
+}
+
+type badSector struct {
+	b  []byte
+	at int64
+}
+
+func (r badSector) ReadAt(p []byte, at int64) (int, error) {
+	if at == r.at {
+		return 0, errors.New("bad sector")
+	}
+	return bytes.NewReader(r.b).ReadAt(p, at)
 }
 
 type breaksAt struct {
