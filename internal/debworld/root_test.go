@@ -284,9 +284,10 @@ func TestKillIsAPowerLoss(t *testing.T) {
 		ended <- err
 	}()
 	waitFor(t, "the postinst", func() bool { return exists(filepath.Join(r.Dir, "reached")) })
-	if pids, err := r.processes(); err != nil || len(pids) < 4 { // apt-get, dpkg, sh, sleep, sleep
-		t.Errorf("found %v %v while apt runs", pids, err)
-	}
+	waitFor(t, "apt-get, dpkg, sh and its sleeps", func() bool {
+		pids, err := r.processes()
+		return err == nil && len(pids) >= 4
+	})
 	if err := r.Kill(); err != nil {
 		t.Fatal(err)
 	}
