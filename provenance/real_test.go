@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -100,17 +99,18 @@ func TestRealReleases(t *testing.T) {
 }
 
 // TestRealPackages reads the Packages files that apt has verified for itself
-// and compares them, stanza by stanza, with what a plain reading gives.
+// and compares them with what a plain reading gives: every twentieth stanza of
+// the small ones; with PATCHWRIT_E2E=1 every stanza of all.
 func TestRealPackages(t *testing.T) {
 	if testing.Short() {
-		t.Skip("long: reads 50 MB")
+		t.Skip("long: reads this machine's lists")
 	}
 	all, keys := realReleases(t)
 	read := 0
 	for _, r := range all {
 		const path = "main/binary-amd64/Packages"
 		text := aptList(t, r.name+"_"+strings.ReplaceAll(path, "/", "_"))
-		if text == nil {
+		if text == nil || (len(text) > 10<<20 && os.Getenv("PATCHWRIT_E2E") != "1") {
 			continue
 		}
 		rel, err := ReadRelease(r.raw, r.o, keys, 0, r.at)
@@ -132,12 +132,18 @@ func TestRealPackages(t *testing.T) {
 }
 
 func compareWithPlainReading(t *testing.T, x Index, text []byte) {
-	n, versions := 0, []string{}
+	n, step := 0, 20
+	if os.Getenv("PATCHWRIT_E2E") == "1" {
+		step = 1
+	}
 	for stanza := range strings.SplitSeq(strings.TrimSpace(string(text)), "\n\n") {
 		get := func(name string) string {
 			_, rest, _ := strings.Cut("\n"+stanza, "\n"+name+": ")
 			value, _, _ := strings.Cut(rest, "\n")
 			return value
+		}
+		if n++; n%step != 0 {
+			continue
 		}
 		e, err := x.Find(get("Package"), get("Architecture"), get("Version"))
 		if err != nil || string(e.Artefact()) != get("SHA256") || e.Filename() != get("Filename") || e.Section() != get("Section") {
@@ -146,15 +152,12 @@ func compareWithPlainReading(t *testing.T, x Index, text []byte) {
 		if e.Chain().Stanza != canon.SumFile([]byte(stanza+"\n")) {
 			t.Fatalf("%s: another stanza", e.Package())
 		}
-		if n++; n%100 == 0 {
-			versions = append(versions, e.Version())
+		if version.Valid(version.Deb, e.Version()) != nil {
+			t.Errorf("%s: %s cannot be ordered", e.Package(), e.Version())
 		}
 	}
 	if n != x.Len() {
 		t.Errorf("%d stanzas, %d entries", n, x.Len())
-	}
-	if slices.ContainsFunc(versions, func(v string) bool { return version.Valid(version.Deb, v) != nil }) {
-		t.Error("an entry whose version cannot be ordered")
 	}
 }
 

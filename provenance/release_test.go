@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -453,14 +454,14 @@ func TestTimesAtTheirLimits(t *testing.T) {
 	}
 }
 
-// TestNoByteChangesWhatIsRead flips every byte of an InRelease: whatever is
-// still accepted must say exactly the same.
+// TestNoByteChangesWhatIsRead flips bytes of an InRelease, with PATCHWRIT_E2E=1
+// every one: whatever is still accepted must say exactly the same.
 func TestNoByteChangesWhatIsRead(t *testing.T) {
 	f := newVendor(t).fixture(t)
 	raw, want := f.inRelease(t), f.mustRead(t)
-	step, accepted := 1, 0
-	if testing.Short() {
-		step = 17
+	step, accepted := 17, 0
+	if os.Getenv("PATCHWRIT_E2E") == "1" {
+		step = 1
 	}
 	for i := 0; i < len(raw); i += step {
 		for _, mask := range []byte{0x01, 0x20, 0x80} {
