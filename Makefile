@@ -26,7 +26,7 @@ check: ## format, vet, staticcheck, laws, unit tests (under 4 minutes once compi
 	PATCHWRIT_REAL_ROOTS=no $(GO) test -short -timeout 20m $(PKGS)
 
 .PHONY: test
-test: deps ## everything: check, race, real Debian roots, real apt, Chromium, mutation run
+test: deps ## check, race, real Debian roots, real apt, Chromium, mutation run of the rooms that permit
 	$(MAKE) check
 	$(MAKE) test-race
 	$(MAKE) test-e2e
