@@ -57,9 +57,12 @@ edge   writ/issue:     KERNEL plan/whole
 edge   writ/writtest:  KERNEL trust/trusttest plan/whole
 edge   identity:       KERNEL plan/whole refusal/explain
 edge   witness/ask:    KERNEL
+edge   wire:           KERNEL inventory
+edge   store:          KERNEL
 
 hall   witness:        KERNEL witness/ask
-hall   agent:          KERNEL inventory provenance artefact pkgmgr witness/ask
+hall   agent:          KERNEL inventory provenance artefact pkgmgr witness/ask wire
+hall   control:        KERNEL CORE trust/ceremony feed policy/rego pkgmgr pkgmgr/apt/solve tlog/writer writ/issue witness/ask wire store
 `
 
 // forbidden names the standard packages a pure room may not reach for.
@@ -84,7 +87,7 @@ var external = map[string][]string{
 
 // unreachable names rooms a binary must never link, however indirectly.
 var unreachable = map[string][]string{
-	"cmd/patchwrit-agent":   {"writ/issue", "control", "console", "store", "advisor", "feed", "match", "policy", "policy/rego", "pkgmgr/apt/solve", "rollout"},
+	"cmd/patchwrit-agent":   {"writ/issue", "control", "console", "store", "advisor", "feed", "match", "policy", "policy/rego", "pkgmgr/apt/solve", "rollout", "wire/serve"},
 	"cmd/patchwrit-witness": {"control", "console", "store", "advisor", "feed", "match", "policy", "pkgmgr", "writ/issue"},
 }
 
