@@ -45,7 +45,7 @@ type Order struct {
 // Issue logs the writ's entry and returns the writ's canonical bytes and body.
 // It fails when the plan does not open or has no branch for the host.
 func Issue(ctx context.Context, log Log, o Order) ([]byte, writ.Body, error) {
-	w, err := assemble(o)
+	w, err := Draft(o)
 	if err != nil {
 		return nil, writ.Body{}, err
 	}
@@ -56,7 +56,9 @@ func Issue(ctx context.Context, log Log, o Order) ([]byte, writ.Body, error) {
 	return raw, w.Body, err
 }
 
-func assemble(o Order) (writ.Writ, error) {
+// Draft is the whole writ but its log proof: a caller that keeps a record
+// commits the body first, has its entry logged, and fills Proof then.
+func Draft(o Order) (writ.Writ, error) {
 	if err := whole.Open(o.Header, o.Branches); err != nil {
 		return writ.Writ{}, err
 	}

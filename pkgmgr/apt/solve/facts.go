@@ -107,7 +107,7 @@ func (p *planner) breaks(s *Solved, ends []contents) error {
 			}
 		}
 	}
-	if len(lost) == 0 {
+	if len(lost) == 0 || p.Snapshot {
 		return nil
 	}
 	p.say.line("look for programs in %s that need what %d libraries lose", p.Root, len(lost))

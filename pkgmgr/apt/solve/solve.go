@@ -49,6 +49,7 @@ type Source struct {
 // Options say what to solve. Root and Now have no default.
 type Options struct {
 	Root     string // directory with a Debian system in it
+	Snapshot bool   // Root holds only os-release and dpkg's database of a host elsewhere: this machine's apt is asked, and which programs a change would break is not looked at
 	Pool     string // directory of the bytes, made when it is not there; not needed without sources
 	Sources  []Source
 	Feeds    []advisory.Set          // besides the changelogs inside the sources' packages

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -28,12 +29,15 @@ const (
 	maxWords  = 600             // of apt's, in the reason for a package that is held
 )
 
-// solver is the root's own apt in a directory of its own below the root.
+// solver is the root's own apt in a directory of its own below the root; for a
+// snapshot it is this machine's apt over the snapshot's package database.
 type solver struct {
-	root string // directory on this side
-	dir  string // the solver's own, as apt in the root sees it
-	own  *os.Root
-	s    Seen
+	root     string // directory on this side
+	rel      string // the solver's own directory, below root
+	dir      string // the same as apt sees it
+	snapshot bool
+	own      *os.Root
+	s        Seen
 }
 
 // newSolver lays the verified releases and an own configuration out in the
@@ -48,7 +52,13 @@ func (p *planner) newSolver(s Seen) (*solver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("apt needs a directory of its own in %s: %w", p.Root, err)
 	}
-	v := &solver{root: p.Root, dir: "/" + dir, s: s}
+	v := &solver{root: p.Root, rel: dir, dir: "/" + dir, snapshot: p.Snapshot, s: s}
+	if v.snapshot {
+		if v.root, err = filepath.Abs(p.Root); err != nil {
+			return nil, err
+		}
+		v.dir = filepath.Join(v.root, dir)
+	}
 	if v.own, err = root.OpenRoot(dir); err != nil {
 		return nil, errors.Join(err, root.RemoveAll(dir))
 	}
@@ -74,7 +84,7 @@ func (v *solver) close() error {
 	if err != nil {
 		return errors.Join(err, v.own.Close())
 	}
-	return errors.Join(v.own.Close(), root.RemoveAll(v.dir[1:]), root.Close())
+	return errors.Join(v.own.Close(), root.RemoveAll(v.rel), root.Close())
 }
 
 func (v *solver) layOut(pool pool) error {
@@ -161,6 +171,10 @@ func (v *solver) configuration() string {
 	} {
 		fmt.Fprintf(&b, "%s %q;\n", kv[0], kv[1])
 	}
+	if v.snapshot {
+		fmt.Fprintf(&b, "Dir::State::status %q;\nAPT::Architecture %q;\nAPT::Architectures { %q; };\n",
+			filepath.Join(v.root, "var/lib/dpkg/status"), v.s.Inventory.Arch, v.s.Inventory.Arch)
+	}
 	return b.String()
 }
 
@@ -174,7 +188,11 @@ func (v *solver) run(ctx context.Context, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, aptTime)
 	defer cancel()
 	var out bounded
-	cmd := exec.CommandContext(ctx, unshare, append([]string{"--mount-proc", "--root=" + v.root, "--wd=/", "--", "/usr/bin/apt-get", "-q", "-y"}, args...)...)
+	where := []string{"--mount-proc", "--root=" + v.root, "--wd=/"}
+	if v.snapshot {
+		where = []string{"--mount-proc", "--wd=/"}
+	}
+	cmd := exec.CommandContext(ctx, unshare, slices.Concat(where, []string{"--", "/usr/bin/apt-get", "-q", "-y"}, args)...)
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C", "TERM=dumb",
 		"DEBIAN_FRONTEND=noninteractive", "APT_CONFIG=" + v.dir + "/apt.conf"}
 	cmd.Stdout, cmd.Stderr = &out, &out

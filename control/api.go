@@ -1,0 +1,267 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/patchwrit/patchwrit/approval"
+	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/proposal"
+	"github.com/patchwrit/patchwrit/refusal"
+	"github.com/patchwrit/patchwrit/store"
+	"github.com/patchwrit/patchwrit/trust"
+)
+
+// maxRequest bounds what an operator sends: a plan file of a large fleet.
+const maxRequest = canon.MaxBytes
+
+// Failure is the body of every answer that is not 200.
+type Failure struct {
+	Code   string `json:"code"` // refusal code, or ""
+	Detail string `json:"detail"`
+}
+
+// Signed is a grant with the signatures under it; for a revocation the grant is
+// named by the address.
+type Signed struct {
+	Grant     approval.Grant      `json:"grant"`
+	Approvals []approval.Approval `json:"approvals"`
+}
+
+// HostView is a host as operators see it: what it said, and what the trust root
+// says.
+type HostView struct {
+	Host
+	Domain string        `json:"domain"`
+	Labels []trust.Label `json:"labels"`
+}
+
+// Logged is an event as operators see it.
+type Logged struct {
+	Position int64        `json:"position"`
+	Stream   string       `json:"stream"`
+	Kind     string       `json:"kind"`
+	At       int64        `json:"at"`
+	Subject  canon.Digest `json:"subject"` // "" for an event that stays out of the log
+	Index    int64        `json:"index"`   // in the log, -1 when not there
+	Body     []byte       `json:"body,omitempty"`
+}
+
+// API answers operators: reading, and handing over what people signed. It has
+// no verb that permits anything. Who may call it is for the caller to see to.
+func (c *Control) API() http.Handler {
+	m := http.NewServeMux()
+	read := func(path string, f func(*http.Request) (any, error)) {
+		m.HandleFunc("GET /v1/"+path, func(w http.ResponseWriter, r *http.Request) { c.reply(w, r, f) })
+	}
+	write := func(path string, f func(*http.Request) (any, error)) {
+		m.HandleFunc("POST /v1/"+path, func(w http.ResponseWriter, r *http.Request) {
+			r.Body = http.MaxBytesReader(w, r.Body, maxRequest)
+			c.reply(w, r, f)
+		})
+	}
+	read("hosts", c.apiHosts)
+	read("plans", func(r *http.Request) (any, error) { return listOf[Plan](r.Context(), c.Store, kindPlan) })
+	read("plans/{id}", func(r *http.Request) (any, error) { return c.apiPlan(r) })
+	read("plans/{id}/file", c.apiPlanFile)
+	read("grants", func(r *http.Request) (any, error) { return listOf[Grant](r.Context(), c.Store, kindGrant) })
+	read("writs", func(r *http.Request) (any, error) { return listOf[Writ](r.Context(), c.Store, kindWrit) })
+	read("receipts", func(r *http.Request) (any, error) { return listOf[Receipt](r.Context(), c.Store, kindReceipt) })
+	read("why", c.apiWhy)
+	read("ledger", c.apiLedger)
+	read("evidence/{id}", c.apiEvidence)
+	read("trouble", func(*http.Request) (any, error) { return c.Trouble(), nil })
+	write("tokens", c.apiToken)
+	write("plans", c.apiPropose)
+	write("plans/{id}/answers", c.apiAnswer)
+	write("grants", c.apiGrant)
+	write("grants/{id}/revoke", c.apiRevoke)
+	write("hosts/{id}/remove", func(r *http.Request) (any, error) {
+		return struct{}{}, c.Remove(r.Context(), trust.HostID(r.PathValue("id")))
+	})
+	write("hosts/{id}/accept", func(r *http.Request) (any, error) {
+		return struct{}{}, c.Accept(r.Context(), trust.HostID(r.PathValue("id")))
+	})
+	write("look", func(*http.Request) (any, error) {
+		c.mu.Lock()
+		c.want = true
+		c.mu.Unlock()
+		c.Kick()
+		return struct{}{}, nil
+	})
+	return m
+}
+
+func (c *Control) reply(w http.ResponseWriter, r *http.Request, f func(*http.Request) (any, error)) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	v, err := f(r)
+	if err == nil {
+		if raw, ok := v.([]byte); ok {
+			w.Write(raw)
+			return
+		}
+		json.NewEncoder(w).Encode(v)
+		return
+	}
+	no, status := Failure{Detail: err.Error()}, http.StatusInternalServerError
+	var refused *refusal.Refusal
+	var syntax *json.SyntaxError
+	switch {
+	case errors.As(err, &refused):
+		no, status = Failure{string(refused.Code), refused.Detail}, http.StatusUnprocessableEntity
+	case errors.Is(err, store.ErrNotFound):
+		status = http.StatusNotFound
+	case errors.As(err, &syntax), errors.Is(err, errRequest), errors.Is(err, canon.ErrForm):
+		status = http.StatusBadRequest
+	default:
+		c.Logger.Error("a request of an operator failed", "path", r.URL.Path, "err", err)
+	}
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(no)
+}
+
+// errRequest says that a request is not one.
+var errRequest = errors.New("the request cannot be understood")
+
+// listOf reads every document of a kind; an empty list is [].
+func listOf[T any](ctx context.Context, s store.Store, kind string) ([]T, error) {
+	v, err := all[T](ctx, s, kind)
+	if v == nil {
+		v = []T{}
+	}
+	return v, err
+}
+
+// body reads a request's canonical JSON.
+func body[T any](r *http.Request) (v T, err error) {
+	raw, err := io.ReadAll(r.Body)
+	if err != nil {
+		return v, fmt.Errorf("%w: %v", errRequest, err)
+	}
+	return v, canon.Decode(raw, &v)
+}
+
+func (c *Control) apiHosts(r *http.Request) (any, error) {
+	hosts, err := all[Host](r.Context(), c.Store, kindHost)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := []HostView{}
+	for _, h := range hosts {
+		known, _ := c.root.Host(h.ID)
+		h.State = c.seenAs(h)
+		out = append(out, HostView{h, known.Domain, append([]trust.Label{}, known.Labels...)})
+	}
+	return out, nil
+}
+
+func (c *Control) apiPlan(r *http.Request) (Plan, error) {
+	p, err := get[Plan](r.Context(), c.Store, kindPlan, r.PathValue("id"))
+	if errors.Is(err, store.ErrNotFound) {
+		err = refusal.New(codePlan, "no plan %q", r.PathValue("id"))
+	}
+	return p, err
+}
+
+func (c *Control) apiPlanFile(r *http.Request) (any, error) {
+	p, err := c.apiPlan(r)
+	if err != nil {
+		return nil, err
+	}
+	return c.blobs.get(p.File)
+}
+
+func (c *Control) apiWhy(r *http.Request) (any, error) {
+	return c.Why(r.Context(), trust.HostID(r.FormValue("host")), r.FormValue("package"))
+}
+
+// maxEvents is how many events one answer lists.
+const maxEvents = 1000
+
+func (c *Control) apiLedger(r *http.Request) (any, error) {
+	after, err := strconv.ParseInt("0"+r.FormValue("after"), 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("%w: after=%q", errRequest, r.FormValue("after"))
+	}
+	out := []Logged{}
+	for e, err := range c.Store.Events(r.Context(), after) {
+		if err != nil {
+			return nil, err
+		}
+		l := Logged{Position: e.Position, Stream: e.Stream, Kind: e.Kind, At: e.At, Subject: e.Entry.Subject, Index: e.Index}
+		if r.FormValue("bodies") != "" {
+			l.Body = e.Body
+		}
+		if out = append(out, l); len(out) == maxEvents {
+			break
+		}
+	}
+	return out, nil
+}
+
+// maxTokenLife is how long a token may wait to be used.
+const maxTokenLife = 7 * 24 * time.Hour
+
+func (c *Control) apiToken(r *http.Request) (any, error) {
+	seconds, err := strconv.Atoi(r.FormValue("seconds"))
+	life := time.Duration(seconds) * time.Second
+	if err != nil || life <= 0 || life > maxTokenLife {
+		return nil, fmt.Errorf("%w: a token lives up to %s", errRequest, maxTokenLife)
+	}
+	secret, err := c.NewToken(r.Context(), life)
+	return map[string][]byte{"secret": secret}, err
+}
+
+// apiPropose takes a plan that a person made elsewhere.
+func (c *Control) apiPropose(r *http.Request) (any, error) {
+	raw, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %v", errRequest, err)
+	}
+	f, err := proposal.ReadFile(raw)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, known := c.root.Person(f.Header.Author); !known {
+		return nil, refusal.New(codePlan, "its author %q is not in the roster", f.Header.Author)
+	}
+	if _, err := c.Store.Doc(r.Context(), kindPlan, string(f.Header.Digest())); err == nil {
+		return struct{}{}, nil
+	}
+	return struct{}{}, c.Accepted(r.Context(), f, f.Header.Digest())
+}
+
+func (c *Control) apiAnswer(r *http.Request) (any, error) {
+	a, err := body[approval.Approval](r)
+	if err != nil {
+		return nil, err
+	}
+	return struct{}{}, c.Answer(r.Context(), canon.Digest(r.PathValue("id")), a)
+}
+
+func (c *Control) apiGrant(r *http.Request) (any, error) {
+	s, err := body[Signed](r)
+	if err != nil {
+		return nil, err
+	}
+	return struct{}{}, c.Grant(r.Context(), s.Grant, s.Approvals)
+}
+
+func (c *Control) apiRevoke(r *http.Request) (any, error) {
+	as, err := body[[]approval.Approval](r)
+	if err != nil {
+		return nil, err
+	}
+	return struct{}{}, c.Revoke(r.Context(), canon.Digest(r.PathValue("id")), as)
+}

@@ -1,0 +1,253 @@
+package control
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/change"
+	"github.com/patchwrit/patchwrit/refusal"
+	"github.com/patchwrit/patchwrit/tlog"
+	"github.com/patchwrit/patchwrit/trust"
+	"github.com/patchwrit/patchwrit/wire"
+)
+
+// Handle answers one question of one agent. Room wire vouches for the wire key
+// and for nothing else.
+func (c *Control) Handle(ctx context.Context, wireKey string, v wire.Verb, body []byte) ([]byte, error) {
+	switch v {
+	case wire.Hello:
+		return ask(ctx, c, wireKey, body, false, c.hello)
+	case wire.Report:
+		return ask(ctx, c, wireKey, body, true, c.report)
+	case wire.Next:
+		return ask(ctx, c, wireKey, body, true, c.next)
+	case wire.Fetch:
+		return ask(ctx, c, wireKey, body, true, c.fetch)
+	case wire.Lease:
+		return c.lease(ctx, wireKey, body) // takes its own time
+	case wire.Done:
+		return ask(ctx, c, wireKey, body, true, c.receipts)
+	}
+	return nil, refusal.New(codeMessage, "verb %q", v)
+}
+
+// ask decodes a question, finds who asks, and answers it under the lock. Only a
+// host that the trust root names gets answers to strict questions.
+func ask[Q, A any](ctx context.Context, c *Control, wireKey string, body []byte, strict bool, answer func(context.Context, Host, Q) (A, error)) ([]byte, error) {
+	var q Q
+	if err := canon.Decode(body, &q); err != nil {
+		return nil, refusal.New(codeMessage, "%v", err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h, err := c.asking(ctx, wireKey, strict)
+	if err != nil {
+		return nil, err
+	}
+	a, err := answer(ctx, h, q)
+	if err != nil {
+		return nil, err
+	}
+	return canon.Encode(a)
+}
+
+// asking is the host that asks.
+func (c *Control) asking(ctx context.Context, wireKey string, strict bool) (Host, error) {
+	h, err := get[Host](ctx, c.Store, kindHost, wireKey)
+	if err != nil {
+		return h, refusal.New(codeHost, "%v", err)
+	}
+	if s := c.seenAs(h); strict && s != wire.Enrolled {
+		return h, refusal.New(codeHost, "host %s is %s", h.ID.Short(), s)
+	}
+	return h, nil
+}
+
+// next says what there is to do: the trust repository when it has moved on, and
+// the oldest writ that waits for this host.
+func (c *Control) next(ctx context.Context, h Host, q wire.NextRequest) (wire.NextAnswer, error) {
+	a := wire.NextAnswer{Trust: []wire.File{}, Pool: []wire.File{}}
+	if q.Trust.Newer(c.root.Versions) || c.root.Versions.Newer(q.Trust) {
+		files, err := c.trustFiles()
+		if err != nil {
+			return a, err
+		}
+		a.Trust = files
+	}
+	writs, err := c.writsOf(ctx, func(w Writ) bool { return w.Host == h.ID && w.State == Ready })
+	if err != nil || len(writs) == 0 {
+		return a, err
+	}
+	w := slices.MinFunc(writs, func(x, y Writ) int { return int(x.Issued - y.Issued) })
+	a.Writ = w.File
+	a.Pool, err = c.poolFiles(w)
+	return a, err
+}
+
+func (c *Control) writsOf(ctx context.Context, want func(Writ) bool) ([]Writ, error) {
+	writs, err := all[Writ](ctx, c.Store, kindWrit)
+	return slices.DeleteFunc(writs, func(w Writ) bool { return !want(w) }), err
+}
+
+// maxTrustFile bounds a file of the trust repository.
+const maxTrustFile = 16 << 20
+
+// trustFiles lists the trust repository, each file kept as a blob.
+func (c *Control) trustFiles() ([]wire.File, error) {
+	files := []wire.File{}
+	err := fs.WalkDir(os.DirFS(c.Trust), ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil && info.Size() > maxTrustFile {
+			err = fmt.Errorf("%s has %d bytes", name, info.Size())
+		}
+		if err != nil {
+			return err
+		}
+		raw, err := os.ReadFile(filepath.Join(c.Trust, name))
+		if err != nil {
+			return err
+		}
+		digest, err := c.blobs.put(raw)
+		files = append(files, wire.File{Name: name, Digest: digest, Size: int64(len(raw))})
+		return err
+	})
+	return files, err
+}
+
+// poolFiles lists what a writ needs, named as in the pool. They were kept as
+// blobs when the plan was made.
+func (c *Control) poolFiles(w Writ) ([]wire.File, error) {
+	files, seen := []wire.File{}, map[string]bool{}
+	add := func(name string, d canon.Digest, size int64) {
+		if !seen[name] {
+			seen[name] = true
+			files = append(files, wire.File{Name: name, Digest: d, Size: size})
+		}
+	}
+	origins := map[change.Origin]bool{}
+	for _, ch := range slices.Concat(w.Draft.Branch.Changes, w.Draft.Branch.Rollback) {
+		if ch.Op == change.Remove {
+			continue
+		}
+		add("sha256/"+string(ch.Artefact), ch.Artefact, ch.Size)
+		origins[ch.Origin] = true
+	}
+	for origin := range origins {
+		releases, err := c.releaseFiles(w.Plan, origin)
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range releases {
+			add(f.Name, f.Digest, f.Size)
+		}
+	}
+	slices.SortFunc(files, func(a, b wire.File) int {
+		if a.Name < b.Name {
+			return -1
+		}
+		return 1
+	})
+	return files, nil
+}
+
+// fetch gives a part of a blob or artefact. Everything here is public to the
+// fleet's hosts: vendors' bytes, writs, the trust repository.
+func (c *Control) fetch(_ context.Context, _ Host, q wire.BlobRequest) (wire.BlobAnswer, error) {
+	if !q.Digest.Valid() || q.Offset < 0 {
+		return wire.BlobAnswer{}, refusal.New(codeMessage, "blob %q at %d", q.Digest, q.Offset)
+	}
+	f, err := os.Open(c.blobs.path(q.Digest))
+	if err != nil {
+		f, err = os.Open(filepath.Join(c.Dir, "pool", "sha256", string(q.Digest)))
+	}
+	if err != nil {
+		return wire.BlobAnswer{}, refusal.New(codeMessage, "no blob %s is here", q.Digest.Short())
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return wire.BlobAnswer{}, err
+	}
+	part := make([]byte, min(wire.MaxChunk, max(0, info.Size()-q.Offset)))
+	n, err := f.ReadAt(part, q.Offset)
+	if err != nil && err != io.EOF {
+		return wire.BlobAnswer{}, err
+	}
+	return wire.BlobAnswer{Data: base64.StdEncoding.EncodeToString(part[:n]), Size: info.Size()}, nil
+}
+
+// lease asks the witnesses for a host, outside the lock, and has the log show
+// that it only grew.
+func (c *Control) lease(ctx context.Context, wireKey string, body []byte) ([]byte, error) {
+	var q wire.LeaseRequest
+	if err := canon.Decode(body, &q); err != nil {
+		return nil, refusal.New(codeMessage, "%v", err)
+	}
+	c.mu.Lock()
+	h, err := c.asking(ctx, wireKey, true)
+	witnesses := c.root.Witnesses
+	c.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	a, err := c.leases(ctx, h.ID, witnesses, q)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.leased(ctx, wireKey, witnesses, a); err != nil {
+		return nil, err
+	}
+	return canon.Encode(a)
+}
+
+func (c *Control) leases(ctx context.Context, host trust.HostID, witnesses string, q wire.LeaseRequest) (wire.LeaseAnswer, error) {
+	a := wire.LeaseAnswer{Leases: []string{}, Consistency: []canon.Digest{}}
+	p, err := tlog.ParsePolicy(witnesses)
+	if err != nil {
+		return a, err
+	}
+	if q.Older > 0 && q.Older < q.Newer {
+		if a.Consistency, err = c.Log.Consistency(ctx, q.Older, q.Newer); err != nil {
+			return a, err
+		}
+	} else if q.Newer > 0 && q.Newer < q.Older {
+		if a.Consistency, err = c.Log.Consistency(ctx, q.Newer, q.Older); err != nil {
+			return a, err
+		}
+	}
+	leases, err := c.Lease(ctx, p.Witnesses(), host, q.Nonce)
+	for _, l := range leases {
+		a.Leases = append(a.Leases, base64.StdEncoding.EncodeToString(l))
+	}
+	if err != nil {
+		a.Why = canon.NoteOf(err.Error())
+	}
+	return a, nil
+}
+
+// leased notes whether a host got a quorum of leases: who asks `why` or halts
+// wants to know.
+func (c *Control) leased(ctx context.Context, wireKey, witnesses string, a wire.LeaseAnswer) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h, err := get[Host](ctx, c.Store, kindHost, wireKey)
+	if err != nil {
+		return err
+	}
+	if enough(witnesses, a) {
+		h.Leased, h.Why = c.Now().Unix(), ""
+	} else {
+		h.Refused, h.Why = c.Now().Unix(), a.Why
+	}
+	return c.note(ctx, "host/"+h.Wire, "lease", h, h.doc())
+}

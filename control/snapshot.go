@@ -1,0 +1,217 @@
+package control
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/inventory"
+	"github.com/patchwrit/patchwrit/refusal"
+	"github.com/patchwrit/patchwrit/tlog"
+	"github.com/patchwrit/patchwrit/wire"
+	"github.com/patchwrit/patchwrit/writ"
+)
+
+// enough reports whether leases are a quorum of the witness policy. Hosts judge
+// again; this is for people who ask why.
+func enough(witnesses string, a wire.LeaseAnswer) bool {
+	p, err := tlog.ParsePolicy(witnesses)
+	if err != nil {
+		return false
+	}
+	times := map[string]int64{}
+	for _, text := range a.Leases {
+		raw, err := base64.StdEncoding.DecodeString(text)
+		var l writ.Lease
+		if err == nil && canon.Decode(raw, &l) == nil {
+			times[l.Witness] = l.Time
+		}
+	}
+	_, ok := p.QuorumTime(times)
+	return ok
+}
+
+// maxStatus bounds what one host may tell: a status file of 10,000 packages
+// has about 10 MB.
+const maxStatus = 24 << 20
+
+// report takes an inventory in: the digest first; then a delta, or all.
+func (c *Control) report(ctx context.Context, h Host, q wire.InventoryRequest) (wire.InventoryAnswer, error) {
+	switch {
+	case !q.Digest.Valid():
+		return wire.InventoryAnswer{}, refusal.New(codeMessage, "inventory %q", q.Digest)
+	case q.Digest == h.Snapshot:
+		h.Seen = c.Now().Unix()
+		return wire.InventoryAnswer{Want: "nothing"}, c.keepHost(ctx, h)
+	case q.Part == 0 && h.Snapshot != "" && c.has(h.Snapshot):
+		return wire.InventoryAnswer{Want: "delta", Base: h.Snapshot}, nil
+	case q.Part == 0:
+		return wire.InventoryAnswer{Want: "all"}, nil
+	case q.Part < 0 || q.Rest.Host != h.ID && !q.More:
+		return wire.InventoryAnswer{}, refusal.New(codeMessage, "part %d of an inventory of host %s", q.Part, q.Rest.Host.Short())
+	}
+	s, whole, err := c.joined(h, q)
+	if err != nil {
+		return wire.InventoryAnswer{}, err
+	}
+	if !whole {
+		return wire.InventoryAnswer{Want: "more"}, nil
+	}
+	if s.Digest() != q.Digest || s.Type != wire.TypeSnapshot {
+		c.forgetParts(h)
+		return wire.InventoryAnswer{Want: "all"}, nil
+	}
+	return wire.InventoryAnswer{Want: "nothing"}, c.take(ctx, h, s)
+}
+
+func (c *Control) has(d canon.Digest) bool {
+	_, err := os.Stat(filepath.Join(c.Dir, "hosts", string(d)+".snapshot"))
+	return err == nil
+}
+
+func (c *Control) keepHost(ctx context.Context, h Host) error {
+	return c.note(ctx, "host/"+h.Wire, "seen", map[string]int64{"at": h.Seen}, h.doc())
+}
+
+// partsFile holds the paragraphs of an inventory that is being sent.
+func (c *Control) partsFile(h Host) string {
+	return filepath.Join(c.Dir, "hosts", string(h.ID)+".parts")
+}
+
+func (c *Control) forgetParts(h Host) { os.Remove(c.partsFile(h)) }
+
+// parts is what has come of an inventory so far.
+type parts struct {
+	Digest canon.Digest `json:"digest"`
+	Next   int          `json:"next"`
+	Status []canon.Note `json:"status"`
+}
+
+// joined puts a part to those before it; whole is true once the last one came.
+func (c *Control) joined(h Host, q wire.InventoryRequest) (wire.Snapshot, bool, error) {
+	p := parts{Digest: q.Digest, Next: 1, Status: []canon.Note{}}
+	if q.Part > 1 {
+		raw, err := os.ReadFile(c.partsFile(h))
+		if err != nil || canon.Decode(raw, &p) != nil || p.Digest != q.Digest || p.Next != q.Part {
+			c.forgetParts(h)
+			return wire.Snapshot{}, false, refusal.New(codeMessage, "part %d of an inventory without those before it", q.Part)
+		}
+	} else if q.Base != "" {
+		base, err := c.snapshot(q.Base)
+		if err != nil || q.Base != h.Snapshot {
+			return wire.Snapshot{}, false, refusal.New(codeMessage, "a delta to an inventory that is not this host's")
+		}
+		p.Status = without(base.Status, q.Gone)
+	}
+	p.Status, p.Next = append(p.Status, q.Rest.Status...), q.Part+1
+	if q.More {
+		raw := canon.MustEncode(p)
+		if len(raw) > maxStatus {
+			c.forgetParts(h)
+			return wire.Snapshot{}, false, refusal.New(codeMessage, "an inventory of more than %d bytes", maxStatus)
+		}
+		return wire.Snapshot{}, false, os.WriteFile(c.partsFile(h), raw, 0o600)
+	}
+	c.forgetParts(h)
+	s := q.Rest
+	s.Status = p.Status
+	slices.Sort(s.Status)
+	return s, true, nil
+}
+
+// without takes paragraphs out by their digests.
+func without(status []canon.Note, gone []string) []canon.Note {
+	out := []canon.Note{}
+	for _, p := range status {
+		if !slices.Contains(gone, string(canon.SumFile([]byte(p)))) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// snapshot reads a kept snapshot.
+func (c *Control) snapshot(d canon.Digest) (wire.Snapshot, error) {
+	var s wire.Snapshot
+	raw, err := os.ReadFile(filepath.Join(c.Dir, "hosts", string(d)+".snapshot"))
+	if err == nil {
+		err = canon.Decode(raw, &s)
+	}
+	return s, err
+}
+
+// take keeps a whole snapshot, and lays it out so that apt can be asked.
+func (c *Control) take(ctx context.Context, h Host, s wire.Snapshot) error {
+	d := s.Digest()
+	raw, err := canon.Encode(s)
+	if err != nil {
+		return refusal.New(codeMessage, "%v", err)
+	}
+	if len(raw) > maxStatus {
+		return refusal.New(codeMessage, "an inventory of %d bytes; the most is %d", len(raw), maxStatus)
+	}
+	inv, err := c.layOut(s)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(c.Dir, "hosts", string(d)+".snapshot"), raw, 0o600); err != nil {
+		return err
+	}
+	h.Snapshot, h.Seen = d, c.Now().Unix()
+	if inv != h.Inventory {
+		h.Inventory, c.want = inv, true
+		defer c.Kick()
+	}
+	type told struct {
+		Snapshot  canon.Digest `json:"snapshot"`
+		Inventory canon.Digest `json:"inventory"`
+	}
+	return c.note(ctx, "host/"+h.Wire, "inventory", told{d, inv}, h.doc())
+}
+
+// rootOf is the directory with a host's database as apt reads it: hosts with
+// the same packages share one.
+func (c *Control) rootOf(inv canon.Digest) string { return filepath.Join(c.Dir, "hosts", string(inv)) }
+
+// layOut writes os-release and dpkg's database of a snapshot where the solver
+// finds them, and names the inventory they make.
+func (c *Control) layOut(s wire.Snapshot) (canon.Digest, error) {
+	temp, err := os.MkdirTemp(filepath.Join(c.Dir, "hosts"), ".new-*")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(temp)
+	paragraphs := make([]string, len(s.Status))
+	for i, p := range s.Status {
+		paragraphs[i] = strings.TrimRight(p.Text(), "\n") + "\n"
+	}
+	for name, text := range map[string]string{
+		"etc/os-release":      s.OSRelease.Text(),
+		"var/lib/dpkg/status": strings.Join(paragraphs, "\n"),
+		"var/lib/dpkg/arch":   s.Arch + "\n",
+	} {
+		path := filepath.Join(temp, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+			return "", err
+		}
+	}
+	inv, err := inventory.Read(os.DirFS(temp))
+	if err != nil {
+		return "", refusal.New(codeMessage, "the inventory is none: %v", err)
+	}
+	d, err := inv.Digest()
+	if err != nil {
+		return "", refusal.New(codeMessage, "the inventory: %v", err)
+	}
+	if err := os.Rename(temp, c.rootOf(d)); err != nil && !errors.Is(err, os.ErrExist) {
+		if _, there := os.Stat(c.rootOf(d)); there != nil {
+			return "", err
+		}
+	}
+	return d, nil
+}
