@@ -4,7 +4,9 @@
 // It reads the sources of the rooms that verify, finds every condition that
 // ends in a refusal, and builds the room's tests once with `go test -overlay`,
 // in which each condition can be made false by its number. Nothing of this is
-// in a shipped binary: the numbers exist only in the overlay. A check whose
+// in a shipped binary: the numbers exist only in the overlay. Where tests take
+// long, each one is first run by itself with all checks in place, to learn
+// which conditions it makes true; a mutant then meets only those. A check whose
 // removal no test notices is a survivor and fails the run, unless
 // equivalent.txt names it with the reason why nothing can notice it.
 //
@@ -17,9 +19,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -31,10 +30,8 @@ var roomList string
 //go:embed equivalent.txt
 var equivalentList string
 
-const (
-	envMutant = "PATCHWRIT_MUTANT"
-	limit     = 5 * time.Minute // for one run of one room's tests; a mutant that hangs is noticed
-)
+// limit is for one run of tests; a mutant that hangs is noticed.
+const limit = 5 * time.Minute
 
 type result struct {
 	m      mutant
@@ -105,8 +102,8 @@ func contains(list []string, s string) bool {
 	return false
 }
 
-// testRoom builds the room's tests with the overlay and runs them once for
-// each mutant, and once without any, which must be green.
+// testRoom builds the room's tests with the overlay and runs them for each
+// mutant, after they were green without any.
 func testRoom(ctx context.Context, r room, workers int) ([]result, error) {
 	dir, err := os.MkdirTemp("", "mutants-")
 	if err != nil {
@@ -120,13 +117,12 @@ func testRoom(ctx context.Context, r room, workers int) ([]result, error) {
 	if len(mutants) == 0 {
 		return nil, fmt.Errorf("no check found: is the room still there?")
 	}
-	binary := filepath.Join(dir, "room.test")
-	build := exec.CommandContext(ctx, "go", "test", "-c", "-overlay", overlay, "-o", binary, "./"+r.tests)
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("building with the overlay: %w\n%s", err, out)
+	b := &bench{ctx: ctx, room: r, dir: dir}
+	if err := b.build(overlay); err != nil {
+		return nil, err
 	}
-	if red, out := turnsRed(ctx, r, binary, 0); red {
-		return nil, fmt.Errorf("the tests are red with every check in place:\n%s", out)
+	if err := b.green(); err != nil {
+		return nil, err
 	}
 	results := make([]result, len(mutants))
 	var wg sync.WaitGroup
@@ -134,7 +130,10 @@ func testRoom(ctx context.Context, r room, workers int) ([]result, error) {
 	for range workers {
 		wg.Go(func() {
 			for i := range next {
-				red, _ := turnsRed(ctx, r, binary, mutants[i].number)
+				red, err := b.noticed(mutants[i].number)
+				if err != nil {
+					fmt.Fprintln(os.Stderr, "mutants:", err)
+				}
 				results[i] = result{mutants[i], red}
 			}
 		})
@@ -145,16 +144,4 @@ func testRoom(ctx context.Context, r room, workers int) ([]result, error) {
 	close(next)
 	wg.Wait()
 	return results, nil
-}
-
-// turnsRed runs the room's tests with one check taken out.
-func turnsRed(ctx context.Context, r room, binary string, number int) (bool, string) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	args := append([]string{"-test.failfast", "-test.short"}, r.args...)
-	cmd := exec.CommandContext(ctx, binary, args...)
-	cmd.Dir = r.tests
-	cmd.Env = append(os.Environ(), envMutant+"="+strconv.Itoa(number))
-	out, err := cmd.CombinedOutput()
-	return err != nil, string(out)
 }

@@ -19,6 +19,8 @@ type room struct {
 	path     string
 	tests    string // package whose tests judge; the room itself unless tests=… says otherwise
 	refusals bool   // only conditions that end in refusal.New, not every returned error
+	targeted bool   // each mutant meets only the tests in which its condition was true
+	e2e      bool   // with real Debian roots
 	args     []string
 }
 
@@ -31,9 +33,15 @@ func rooms(text string) []room {
 		}
 		r := room{path: f[0], tests: f[0], refusals: f[1] == "refusals"}
 		for _, arg := range f[2:] {
-			if elsewhere, ok := strings.CutPrefix(arg, "tests="); ok {
+			elsewhere, ok := strings.CutPrefix(arg, "tests=")
+			switch {
+			case ok:
 				r.tests = elsewhere
-			} else {
+			case arg == "targeted":
+				r.targeted = true
+			case arg == "e2e":
+				r.targeted, r.e2e = true, true
+			default:
 				r.args = append(r.args, arg)
 			}
 		}
@@ -107,10 +115,45 @@ func mutate(r room, dir string) ([]mutant, string, error) {
 	return all, overlay, err
 }
 
+// The marks that a copy of the test binary is patched at: which check is taken
+// out, and where to write which conditions were true. An environment variable
+// would not reach the processes that the package manager starts.
+const (
+	markNumber = "PATCHWRIT-MUTANT-00000000"
+	markSeen   = "PATCHWRIT-SEEN-AT-"
+	seenRoom   = 240 // bytes for the path
+)
+
+const switchSource = `package %s
+
+import (
+	mutantos "os"
+	mutantconv "strconv"
+	mutantstrings "strings"
+)
+
+var (
+	mutantMark   = %q
+	mutantSeenAt = %q
+	mutantNumber = func() int { n, _ := mutantconv.Atoi(mutantMark[len(mutantMark)-8:]); return n }()
+)
+
+// mutantHolds is a condition: false when it is taken out. That it was true is
+// written down for who wants to know which test meets it.
+func mutantHolds(n int, cond bool) bool {
+	if path := mutantstrings.TrimRight(mutantSeenAt[%d:], " "); cond && path != "" {
+		if f, err := mutantos.OpenFile(path, mutantos.O_WRONLY|mutantos.O_APPEND|mutantos.O_CREATE, 0o666); err == nil {
+			f.WriteString(mutantconv.Itoa(n) + "\n")
+			f.Close()
+		}
+	}
+	return cond && n != mutantNumber
+}
+`
+
 // finish adds the file that holds the switch and writes the overlay's JSON.
 func finish(r room, dir, pkg string, replace map[string]string) (string, error) {
-	added := fmt.Sprintf("package %s\n\nimport (\n\tmutantos \"os\"\n\tmutantconv \"strconv\"\n)\n\n"+
-		"var mutantNumber, _ = mutantconv.Atoi(mutantos.Getenv(%q))\n\nfunc mutantOut(n int) bool { return n == mutantNumber }\n", pkg, envMutant)
+	added := fmt.Sprintf(switchSource, pkg, markNumber, markSeen+strings.Repeat(" ", seenRoom), len(markSeen))
 	out := filepath.Join(dir, "mutantswitch.go")
 	if err := os.WriteFile(out, []byte(added), 0o600); err != nil {
 		return "", err
@@ -128,13 +171,32 @@ func finish(r room, dir, pkg string, replace map[string]string) (string, error) 
 	return path, os.WriteFile(path, raw, 0o600)
 }
 
-// rewrite puts "!mutantOut(n) && (cond)" where each condition stands.
+// patch writes a copy of the test binary with one check taken out (0: none),
+// that notes the conditions that were true in the file seen ("": nowhere).
+func patch(binary []byte, to string, number int, seen string) error {
+	if len(seen) > seenRoom {
+		return fmt.Errorf("the path %q is too long", seen)
+	}
+	out := bytes.Clone(binary)
+	for mark, with := range map[string]string{
+		markNumber:                               fmt.Sprintf("%s%08d", markNumber[:len(markNumber)-8], number),
+		markSeen + strings.Repeat(" ", seenRoom): markSeen + seen + strings.Repeat(" ", seenRoom-len(seen)),
+	} {
+		if n := bytes.Count(out, []byte(mark)); n != 1 {
+			return fmt.Errorf("the mark %q stands %d times in the test binary", strings.TrimSpace(mark), n)
+		}
+		out = bytes.Replace(out, []byte(mark), []byte(with), 1)
+	}
+	return os.WriteFile(to, out, 0o700)
+}
+
+// rewrite puts "mutantHolds(n, cond)" where each condition stands.
 func rewrite(src []byte, ms []mutant) []byte {
 	var out bytes.Buffer
 	at := 0
 	for _, m := range ms {
 		out.Write(src[at:m.start])
-		fmt.Fprintf(&out, "!mutantOut(%d) && (%s)", m.number, m.cond)
+		fmt.Fprintf(&out, "mutantHolds(%d, %s)", m.number, m.cond)
 		at = m.end
 	}
 	out.Write(src[at:])

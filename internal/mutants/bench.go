@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// bench runs one room's tests, built once with the overlay.
+type bench struct {
+	ctx    context.Context
+	room   room
+	dir    string
+	binary []byte
+	tests  []tried // targeted rooms: cheapest first
+}
+
+// tried is a test with what it takes and the conditions that it makes true.
+type tried struct {
+	name  string
+	took  time.Duration
+	fires map[int]bool
+}
+
+func (b *bench) build(overlay string) error {
+	out := filepath.Join(b.dir, "room.test")
+	cmd := exec.CommandContext(b.ctx, "go", "test", "-c", "-overlay", overlay, "-o", out, "./"+b.room.tests)
+	if said, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("building with the overlay: %w\n%s", err, said)
+	}
+	var err error
+	b.binary, err = os.ReadFile(out)
+	return err
+}
+
+// green runs everything with every check in place; in a targeted room each test
+// by itself, to learn which conditions it makes true.
+func (b *bench) green() error {
+	if !b.room.targeted {
+		red, out, err := b.run(0, "", b.room.args...)
+		if err == nil && red {
+			err = fmt.Errorf("the tests are red with every check in place:\n%s", out)
+		}
+		return err
+	}
+	_, list, err := b.run(0, "", "-test.list=.*")
+	if err != nil {
+		return err
+	}
+	for name := range strings.Lines(list) {
+		name = strings.TrimSpace(name)
+		if !strings.HasPrefix(name, "Test") && !strings.HasPrefix(name, "Fuzz") {
+			continue
+		}
+		if err := b.learn(name); err != nil {
+			return err
+		}
+	}
+	slices.SortFunc(b.tests, func(x, y tried) int { return int(x.took - y.took) })
+	return nil
+}
+
+// learn runs one test with every check in place.
+func (b *bench) learn(name string) error {
+	seen, began := filepath.Join(b.dir, "seen-"+name), time.Now()
+	red, out, err := b.run(0, seen, "-test.run=^"+name+"$")
+	if err != nil {
+		return err
+	}
+	if red {
+		return fmt.Errorf("%s is red with every check in place:\n%s", name, out)
+	}
+	t := tried{name: name, took: time.Since(began), fires: map[int]bool{}}
+	raw, err := os.ReadFile(seen)
+	if err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	for line := range strings.Lines(string(raw)) {
+		if n, err := strconv.Atoi(strings.TrimSpace(line)); err == nil {
+			t.fires[n] = true
+		}
+	}
+	b.tests = append(b.tests, t)
+	return nil
+}
+
+// noticed reports whether any test turns red with one check taken out.
+func (b *bench) noticed(number int) (bool, error) {
+	if !b.room.targeted {
+		red, _, err := b.run(number, "", b.room.args...)
+		return red, err
+	}
+	for _, t := range b.tests {
+		if !t.fires[number] {
+			continue
+		}
+		if red, _, err := b.run(number, "", "-test.run=^"+t.name+"$"); red || err != nil {
+			return red, err
+		}
+	}
+	return false, nil
+}
+
+// run runs tests with one check taken out; the error says that they could not
+// be run.
+func (b *bench) run(number int, seen string, args ...string) (red bool, out string, err error) {
+	dir, err := os.MkdirTemp(b.dir, "run-")
+	if err != nil {
+		return false, "", err
+	}
+	defer os.RemoveAll(dir)
+	binary := filepath.Join(dir, filepath.Base(b.room.tests)+".test")
+	if err := patch(b.binary, binary, number, seen); err != nil {
+		return false, "", err
+	}
+	ctx, cancel := context.WithTimeout(b.ctx, limit)
+	defer cancel()
+	args = append([]string{"-test.failfast"}, args...)
+	if !b.room.e2e {
+		args = append(args, "-test.short")
+	}
+	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd.Dir, cmd.WaitDelay = b.room.tests, 10*time.Second
+	cmd.Env = os.Environ()
+	if b.room.e2e {
+		cmd.Env = append(cmd.Env, "PATCHWRIT_E2E=1")
+	}
+	said, err := cmd.CombinedOutput()
+	return err != nil, string(said), nil
+}
