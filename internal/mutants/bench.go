@@ -107,6 +107,20 @@ func (b *bench) noticed(number int) (bool, error) {
 	return false, nil
 }
 
+// met is how many tests make a condition true; -1 in a room that is not targeted.
+func (b *bench) met(number int) int {
+	if !b.room.targeted {
+		return -1
+	}
+	n := 0
+	for _, t := range b.tests {
+		if t.fires[number] {
+			n++
+		}
+	}
+	return n
+}
+
 // run runs tests with one check taken out; the error says that they could not
 // be run.
 func (b *bench) run(number int, seen string, args ...string) (red bool, out string, err error) {
