@@ -39,7 +39,7 @@ type judge struct {
 var steps = map[string]func(*judge){
 	"canon.json": (*judge).canon, "versions.json": (*judge).versions, "plan.json": (*judge).plan, "planfile.json": (*judge).planFile,
 	"approvals.json": (*judge).approvals, "grant.json": (*judge).grant, "log.json": (*judge).log, "lease.json": (*judge).lease,
-	"writ.json": (*judge).writ, "receipt.json": (*judge).receipt, "verdict.json": (*judge).verdict,
+	"writ.json": (*judge).writ, "wire.json": (*judge).wire, "receipt.json": (*judge).receipt, "verdict.json": (*judge).verdict,
 }
 
 // Check judges every vector in fsys (docs/vectors) with the rooms that hosts

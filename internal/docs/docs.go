@@ -49,7 +49,7 @@ func Vectors(old fs.FS) (map[string][]byte, error) {
 	all := map[string]any{
 		"canon.json": canonFile(), "versions.json": versionsFile(), "trust.json": m.trustFile(), "plan.json": m.planFile(),
 		"planfile.json": m.wholePlanFile(), "approvals.json": m.approvalsFile(old), "grant.json": m.grantFile(), "log.json": m.logFile(),
-		"lease.json": m.leaseFile(), "writ.json": m.writFile(), "receipt.json": m.receiptFile(), "verdict.json": m.verdictFile(),
+		"wire.json": m.wireFile(), "lease.json": m.leaseFile(), "writ.json": m.writFile(), "receipt.json": m.receiptFile(), "verdict.json": m.verdictFile(),
 	}
 	out := map[string][]byte{}
 	for name, v := range all {
