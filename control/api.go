@@ -16,6 +16,7 @@ import (
 	"github.com/patchwrit/patchwrit/refusal"
 	"github.com/patchwrit/patchwrit/store"
 	"github.com/patchwrit/patchwrit/trust"
+	"github.com/patchwrit/patchwrit/wire"
 )
 
 // maxRequest bounds what an operator sends: a plan file of a large fleet.
@@ -32,6 +33,13 @@ type Failure struct {
 type Signed struct {
 	Grant     approval.Grant      `json:"grant"`
 	Approvals []approval.Approval `json:"approvals"`
+}
+
+// NewToken is the answer to who made a token.
+type NewToken struct {
+	Secret  []byte `json:"secret"`
+	Token   string `json:"token"` // as a host takes it, see wire.Token
+	Expires int64  `json:"expires"`
 }
 
 // HostView is a host as operators see it: what it said, and what the trust root
@@ -218,7 +226,7 @@ func (c *Control) apiToken(r *http.Request) (any, error) {
 		return nil, fmt.Errorf("%w: a token lives up to %s", errRequest, maxTokenLife)
 	}
 	secret, err := c.NewToken(r.Context(), life)
-	return map[string][]byte{"secret": secret}, err
+	return NewToken{secret, wire.Token{Secret: secret, Server: c.Server}.String(), c.Now().Add(life).Unix()}, err
 }
 
 // apiPropose takes a plan that a person made elsewhere.

@@ -64,7 +64,8 @@ type Log interface {
 // Rules answer about a plan; room policy/rego is one.
 type Rules interface {
 	Decide(ctx context.Context, input []byte) (policy.Decision, error)
-	Digest() canon.Digest
+	Digest() canon.Digest // of Bundle
+	Bundle() []byte       // the signed file, for auditors
 }
 
 // Terms are the times and sizes that an operator may choose.
@@ -77,20 +78,22 @@ type Terms struct {
 	Only   []string      // packages to plan for; none: all that are affected
 }
 
-// Config is what Control works with. Every field but Feeds and Progress is
-// needed.
+// Config is what Control works with. Every field but Feeds, Cut, Server and
+// Progress is needed.
 type Config struct {
 	Store    store.Store
 	Log      Log
-	Rules    Rules
+	Rules    func(context.Context, trust.Policy) (Rules, error)                                       // those that the trust root names
 	Dir      string                                                                                   // blobs, pool, snapshots: made when it is not there
 	Trust    string                                                                                   // directory of the trust repository
 	Pinned   canon.Digest                                                                             // of its first root
 	Solve    func(context.Context, solve.Options) (solve.Solved, error)                               // solve.Solve
 	Sources  func(trust.Root) ([]solve.Source, error)                                                 // where packages come from
-	Feeds    []advisory.Set                                                                           // besides the changelogs
+	Feeds    func(context.Context, time.Time) ([]advisory.Set, error)                                 // besides the changelogs
 	Lease    func(context.Context, []tlog.Witness, trust.HostID, string) (leases [][]byte, err error) // ask.Leases
 	Wake     func(wireKey string)
+	Cut      func(wireKey string) error // ends the connection of a host that is let go
+	Server   canon.Digest               // of the TLS key, for tokens
 	Now      func() time.Time
 	Random   io.Reader
 	Logger   *slog.Logger
@@ -104,10 +107,13 @@ type Control struct {
 	blobs blobs
 	kick  chan struct{} // something has happened: look at once
 
-	mu      sync.Mutex // one decision at a time
+	mu      sync.Mutex // one decision at a time; guards the next fields
 	root    trust.Root
-	planned time.Time         // when the last look for work began
-	want    bool              // look for work as soon as may be
+	rules   Rules     // those of root.Policy
+	planned time.Time // when the last look for work began
+	want    bool      // look for work as soon as may be
+
+	ill     sync.Mutex        // guards trouble
 	trouble map[string]string // what does not work, by subject, for people
 }
 
@@ -124,7 +130,7 @@ func Open(c Config) (*Control, error) {
 	}
 	k := &Control{Config: c, blobs: blobs(filepath.Join(c.Dir, "blobs")), kick: make(chan struct{}, 1), trouble: map[string]string{}}
 	k.want = true
-	return k, k.reload()
+	return k, k.reload(context.Background())
 }
 
 func (t Terms) filled() Terms {
@@ -141,12 +147,19 @@ func (t Terms) filled() Terms {
 	return t
 }
 
-// reload reads the trust repository again when it has moved forward. A
-// repository that cannot be read leaves the one that was read before.
-func (c *Control) reload() error {
+// reload reads the trust repository again, and the rules when it names others.
+// What cannot be read leaves what was read before.
+func (c *Control) reload(ctx context.Context) error {
 	root, err := trust.Load(os.DirFS(c.Trust), c.Pinned, c.root.Versions, c.Now())
 	if err != nil {
 		return fmt.Errorf("the trust repository in %s: %w", c.Trust, err)
+	}
+	if c.rules == nil || c.rules.Digest() != root.Policy.Bundle {
+		rules, err := c.Rules(ctx, root.Policy)
+		if err != nil {
+			return err
+		}
+		c.rules = rules
 	}
 	c.root = root
 	return nil
@@ -205,7 +218,7 @@ func (c *Control) due() bool {
 func (c *Control) turn(ctx context.Context) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.told("trust", c.reload())
+	c.told("trust", c.reload(ctx))
 	c.told("log", c.flush(ctx))
 	plans, err := all[Plan](ctx, c.Store, kindPlan)
 	c.told("store", err)
@@ -218,6 +231,8 @@ func (c *Control) turn(ctx context.Context) {
 
 // told keeps what is wrong with a subject, and logs it when it is new.
 func (c *Control) told(subject string, err error) {
+	c.ill.Lock()
+	defer c.ill.Unlock()
 	switch {
 	case err == nil:
 		if _, had := c.trouble[subject]; had {

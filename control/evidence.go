@@ -5,7 +5,6 @@ import (
 	"context"
 	"net/http"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/patchwrit/patchwrit/approval"
@@ -94,7 +93,7 @@ func (c *Control) addWrits(ctx context.Context, p Plan, b *evidence.Bundle) erro
 
 // addBlobs adds the rules and the vendors' releases that the plan rests on.
 func (c *Control) addBlobs(p Plan, b *evidence.Bundle) error {
-	rules, err := os.ReadFile(filepath.Join(c.Dir, "policy.tar.gz"))
+	rules, err := c.blobs.get(p.Verdict[0].Bundle)
 	if err != nil {
 		return err
 	}

@@ -95,7 +95,10 @@ func (c *Control) setState(ctx context.Context, id trust.HostID, s wire.HostStat
 		return err
 	}
 	h.State, h.Run, h.Runs = s, "", []string{}
-	return c.note(ctx, "host/"+h.Wire, event, h, h.doc())
+	if err := c.note(ctx, "host/"+h.Wire, event, h, h.doc()); err != nil || s != wire.Gone || c.Cut == nil {
+		return err
+	}
+	return c.Cut(h.Wire)
 }
 
 // hostOf finds the enrolled host with a fingerprint.

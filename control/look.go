@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/patchwrit/patchwrit/advisory"
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/change"
 	"github.com/patchwrit/patchwrit/pkgmgr/apt/solve"
@@ -85,8 +86,14 @@ func (c *Control) plan(ctx context.Context, root trust.Root, g group) error {
 	if err != nil {
 		return err
 	}
+	var feeds []advisory.Set
+	if c.Feeds != nil {
+		if feeds, err = c.Feeds(ctx, c.Now()); err != nil {
+			return err
+		}
+	}
 	o := solve.Options{Root: c.rootOf(g.inventory), Snapshot: true, Pool: filepath.Join(c.Dir, "pool"), Sources: sources,
-		Feeds: c.Feeds, Only: c.Terms.Only, Critical: root.Critical, Now: c.Now(), Progress: c.Progress}
+		Feeds: feeds, Only: c.Terms.Only, Critical: root.Critical, Now: c.Now(), Progress: c.Progress}
 	solved, err := c.Solve(ctx, o)
 	if err != nil || len(solved.Changes) == 0 {
 		return err

@@ -75,7 +75,7 @@ func (k collector) Collect(out chan<- prometheus.Metric) {
 		}
 	}
 	gauge(descUnlogged, waiting)
-	gauge(descTrouble, float64(len(c.trouble)))
+	gauge(descTrouble, float64(len(c.Trouble())))
 }
 
 // count groups values by a state.

@@ -87,11 +87,14 @@ func (c *Control) decide(ctx context.Context, p Plan) error {
 	}
 	now := c.Now().Unix()
 	in := policy.NewInput(c.root, f.Header, f.Branches, f.Dossier, g, now).Bytes()
-	d, err := c.Rules.Decide(ctx, in)
+	d, err := c.rules.Decide(ctx, in)
 	if err != nil {
 		return err
 	}
-	v := policy.Bind(d, p.Digest, f.Header.Class, now, c.Rules.Digest(), policy.InputDigest(in))
+	v := policy.Bind(d, p.Digest, f.Header.Class, now, c.rules.Digest(), policy.InputDigest(in))
+	if _, err = c.blobs.put(c.rules.Bundle()); err != nil {
+		return err
+	}
 	if p.Input, err = c.blobs.put(in); err != nil {
 		return err
 	}

@@ -47,6 +47,7 @@ const (
 
 // Engine is one loaded bundle. It is safe for concurrent use.
 type Engine struct {
+	file   []byte
 	digest canon.Digest
 	query  oparego.PreparedEvalQuery
 }
@@ -70,7 +71,12 @@ func Load(ctx context.Context, file []byte, pinned canon.Digest, keyPEM string) 
 	if err != nil {
 		return nil, refusal.New(codeBundle, "%v", err)
 	}
-	return compile(ctx, &b, pinned)
+	e, err := compile(ctx, &b, pinned)
+	if err != nil {
+		return nil, err
+	}
+	e.file = file
+	return e, nil
 }
 
 func compile(ctx context.Context, b *bundle.Bundle, digest canon.Digest) (*Engine, error) {
@@ -101,6 +107,9 @@ func deterministic() *ast.Capabilities {
 
 // Digest is the SHA-256 of the bundle file.
 func (e *Engine) Digest() canon.Digest { return e.digest }
+
+// Bundle is the bundle file itself; it must not be changed.
+func (e *Engine) Bundle() []byte { return e.file }
 
 // answer is the document data.patchwrit.decision must be.
 type answer struct {

@@ -67,7 +67,10 @@ func Open(ctx context.Context, dir string) (*Store, error) {
 	}
 	s := &Store{lock: lock, dir: dir, queue: make(chan *commit, maxGroup), done: make(chan struct{})}
 	path := filepath.Join(dir, FileName)
-	if s.write, err = open(path, 1, false); err == nil {
+	if err = begin(path); err == nil {
+		s.write, err = open(path, 1, false)
+	}
+	if err == nil {
 		err = migrate(ctx, s.write)
 	}
 	if err == nil {
@@ -95,11 +98,25 @@ func hold(dir string) (*os.File, error) {
 	return f, nil
 }
 
+// begin makes the file, so that only its owner reads it; SQLite gives the same
+// rights to the files beside it.
+func begin(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
 func open(path string, connections int, readOnly bool) (*sql.DB, error) {
 	q := url.Values{"_pragma": {"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(10000)", "foreign_keys(1)", "trusted_schema(0)"}, "_txlock": {"immediate"}}
 	if readOnly {
 		q.Add("_pragma", "query_only(1)")
 		q.Set("_txlock", "deferred")
+	}
+	path, err := filepath.Abs(path) // a relative one would be read as a host
+	if err != nil {
+		return nil, err
 	}
 	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}).String())
 	if err != nil {
@@ -287,6 +304,10 @@ func Restore(ctx context.Context, backup io.Reader, dir string) error {
 
 // whole looks into a database file that is not in use.
 func whole(ctx context.Context, path string) error {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return err
+	}
 	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Path: path, RawQuery: "mode=ro&immutable=1"}).String())
 	if err != nil {
 		return err

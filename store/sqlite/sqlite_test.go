@@ -152,6 +152,19 @@ func TestTheDatabaseItselfRefuses(t *testing.T) {
 	}
 }
 
+// TestARelativeDirectory opens the record as people name it.
+func TestARelativeDirectory(t *testing.T) {
+	t.Chdir(t.TempDir())
+	s := must(t, "data")
+	defer s.Close()
+	if _, err := s.Commit(t.Context(), store.Batch{Stream: "a", Events: []store.Event{storetest.Event(1)}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join("data", FileName)); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAFileOfANewerProgram(t *testing.T) {
 	dir := t.TempDir()
 	s := must(t, dir)

@@ -144,33 +144,54 @@ func (s *Server) Close() error {
 	return err
 }
 
-// certificate reads the TLS key, or makes it, and a certificate for it.
+// certificate makes a certificate for the TLS key.
 func (s *Server) certificate() (tls.Certificate, error) {
-	path := filepath.Join(s.cfg.Dir, "tls.key")
+	key, err := keyIn(s.cfg.Dir)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	if s.spki, err = spkiOf(key); err != nil {
+		return tls.Certificate{}, err
+	}
+	der, err := s.selfSigned(key)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
+}
+
+// Key names the TLS key in dir, which is made when it is not there.
+func Key(dir string) (canon.Digest, error) {
+	key, err := keyIn(dir)
+	if err != nil {
+		return "", err
+	}
+	return spkiOf(key)
+}
+
+func spkiOf(key *ecdsa.PrivateKey) (canon.Digest, error) {
+	spki, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	sum := sha256.Sum256(spki)
+	return canon.Digest(hex.EncodeToString(sum[:])), err
+}
+
+// keyIn reads the TLS key, or makes it.
+func keyIn(dir string) (*ecdsa.PrivateKey, error) {
+	path := filepath.Join(dir, "tls.key")
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		raw, err = newKey(path)
 	}
 	if err != nil {
-		return tls.Certificate{}, err
+		return nil, err
 	}
 	block, _ := pem.Decode(raw)
 	if block == nil {
-		return tls.Certificate{}, fmt.Errorf("%s holds no key", path)
+		return nil, fmt.Errorf("%s holds no key", path)
 	}
 	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	key, ok := parsed.(*ecdsa.PrivateKey)
 	if err != nil || !ok {
-		return tls.Certificate{}, fmt.Errorf("%s holds no ECDSA key: %w", path, err)
+		return nil, fmt.Errorf("%s holds no ECDSA key: %w", path, err)
 	}
-	spki, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	sum := sha256.Sum256(spki)
-	s.spki = canon.Digest(hex.EncodeToString(sum[:]))
-	der, err := s.selfSigned(key)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
+	return key, nil
 }
 
 func newKey(path string) ([]byte, error) {
@@ -186,7 +207,21 @@ func newKey(path string) ([]byte, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
 	}
-	return raw, os.WriteFile(path, raw, 0o600)
+	return raw, keep(path, raw)
+}
+
+// keep writes a private file so that a crash leaves all of it or nothing.
+func keep(path string, raw []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(raw)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
 }
 
 // certLife is long: agents pin the key, and the certificate is made at each start.
@@ -232,6 +267,10 @@ func (s *Server) routes(busPort int) http.Handler {
 func answer[Q any](s *Server, w http.ResponseWriter, r *http.Request, f func(context.Context, Q) (any, error)) {
 	ctx, cancel := context.WithTimeout(r.Context(), answerTime)
 	defer cancel()
+	conn, end := http.NewResponseController(w), time.Now().Add(answerTime)
+	if err := errors.Join(conn.SetReadDeadline(end), conn.SetWriteDeadline(end)); err != nil {
+		s.cfg.Logger.Warn("a connection has no deadline", "err", err)
+	}
 	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxEnrol))
 	var q Q
 	if err == nil {
