@@ -145,6 +145,16 @@ func TestRefusalsAreUpToDate(t *testing.T) {
 	}
 }
 
+func TestAttacksAreUpToDate(t *testing.T) {
+	was, err := os.ReadFile(filepath.Join(folder, "THREATS.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if is, err := WithAttacks(was); err != nil || !bytes.Equal(was, is) {
+		t.Errorf("docs/THREATS.md is not what redteam.Table says (%v): go run ./internal/docs/gen", err)
+	}
+}
+
 // TestDependenciesAreExplained wants a line for each module that our own code
 // imports, shipped or in tests, with the version of go.mod.
 func TestDependenciesAreExplained(t *testing.T) {

@@ -59,10 +59,12 @@ edge   identity:       KERNEL plan/whole refusal/explain
 edge   witness/ask:    KERNEL
 edge   wire:           KERNEL inventory
 edge   store:          KERNEL
+edge   internal/debworld:
 
 hall   witness:        KERNEL witness/ask
 hall   agent:          KERNEL inventory provenance artefact pkgmgr witness/ask wire
 hall   control:        KERNEL CORE trust/ceremony feed policy/rego pkgmgr pkgmgr/apt/solve tlog/writer writ/issue witness/ask wire store
+hall   redteam:        KERNEL CORE EDGE agent
 `
 
 // forbidden names the standard packages a pure room may not reach for.

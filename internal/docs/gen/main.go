@@ -1,5 +1,5 @@
-// Command gen makes the derived parts of docs/: the test vectors, refusals.md
-// and the table of linked modules in DEPENDENCIES.md.
+// Command gen makes the derived parts of docs/: the test vectors, refusals.md,
+// the table of linked modules in DEPENDENCIES.md and that of attacks in THREATS.md.
 //
 // The party is an engineer who has changed a format, a refusal or a dependency
 // on purpose and looks at the difference before committing it. Nothing is
@@ -52,6 +52,13 @@ func run(dir string) error {
 		return err
 	}
 	if all[path], err = docs.WithTable(text, linked); err != nil {
+		return err
+	}
+	threats := filepath.Join(dir, "THREATS.md")
+	if text, err = os.ReadFile(threats); err != nil {
+		return err
+	}
+	if all[threats], err = docs.WithAttacks(text); err != nil {
 		return err
 	}
 	for name, b := range all {

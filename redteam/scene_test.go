@@ -1,0 +1,172 @@
+package redteam
+
+import (
+	"bufio"
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/internal/debworld"
+	"github.com/patchwrit/patchwrit/tlog"
+	"github.com/patchwrit/patchwrit/tlog/writer"
+	"github.com/patchwrit/patchwrit/trust"
+	"github.com/patchwrit/patchwrit/trust/ceremony"
+	"github.com/patchwrit/patchwrit/trust/trusttest"
+)
+
+// stage is a test's own scene: overlay roots, real witnesses as processes, a
+// real log, and binaries built from this tree.
+type stage struct {
+	t     *testing.T
+	dir   string
+	scene Scene
+}
+
+func needE2E(t *testing.T) {
+	t.Helper()
+	if os.Getenv("PATCHWRIT_E2E") == "" {
+		t.Skip("PATCHWRIT_E2E is not set: real Debian roots, minutes")
+	}
+}
+
+// newStage builds everything. args are further arguments of the agent's build.
+func newStage(t *testing.T, args ...string) *stage {
+	t.Helper()
+	needE2E(t)
+	s := &stage{t: t, dir: t.TempDir()}
+	agentBin := s.build("patchwrit-agent", args...)
+	witnessBin := s.build("patchwrit-witness")
+	vendor, err := NewVendor()
+	s.must(err)
+	lines, addrs := s.witnessKeys(witnessBin, 3)
+	house := trusttest.Must(nil, trusttest.Options{Now: time.Now().Add(-24 * time.Hour), People: 4, Hosts: 3, Log: "log.redteam.example/one",
+		Keyrings: map[string][]byte{VendorKeyring: vendor.Keyring}, Origins: []trust.Origin{vendor.Origin},
+		Edit: func(c *ceremony.Contents) {
+			log, _, _ := strings.Cut(c.Witnesses, "\n")
+			c.Witnesses = log + "\n" + strings.Join(lines, "\n") + "\ngroup two-of-three 2 w1 w2 w3\nquorum two-of-three\n"
+			for i, role := range []string{"web", "web", "db"} {
+				c.Hosts[i].Labels = []trust.Label{{Key: "role", Value: role}}
+			}
+		}})
+	for name, raw := range house.Bundle() {
+		s.must(put(s.in("trust", name), raw))
+	}
+	for i, addr := range addrs {
+		s.witness(witnessBin, i, addr, house.Pinned)
+	}
+	s.scene = Scene{Dir: s.in("attacker"), Trust: s.in("trust"), Pinned: house.Pinned, Data: s.in("data"), Agent: agentBin, Vendor: vendor, Progress: testLog{t}}
+	s.must(os.Mkdir(s.scene.Dir, 0o700))
+	for i := range addrs {
+		s.scene.Witnesses = append(s.scene.Witnesses, s.in(fmt.Sprintf("w%d", i+1)))
+	}
+	for _, p := range house.People {
+		s.scene.People = append(s.scene.People, Person{p.SSH, p.Passkey})
+	}
+	for i, name := range []string{"web-1", "web-2", "db-1"} {
+		s.scene.Hosts = append(s.scene.Hosts, s.host(name, house.Hosts[i]))
+	}
+	s.ledger(house)
+	return s
+}
+
+type testLog struct{ t *testing.T }
+
+func (l testLog) Write(b []byte) (int, error) {
+	l.t.Log(strings.TrimRight(string(b), "\n"))
+	return len(b), nil
+}
+
+func (s *stage) in(parts ...string) string {
+	return filepath.Join(append([]string{s.dir}, parts...)...)
+}
+
+func (s *stage) must(err error) {
+	s.t.Helper()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// build builds one of our programs.
+func (s *stage) build(name string, args ...string) string {
+	s.t.Helper()
+	out := s.in(name)
+	cmd := exec.Command("go", append(append([]string{"build", "-trimpath", "-ldflags", "-s -w", "-o", out}, args...), "../cmd/"+name)...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if said, err := cmd.CombinedOutput(); err != nil {
+		s.t.Fatalf("build %s: %v\n%s", name, err, said)
+	}
+	return out
+}
+
+// witnessKeys makes keys, with addresses that are held for a moment only.
+func (s *stage) witnessKeys(bin string, n int) (lines, addrs []string) {
+	s.t.Helper()
+	for i := range n {
+		name, addr := fmt.Sprintf("w%d", i+1), freePort(s.t)
+		cmd := exec.Command(bin, "keygen", "--dir", s.in(name), "--name", name, "--url", "http://"+addr)
+		line, err := cmd.Output()
+		s.must(err)
+		lines, addrs = append(lines, strings.TrimSpace(string(line))), append(addrs, addr)
+	}
+	return lines, addrs
+}
+
+// witness starts a witness as a process and waits for its first line.
+func (s *stage) witness(bin string, i int, addr string, pinned canon.Digest) {
+	s.t.Helper()
+	cmd := exec.Command(bin, "run", "--dir", s.in(fmt.Sprintf("w%d", i+1)), "--listen", addr, "--trust", s.in("trust"), "--root-sha256", string(pinned))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.StdoutPipe()
+	s.must(err)
+	s.must(cmd.Start())
+	s.t.Cleanup(func() {
+		cmd.Process.Signal(syscall.SIGTERM)
+		cmd.Wait()
+	})
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		s.t.Fatalf("witness %d: %q, %v", i+1, line, err)
+	}
+}
+
+// host is an overlay root with an agent's state directory.
+func (s *stage) host(name string, h trusttest.Host) Host {
+	s.t.Helper()
+	root := debworld.NewHost(s.t)
+	der, err := x509.MarshalPKCS8PrivateKey(h.Key)
+	s.must(err)
+	state := s.in("state", name)
+	s.must(os.MkdirAll(state, 0o700))
+	s.must(os.WriteFile(filepath.Join(state, "host.key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600))
+	return Host{Name: name, Root: root.Dir, State: state}
+}
+
+// ledger is the control plane's data directory, with a log that has a past.
+func (s *stage) ledger(house trusttest.House) {
+	s.t.Helper()
+	s.must(os.Mkdir(s.in("data"), 0o700))
+	s.must(os.WriteFile(s.in("data", "log.key"), []byte(house.Log.SKey+"\n"), 0o600))
+	signer, err := note.NewSigner(house.Log.SKey)
+	s.must(err)
+	l, err := writer.Open(s.t.Context(), writer.Config{Dir: s.in("data", "log"), Signer: signer, Policy: house.Root.Witnesses})
+	s.must(err)
+	ctx, cancel := context.WithTimeout(s.t.Context(), 30*time.Second)
+	defer cancel()
+	for i := range 3 {
+		_, err = l.Append(ctx, tlog.NewEntry("plan", canon.SumFile([]byte{byte(i)}), int64(i)))
+		s.must(err)
+	}
+	s.must(errors.Join(l.Close(ctx)))
+}
