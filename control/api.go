@@ -82,6 +82,7 @@ func (c *Control) API() http.Handler {
 	read("writs", func(r *http.Request) (any, error) { return listOf[Writ](r.Context(), c.Store, kindWrit) })
 	read("receipts", func(r *http.Request) (any, error) { return listOf[Receipt](r.Context(), c.Store, kindReceipt) })
 	read("why", c.apiWhy)
+	read("reviews", func(r *http.Request) (any, error) { return c.Reviews(r.Context()) })
 	read("ledger", c.apiLedger)
 	read("evidence/{id}", c.apiEvidence)
 	read("trouble", func(*http.Request) (any, error) { return c.Trouble(), nil })

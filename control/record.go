@@ -95,6 +95,9 @@ type Plan struct {
 	Why      canon.Note          `json:"why"` // of the last change of state
 }
 
+// Open reports whether the plan may still lead to a change.
+func (p Plan) Open() bool { return p.State.open() }
+
 // Grant is a grant and how it stands.
 type Grant struct {
 	Digest    canon.Digest        `json:"digest"`

@@ -47,6 +47,10 @@ func (w *Witness) Handler() http.Handler {
 	mux.HandleFunc("POST /halt", answers(w, ask.MaxHaltRequest, func(q ask.HaltRequest) (any, error) { return w.take(q, approval.Stop) }))
 	mux.HandleFunc("POST /lift", answers(w, ask.MaxHaltRequest, func(q ask.HaltRequest) (any, error) { return w.take(q, approval.Lift) }))
 	mux.HandleFunc("GET /halts", func(rw http.ResponseWriter, _ *http.Request) { w.say(rw, w.standings(), nil) })
+	mux.HandleFunc("GET /reach", func(rw http.ResponseWriter, r *http.Request) {
+		a, err := w.reach(canon.Digest(r.FormValue("halt")))
+		w.say(rw, a, err)
+	})
 	mux.HandleFunc("GET /healthz", func(rw http.ResponseWriter, _ *http.Request) { w.say(rw, w.health(), nil) })
 	return mux
 }
@@ -105,9 +109,11 @@ func (w *Witness) lease(q ask.LeaseRequest) (any, error) {
 	now := w.now()
 	for d, h := range w.halts {
 		if h.State() == ask.InForce && covers(h.Halt, host, now) {
+			w.asked[host.ID] = asked{w.asked[host.ID].leased, now}
 			return nil, refusal.New(CodeHalted, "halt %s by %s until %s: %s", d.Short(), h.Halt.Author, clock(h.Halt.Until), h.Halt.Note)
 		}
 	}
+	w.asked[host.ID] = asked{now, w.asked[host.ID].refused}
 	return w.key.lease(writ.Lease{
 		Type: writ.TypeLease, Witness: w.key.name, Host: host.ID, Nonce: q.Nonce, Time: now,
 		Checkpoint: w.seen[w.policy.Origin()], Trust: w.root.ID, Versions: w.root.Versions,

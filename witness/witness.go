@@ -73,6 +73,8 @@ type Witness struct {
 	print  string // of the trust repository's files when it was loaded last
 	seen   map[string]tlog.Checkpoint
 	halts  map[canon.Digest]ask.Held // those whose end has not come
+	since  int64                     // when it was started: asked holds nothing from before
+	asked  map[trust.HostID]asked
 }
 
 // Open takes the state directory and loads the trust root.
@@ -90,7 +92,7 @@ func Open(cfg Config) (*Witness, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Witness{cfg: cfg, store: s, seen: map[string]tlog.Checkpoint{}, halts: map[canon.Digest]ask.Held{}}
+	w := &Witness{cfg: cfg, store: s, seen: map[string]tlog.Checkpoint{}, halts: map[canon.Digest]ask.Held{}, since: cfg.Now().Unix(), asked: map[trust.HostID]asked{}}
 	if err = w.remember(); err == nil {
 		err = w.Reload()
 	}

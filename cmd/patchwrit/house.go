@@ -19,6 +19,13 @@ func addHouseFlags(cmd *cobra.Command) {
 	cmd.Flags().String("root-sha256", os.Getenv("PATCHWRIT_ROOT_SHA256"), "SHA-256 of its first root, as you were given it apart from the directory (or PATCHWRIT_ROOT_SHA256)")
 }
 
+// houseNamed reports whether the person said whose word counts.
+func houseNamed(cmd *cobra.Command) bool {
+	dir, _ := cmd.Flags().GetString("trust")
+	pin, _ := cmd.Flags().GetString("root-sha256")
+	return dir != "" && pin != ""
+}
+
 // openHouse loads the trust root that the flags name.
 func openHouse(cmd *cobra.Command) (trust.Root, error) {
 	dir, err := cmd.Flags().GetString("trust")

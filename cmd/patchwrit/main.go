@@ -88,7 +88,7 @@ func report(w io.Writer, err error) int {
 	case refusal.CodeOf(err) != "":
 		code = exitIntegrity
 	}
-	fmt.Fprintln(w, "patchwrit:", explain.Error(err))
+	fmt.Fprintln(w, "patchwrit:", cleanLines(explain.Error(err)))
 	return code
 }
 
@@ -148,6 +148,16 @@ func exactly(n int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) != n {
 			return usagef("%s takes %d arguments, got %d: %s", cmd.CommandPath(), n, len(args), strings.Join(args, " "))
+		}
+		return nil
+	}
+}
+
+// between wants from least to most arguments and says so when there are others.
+func between(least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < least || len(args) > most {
+			return usagef("%s takes %d to %d arguments, got %d: %s", cmd.CommandPath(), least, most, len(args), strings.Join(args, " "))
 		}
 		return nil
 	}

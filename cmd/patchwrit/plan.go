@@ -1,15 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/patchwrit/patchwrit/control"
 	"github.com/patchwrit/patchwrit/match"
 	"github.com/patchwrit/patchwrit/pkgmgr/apt/solve"
 	"github.com/patchwrit/patchwrit/plan"
@@ -21,8 +23,8 @@ func init() { verbs = append(verbs, planCmd) }
 
 // planCmd makes plans and shows them.
 func planCmd() *cobra.Command {
-	cmd := &cobra.Command{Use: "plan", Short: "make a plan for a host, or show exactly what a plan says"}
-	cmd.AddCommand(planNewCmd(), planShowCmd())
+	cmd := &cobra.Command{Use: "plan", Short: "list plans, make one for a host, or show exactly what a plan says"}
+	cmd.AddCommand(planNewCmd(), planLsCmd(), planShowCmd())
 	return cmd
 }
 
@@ -187,31 +189,68 @@ func (p planning) nothing(tell io.Writer, s solve.Solved) error {
 
 func planShowCmd() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "show FILE",
-		Short:   "show exactly what a plan's signature covers",
-		Example: "  patchwrit plan show plan.json",
-		Args:    exactly(1),
+		Use:   "show PLAN",
+		Short: "show exactly what a plan's signature covers",
+		Long: "PLAN is a plan file, or a plan's digest (or the beginning of it) at the control plane. Either way the tree is rebuilt\n" +
+			"from every branch before anything is shown; bytes that do not open are refused.\n\n" +
+			"-o header writes the bytes that are signed, for ssh-keygen -Y sign.",
+		Example: "  patchwrit plan show plan.json\n" +
+			"  patchwrit plan show 5be1c09a22f3 -o json\n" +
+			"  patchwrit plan show 5be1c09a22f3 -o header > header",
+		Args: exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			format, err := output(cmd, "table", "json")
+			format, err := output(cmd, "table", "json", "header")
 			if err != nil {
 				return err
 			}
-			raw, err := readFile(args[0])
+			f, _, err := openPlan(cmd, args[0])
 			if err != nil {
 				return err
 			}
-			f, err := proposal.ReadFile(raw)
-			if err != nil {
-				return exit{exitIntegrity, err}
-			}
-			if format == "table" {
+			switch format {
+			case "table":
 				return showPlan(cmd.OutOrStdout(), f)
+			case "header":
+				_, err := cmd.OutOrStdout().Write(f.Header.Bytes())
+				return err
 			}
-			e := json.NewEncoder(cmd.OutOrStdout())
-			e.SetIndent("", "  ")
-			return e.Encode(map[string]any{"digest": f.Header.Digest(), "plan": f})
+			return printJSON(cmd.OutOrStdout(), map[string]any{"digest": f.Header.Digest(), "plan": f})
 		},
 	}
-	cmd.Flags().StringP("output", "o", "table", "table or json")
+	addServerFlags(cmd)
+	cmd.Flags().StringP("output", "o", "table", "table, json, or header (the bytes that are signed)")
+	return cmd
+}
+
+func planLsCmd() *cobra.Command {
+	var all bool
+	cmd := &cobra.Command{
+		Use:     "ls",
+		Short:   "list the control plane's plans, the newest first",
+		Long:    "Lists plans that may still lead to a change, and with --all those that ended, with the reason.",
+		Example: "  patchwrit plan ls\n  patchwrit plan ls --all -o json",
+		Args:    exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := openServer(cmd)
+			if err != nil {
+				return err
+			}
+			plans, err := s.plans(cmd.Context())
+			if err != nil {
+				return err
+			}
+			shown, t := []control.Plan{}, &rows{head: []string{"PLAN", "STATE", "CLASS", "HOSTS", "PACKAGES", "CREATED", "UNTIL", "WHY"}}
+			for _, p := range plans {
+				if all || p.Open() {
+					shown = append(shown, p)
+					t.add(p.Digest.Short(), string(p.State), string(p.Class), strconv.Itoa(len(p.Hosts)), some(p.Packages), when(p.Created), when(cmp.Or(p.Until, p.Expires)), p.Why.Text())
+				}
+			}
+			return present(cmd, shown, t)
+		},
+	}
+	addServerFlags(cmd)
+	addFormatFlag(cmd)
+	cmd.Flags().BoolVar(&all, "all", false, "also plans that ended")
 	return cmd
 }

@@ -35,6 +35,7 @@ const (
 	TypeStanding     = "patchwrit/standing/v1"
 	TypeHalts        = "patchwrit/halts/v1"
 	TypeRefused      = "patchwrit/refused/v1"
+	TypeReach        = "patchwrit/reach/v1"
 )
 
 // Limits of the messages, in bytes. An approval is at most 4 KB and a tally
@@ -108,6 +109,33 @@ func (h Held) State() State {
 // Digest names the halt.
 func (h Held) Digest() canon.Digest { return h.Halt.Statement(approval.Stop).Digest() }
 
+// Reach is the answer of GET /reach?halt=DIGEST: whom a halt has reached, as far
+// as this witness knows. It remembers leases since it was started, and tells so.
+// It is for people and nobody acts on it, so it is not signed.
+type Reach struct {
+	Type    string       `json:"type"`
+	Witness string       `json:"witness"`
+	Halt    canon.Digest `json:"halt"`
+	Time    int64        `json:"time"`  // Unix seconds by the witness
+	Since   int64        `json:"since"` // it remembers leases from here on
+	Hosts   int          `json:"hosts"` // that its trust root names and the halt covers
+	Seen    int          `json:"seen"`  // of them, those that asked since and were refused
+	Live    []Live       `json:"live"`  // of them, those whose last lease from this witness is not over; ascending
+}
+
+// Live is a host that may still begin a step by an earlier lease.
+type Live struct {
+	Host  trust.HostID `json:"host"`
+	Until int64        `json:"until"` // Unix seconds
+}
+
+// Reached is what one witness said of a halt's reach.
+type Reached struct {
+	Witness string
+	Reach   Reach
+	Err     error
+}
+
 // Refused is the body of every answer that is not 200, except to
 // /add-checkpoint, which speaks c2sp.org/tlog-witness.
 type Refused struct {
@@ -122,6 +150,7 @@ type Answer struct {
 	Standing Standing // of Halt and Lift
 	Err      error    // a refusal of the witness, or why it could not be asked
 	lease    []byte
+	reach    Reach
 }
 
 // Leases asks every witness for a lease. It returns the leases that came, in
@@ -197,6 +226,30 @@ func Standings(ctx context.Context, w tlog.Witness) (Halts, error) {
 		return Halts{}, fmt.Errorf("its answer is unreadable: %w", err)
 	}
 	return h, nil
+}
+
+// Reaches asks every witness whom a halt has reached; answers come in the
+// witnesses' order.
+func Reaches(ctx context.Context, witnesses []tlog.Witness, halt canon.Digest) []Reached {
+	out := make([]Reached, len(witnesses))
+	answers := all(ctx, witnesses, func(ctx context.Context, w tlog.Witness, a *Answer) error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.URL+"/reach?halt="+string(halt), nil)
+		if err != nil {
+			return err
+		}
+		raw, err := do(req, maxHalts)
+		if err != nil {
+			return err
+		}
+		if err := canon.Decode(raw, &a.reach); err != nil {
+			return fmt.Errorf("its answer is unreadable: %w", err)
+		}
+		return nil
+	})
+	for i, a := range answers {
+		out[i] = Reached{a.Witness, a.reach, a.Err}
+	}
+	return out
 }
 
 // Err joins what went wrong, each under its witness's name; nil when all is well.

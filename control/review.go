@@ -1,0 +1,65 @@
+package control
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/change"
+)
+
+// Waiting is a plan that people are asked about, and who is missing.
+type Waiting struct {
+	Plan     canon.Digest `json:"plan"`
+	Class    change.Class `json:"class"`
+	Hosts    int          `json:"hosts"`
+	Packages []string     `json:"packages"`
+	Asked    int64        `json:"asked"`   // Unix seconds: when the rules answered
+	Until    int64        `json:"until"`   // then silence is a no
+	Said     []string     `json:"said"`    // people whose yes is there
+	Missing  string       `json:"missing"` // what the quorum still lacks
+	Who      []string     `json:"who"`     // people whose yes could count
+	Why      canon.Note   `json:"why"`     // why people are asked
+}
+
+// Reviews lists the plans that people are asked about, by their deadline.
+func (c *Control) Reviews(ctx context.Context) ([]Waiting, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	plans, err := all[Plan](ctx, c.Store, kindPlan)
+	if err != nil {
+		return nil, err
+	}
+	out := []Waiting{}
+	for _, p := range plans {
+		if p.State != Review {
+			continue
+		}
+		w, err := c.waiting(p)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, w)
+	}
+	slices.SortFunc(out, func(a, b Waiting) int { return cmp.Or(cmp.Compare(a.Until, b.Until), cmp.Compare(a.Plan, b.Plan)) })
+	return out, nil
+}
+
+func (c *Control) waiting(p Plan) (Waiting, error) {
+	w := Waiting{Plan: p.Digest, Class: p.Class, Hosts: len(p.Hosts), Packages: p.Packages, Until: p.Until, Said: []string{}, Who: c.voters(p), Why: p.Why}
+	if len(p.Verdict) > 0 {
+		w.Asked = p.Verdict[0].At
+	}
+	for _, a := range p.Answers {
+		w.Said = append(w.Said, string(a.Person))
+	}
+	f, err := c.file(p)
+	if err != nil {
+		return w, err
+	}
+	if _, err := c.yes(p, f); err != nil {
+		w.Missing = detail(err)
+	}
+	return w, nil
+}
