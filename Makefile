@@ -30,6 +30,7 @@ test: deps ## check, race, real Debian roots, real apt, Chromium, mutation run o
 	$(MAKE) check
 	$(MAKE) test-race
 	$(MAKE) test-e2e
+	$(MAKE) test-guest
 	$(MAKE) test-mutants ROOMS="canon change plan plan/whole tlog trust approval writ provenance policy proposal"
 
 .PHONY: test-race
@@ -39,6 +40,10 @@ test-race: ## unit tests with the race detector
 .PHONY: test-e2e
 test-e2e: ## real apt in real Debian roots, real processes, real browser, every pair of versions
 	PATCHWRIT_E2E=1 $(GO) test -count=1 -timeout 30m -p 1 $(shell cat internal/e2e-packages.txt)
+
+.PHONY: test-guest
+test-guest: ## boot a real Debian guest: its own kernel, systemd, power cuts, a kernel upgrade
+	PATCHWRIT_E2E=1 $(GO) test -count=1 -v -timeout 30m -p 1 ./internal/debguest
 
 .PHONY: test-mutants
 test-mutants: ## take out each safeguard by build overlay: a test must turn red (all rooms, or ROOMS=…)

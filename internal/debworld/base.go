@@ -36,31 +36,37 @@ Dpkg::Use-Pty "0";
 // them in a root.
 const policyRC = "#!/bin/sh\nexit 101\n"
 
-// recipe is all that decides what a base root holds, apart from the state of
+// Recipe is all that decides what a base root holds, apart from the state of
 // the mirror on the day it is built.
-type recipe struct {
-	suite   string
-	variant string
-	include []string
-	files   map[string]string // written into the finished root, path → content
+type Recipe struct {
+	Suite   string
+	Variant string            // of mmdebstrap
+	Include []string          // packages besides the variant's
+	Options []string          // of dpkg, from the first package on
+	Files   map[string]string // written into the finished root, path → content
+	Links   map[string]string // symbolic links made in the finished root, path → target
 }
 
 // theRecipe makes a small host with pending security updates: only the suite
 // main is used, and ca-certificates brings openssl and libssl3.
-var theRecipe = recipe{
-	suite:   Codename,
-	variant: "apt",
-	include: []string{"ca-certificates"},
-	files: map[string]string{
+var theRecipe = Recipe{
+	Suite:   Codename,
+	Variant: "apt",
+	Include: []string{"ca-certificates"},
+	Files: map[string]string{
 		"etc/apt/apt.conf.d/90patchwrit-world": aptConf,
 		"usr/sbin/policy-rc.d":                 policyRC,
 	},
 }
 
-func (r recipe) name() string {
+// Name is the same for the same recipe, and another for every other.
+func (r Recipe) Name() string {
 	sum := sha256.New()
-	fmt.Fprintf(sum, "1\n%s\n%s\n%s\n%v", r.suite, r.variant, strings.Join(r.include, ","), r.files)
-	return r.suite + "-" + hex.EncodeToString(sum.Sum(nil))[:12]
+	fmt.Fprintf(sum, "1\n%s\n%s\n%s\n%v", r.Suite, r.Variant, strings.Join(r.Include, ","), r.Files)
+	if len(r.Options)+len(r.Links) > 0 {
+		fmt.Fprintf(sum, "\n%q\n%v", r.Options, r.Links)
+	}
+	return r.Suite + "-" + hex.EncodeToString(sum.Sum(nil))[:12]
 }
 
 // CacheDir is where base roots are kept when the caller names no place:
@@ -84,6 +90,11 @@ func CacheDir() (string, error) {
 //
 // The directory is shared: never change it, [Clone] or [Copy] it.
 func BaseRoot(ctx context.Context, cacheDir string, progress io.Writer) (string, error) {
+	return theRecipe.Base(ctx, cacheDir, progress)
+}
+
+// Base is [BaseRoot] for any recipe.
+func (r Recipe) Base(ctx context.Context, cacheDir string, progress io.Writer) (string, error) {
 	if cacheDir == "" {
 		var err error
 		if cacheDir, err = CacheDir(); err != nil {
@@ -93,10 +104,10 @@ func BaseRoot(ctx context.Context, cacheDir string, progress io.Writer) (string,
 	if progress == nil {
 		progress = io.Discard
 	}
-	return theRecipe.base(ctx, cacheDir, progress)
+	return r.base(ctx, cacheDir, progress)
 }
 
-func (r recipe) base(ctx context.Context, cacheDir string, progress io.Writer) (string, error) {
+func (r Recipe) base(ctx context.Context, cacheDir string, progress io.Writer) (string, error) {
 	if runtime.GOARCH != "amd64" {
 		return "", Missing{Facts: []string{"packages and roots are made for amd64, this machine is " + runtime.GOARCH}}
 	}
@@ -105,7 +116,7 @@ func (r recipe) base(ctx context.Context, cacheDir string, progress io.Writer) (
 		return "", err
 	}
 	roots := filepath.Join(cacheDir, "roots")
-	done := filepath.Join(roots, r.name())
+	done := filepath.Join(roots, r.Name())
 	if _, err := os.Stat(done); err == nil {
 		return done, nil
 	}
@@ -132,13 +143,13 @@ func (r recipe) base(ctx context.Context, cacheDir string, progress io.Writer) (
 
 // build makes the root beside its final place and renames it when it is whole.
 // The caller holds the lock.
-func (r recipe) build(ctx context.Context, m Mirror, done string, progress io.Writer) error {
+func (r Recipe) build(ctx context.Context, m Mirror, done string, progress io.Writer) error {
 	half := done + ".half"
 	if err := errors.Join(Unmount(half), removeTree(half)); err != nil { // a killed builder's
 		return err
 	}
 	start := time.Now()
-	fmt.Fprintf(progress, "building a base root of Debian %s from this machine's mirror (once, some minutes)\n", r.suite)
+	fmt.Fprintf(progress, "building a base root of Debian %s from this machine's mirror (once, some minutes)\n", r.Suite)
 	if err := r.mmdebstrap(ctx, m, half, progress); err != nil {
 		return errors.Join(err, Unmount(half), removeTree(half))
 	}
@@ -152,13 +163,17 @@ func (r recipe) build(ctx context.Context, m Mirror, done string, progress io.Wr
 	return nil
 }
 
-func (r recipe) mmdebstrap(ctx context.Context, m Mirror, target string, progress io.Writer) error {
+func (r Recipe) mmdebstrap(ctx context.Context, m Mirror, target string, progress io.Writer) error {
 	var tail tailBuffer
-	cmd := exec.CommandContext(ctx, "mmdebstrap", "--mode=root", "--format=directory",
-		"--variant="+r.variant, "--include="+strings.Join(r.include, ","),
-		"--keyring="+m.Keyring, "--dpkgopt=force-unsafe-io",
-		`--aptopt=Acquire::Languages "none"`,
-		r.suite, target, fmt.Sprintf("deb %s %s main", m.Main, r.suite))
+	args := []string{"--mode=root", "--format=directory",
+		"--variant=" + r.Variant, "--include=" + strings.Join(r.Include, ","),
+		"--keyring=" + m.Keyring, "--dpkgopt=force-unsafe-io",
+		`--aptopt=Acquire::Languages "none"`}
+	for _, o := range r.Options {
+		args = append(args, "--dpkgopt="+o)
+	}
+	cmd := exec.CommandContext(ctx, "mmdebstrap", append(args,
+		r.Suite, target, fmt.Sprintf("deb %s %s main", m.Main, r.Suite))...)
 	cmd.Env = commandEnv()
 	cmd.Stdout = io.MultiWriter(progress, &tail)
 	cmd.Stderr = cmd.Stdout
@@ -172,12 +187,12 @@ func (r recipe) mmdebstrap(ctx context.Context, m Mirror, target string, progres
 	return nil
 }
 
-// furnish puts in the recipe's files and an honest main-only sources list.
-func (r recipe) furnish(m Mirror, dir string) error {
+// furnish puts in the recipe's files, links and an honest main-only sources list.
+func (r Recipe) furnish(m Mirror, dir string) error {
 	files := map[string]string{
-		"etc/apt/sources.list": fmt.Sprintf("deb [signed-by=%s] %s %s main\n", archiveKeyring, m.Main, r.suite),
+		"etc/apt/sources.list": fmt.Sprintf("deb [signed-by=%s] %s %s main\n", archiveKeyring, m.Main, r.Suite),
 	}
-	for path, content := range r.files {
+	for path, content := range r.Files {
 		files[path] = content
 	}
 	for path, content := range files {
@@ -190,6 +205,15 @@ func (r recipe) furnish(m Mirror, dir string) error {
 			return err
 		}
 		if err := os.WriteFile(full, []byte(content), mode); err != nil {
+			return err
+		}
+	}
+	for path, target := range r.Links {
+		full := filepath.Join(dir, path)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(full), 0o755), os.RemoveAll(full)); err != nil {
+			return err
+		}
+		if err := os.Symlink(target, full); err != nil {
 			return err
 		}
 	}

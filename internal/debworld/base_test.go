@@ -15,7 +15,7 @@ import (
 func TestBaseRootIsBuiltOnce(t *testing.T) {
 	Need(t, need(true, "unshare"))
 	cache := t.TempDir()
-	done := filepath.Join(cache, "roots", theRecipe.name())
+	done := filepath.Join(cache, "roots", theRecipe.Name())
 	if err := os.MkdirAll(done, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -28,12 +28,12 @@ func TestBaseRootIsBuiltOnce(t *testing.T) {
 
 func TestRecipeNamesWhatItHolds(t *testing.T) {
 	other := theRecipe
-	other.include = []string{"ca-certificates", "nginx-light"}
+	other.Include = []string{"ca-certificates", "nginx-light"}
 	edited := theRecipe
-	edited.files = map[string]string{"etc/apt/apt.conf.d/90patchwrit-world": "// none\n"}
-	names := map[string]bool{theRecipe.name(): true, other.name(): true, edited.name(): true}
-	again := theRecipe.name()
-	if len(names) != 3 || theRecipe.name() != again {
+	edited.Files = map[string]string{"etc/apt/apt.conf.d/90patchwrit-world": "// none\n"}
+	names := map[string]bool{theRecipe.Name(): true, other.Name(): true, edited.Name(): true}
+	again := theRecipe.Name()
+	if len(names) != 3 || theRecipe.Name() != again {
 		t.Errorf("three recipes have the names %v; each needs its own, and always the same", names)
 	}
 }
@@ -52,7 +52,7 @@ func TestBuildIsWholeOrNothing(t *testing.T) {
 		"stopped": {"sleep 600", 300 * time.Millisecond, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			done := filepath.Join(t.TempDir(), theRecipe.name())
+			done := filepath.Join(t.TempDir(), theRecipe.Name())
 			put(t, filepath.Join(done+".half", "etc/left-by-a-killed-builder"), "")
 			playBuilder(t, c.script)
 			ctx, cancel := context.WithTimeout(t.Context(), c.limit)

@@ -59,6 +59,10 @@ func need(asRoot bool, tools ...string) error {
 	return nil
 }
 
+// Requires returns a [Missing] unless this process is root and every tool is in
+// PATH.
+func Requires(tools ...string) error { return need(true, tools...) }
+
 // packagesOf names the Debian packages that bring the tools, in the order of
 // debian.txt.
 func packagesOf(tools []string) []string {
