@@ -47,10 +47,25 @@ const (
 	codeInput refusal.Code = "PW-AGENT-INPUT" // a file that was named cannot be read
 )
 
-// Ask asks witnesses for leases: it returns the canonical bytes of those that
-// were given for this host and nonce, and an error that says why the others were
-// not.
-type Ask func(ctx context.Context, witnesses []tlog.Witness, host trust.HostID, nonce string) ([][]byte, error)
+// Question is what a host has to know from outside before a writ can be
+// verified: that nothing is halted, and that the log only grew.
+type Question struct {
+	Witnesses []tlog.Witness
+	Host      trust.HostID
+	Nonce     string
+	Older     int64 // size of the checkpoint that the host holds; 0: none
+	Newer     int64 // size of the writ's, 0 when its proof cannot be read
+}
+
+// Answer is what others say to a Question; nothing of it is believed.
+type Answer struct {
+	Leases      [][]byte       // canonical bytes of writ.Lease
+	Consistency []canon.Digest // between the two checkpoints, the smaller first; nil: not answered
+}
+
+// Ask puts a Question. What came is taken even when there is an error, which
+// says why there is not more.
+type Ask func(context.Context, Question) (Answer, error)
 
 // Options is one attempt. Root, State, Trust, Pinned, Writ, Agent and Now have
 // no default.
@@ -90,14 +105,41 @@ func Apply(ctx context.Context, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	a.manager, err = apt.New(apt.Config{Root: o.Root, Trust: a.root, Pool: o.Pool, Agent: o.Agent, Journal: j,
-		Now: o.Now, Progress: o.Progress, LockWait: o.LockWait})
-	if err != nil {
+	if a.manager, err = a.packages(); err != nil {
 		return Result{}, err
 	}
 	defer a.manager.Close()
 	err = a.run(ctx)
 	return Result{Receipts: append([]writ.Receipt{}, a.receipts...)}, err
+}
+
+// Recover brings a transaction to rest that was begun and whose end nobody saw,
+// and does nothing else. Options need no Writ; without a Trust that loads, what
+// is left half-done is reported and not taken back.
+func Recover(ctx context.Context, o Options) (Result, error) {
+	j, err := Open(o.State, o.Root, o.Pinned)
+	if err != nil {
+		return Result{}, err
+	}
+	defer j.Close()
+	if _, open := j.Unfinished(); !open {
+		return Result{Receipts: []writ.Receipt{}}, nil
+	}
+	a := &attempt{Options: o, journal: j}
+	if a.root, err = trust.Load(os.DirFS(o.Trust), o.Pinned, j.state.Memory.Versions, o.Now()); err != nil {
+		a.say("the trust root does not load, so nothing can be taken back: %v", err)
+	}
+	if a.manager, err = a.packages(); err != nil {
+		return Result{}, err
+	}
+	defer a.manager.Close()
+	_, err = a.recover(ctx)
+	return Result{Receipts: append([]writ.Receipt{}, a.receipts...)}, err
+}
+
+func (a *attempt) packages() (manager, error) {
+	return apt.New(apt.Config{Root: a.Root, Trust: a.root, Pool: a.Pool, Agent: a.Agent, Journal: a.journal,
+		Now: a.Now, Progress: a.Progress, LockWait: a.LockWait})
 }
 
 // manager is a pkgmgr.Manager that holds something open.
@@ -134,7 +176,7 @@ func (a *attempt) run(ctx context.Context) error {
 		return err
 	}
 	a.say("writ %s of plan %s permits %d changes here", v.Digest().Short(), v.Plan().Short(), len(v.Changes()))
-	if err := a.journal.expect(after, raw, v.Digest()); err != nil {
+	if err := a.journal.expect(after, raw, v); err != nil {
 		return err
 	}
 	r, err := a.apply(ctx, v)
@@ -175,7 +217,8 @@ func (a *attempt) ready(ctx context.Context) (writ.Raw, error) {
 	if err != nil {
 		return raw, err
 	}
-	if raw.Consistency, err = consistency(a.Log, policy, mem, a.Writ); err != nil {
+	newer := checkpointOf(policy, a.Writ)
+	if raw.Consistency, err = consistency(a.Log, mem.Checkpoint, newer); err != nil {
 		return raw, err
 	}
 	packages, err := a.manager.States(ctx)
@@ -202,26 +245,29 @@ func (a *attempt) ready(ctx context.Context) (writ.Raw, error) {
 	if len(raw.Leases) > 0 {
 		return raw, nil
 	}
-	raw.Leases, err = a.ask(ctx, policy, mem)
+	said, err := a.ask(ctx, Question{Witnesses: policy.Witnesses(), Host: mem.Host, Nonce: mem.Nonce, Older: mem.Checkpoint.Size, Newer: newer.Size})
+	if raw.Leases = said.Leases; said.Consistency != nil {
+		raw.Consistency = said.Consistency
+	}
 	return raw, err
 }
 
-// ask asks the witnesses for leases. Some may be missing: whether those that
-// came are enough is for the verification to say.
-func (a *attempt) ask(ctx context.Context, policy tlog.Policy, mem writ.Memory) ([][]byte, error) {
+// ask asks for leases. Some may be missing: whether those that came are enough
+// is for the verification to say.
+func (a *attempt) ask(ctx context.Context, q Question) (Answer, error) {
 	why := errors.New("nobody to ask")
 	if a.Ask != nil {
-		a.say("asking %d witnesses for leases", len(policy.Witnesses()))
-		leases, err := a.Ask(ctx, policy.Witnesses(), mem.Host, mem.Nonce)
-		if len(leases) > 0 {
+		a.say("asking %d witnesses for leases", len(q.Witnesses))
+		said, err := a.Ask(ctx, q)
+		if len(said.Leases) > 0 {
 			if err != nil {
 				a.say("not every witness gave one: %v", err)
 			}
-			return leases, nil
+			return said, nil
 		}
 		why = err
 	}
-	return nil, refusal.New(codeLease, "host %s, nonce %s: %v", mem.Host, mem.Nonce, why)
+	return Answer{}, refusal.New(codeLease, "host %s, nonce %s: %v", q.Host, q.Nonce, why)
 }
 
 // apply carries a permission out, and when everything died on the way without

@@ -17,20 +17,28 @@ import (
 	"github.com/patchwrit/patchwrit/writ"
 )
 
+// checkpointOf is the checkpoint that a writ's proof leads to, or the zero one:
+// then the verification says what is wrong with the writ.
+func checkpointOf(policy tlog.Policy, raw []byte) tlog.Checkpoint {
+	var w writ.Writ
+	if canon.Decode(raw, &w) != nil {
+		return tlog.Checkpoint{}
+	}
+	seen, err := policy.Verify(w.Body.Entry(), w.Proof)
+	if err != nil {
+		return tlog.Checkpoint{}
+	}
+	return seen.Checkpoint
+}
+
 // consistency makes the proof between the checkpoint that this host holds and
 // the writ's, from the tiles of the log in dir (c2sp.org/tlog-tiles). It is only
 // carried to the verification, which believes none of it. Without a directory,
 // and where nothing has to be shown, it is empty.
-func consistency(dir string, policy tlog.Policy, mem writ.Memory, raw []byte) ([]canon.Digest, error) {
-	var w writ.Writ
-	if dir == "" || mem.Checkpoint.Size == 0 || canon.Decode(raw, &w) != nil {
-		return nil, nil // verification says what is wrong with the writ
+func consistency(dir string, older, newer tlog.Checkpoint) ([]canon.Digest, error) {
+	if dir == "" || older.Size == 0 || newer.Size == 0 {
+		return nil, nil
 	}
-	seen, err := policy.Verify(w.Body.Entry(), w.Proof)
-	if err != nil {
-		return nil, nil // so does it here
-	}
-	older, newer := mem.Checkpoint, seen.Checkpoint
 	if older.Size > newer.Size {
 		older, newer = newer, older
 	}

@@ -81,7 +81,7 @@ func TestTheProofThatTheLogOnlyGrew(t *testing.T) {
 	for _, n := range []int{1, 255, 256, 257, 512, len(entries) - 1, len(entries)} {
 		mem := c.Memory
 		mem.Checkpoint = seen(t, p, policy, entries[:n])
-		proof, err := consistency(dir, policy, mem, raw.Writ)
+		proof, err := consistency(dir, mem.Checkpoint, checkpointOf(policy, raw.Writ))
 		if err != nil {
 			t.Fatalf("size %d: %v", n, err)
 		}
@@ -110,14 +110,14 @@ func TestALogThatIsNotTheOneInTheWrit(t *testing.T) {
 	other.Branches[0] = writtest.Branch(other.Host.ID, 0, changes[:1]...)
 	mem := c.Memory
 	mem.Checkpoint = seen(t, p, policy, c.Entries()[:2])
-	if _, err := consistency(tilesOf(t, other.Entries()), policy, mem, raw.Writ); refusal.CodeOf(err) != codeInput {
+	if _, err := consistency(tilesOf(t, other.Entries()), mem.Checkpoint, checkpointOf(policy, raw.Writ)); refusal.CodeOf(err) != codeInput {
 		t.Errorf("another log's tiles: %v", err)
 	}
-	if proof, err := consistency(filepath.Join(t.TempDir(), "none"), policy, mem, raw.Writ); refusal.CodeOf(err) != codeInput {
+	if proof, err := consistency(filepath.Join(t.TempDir(), "none"), mem.Checkpoint, checkpointOf(policy, raw.Writ)); refusal.CodeOf(err) != codeInput {
 		t.Errorf("no tiles: %v, %v", proof, err)
 	}
 	mem.Checkpoint = tlog.Checkpoint{}
-	if proof, err := consistency(filepath.Join(t.TempDir(), "none"), policy, mem, raw.Writ); err != nil || proof != nil {
+	if proof, err := consistency(filepath.Join(t.TempDir(), "none"), mem.Checkpoint, checkpointOf(policy, raw.Writ)); err != nil || proof != nil {
 		t.Errorf("nothing was seen before: %v, %v", proof, err)
 	}
 }

@@ -18,8 +18,6 @@ import (
 	"github.com/patchwrit/patchwrit/pkgmgr"
 	"github.com/patchwrit/patchwrit/pkgmgr/fake"
 	"github.com/patchwrit/patchwrit/refusal"
-	"github.com/patchwrit/patchwrit/tlog"
-	"github.com/patchwrit/patchwrit/trust"
 	"github.com/patchwrit/patchwrit/trust/trusttest"
 	"github.com/patchwrit/patchwrit/writ"
 	"github.com/patchwrit/patchwrit/writ/writtest"
@@ -103,16 +101,17 @@ func (p *place) apply(c *writtest.Case) (Result, error) {
 
 // witnesses answers as the case's witnesses would.
 func witnesses(c *writtest.Case) Ask {
-	return func(_ context.Context, _ []tlog.Witness, _ trust.HostID, nonce string) ([][]byte, error) {
+	return func(_ context.Context, q Question) (Answer, error) {
 		edit := c.EditLease
 		defer func() { c.EditLease = edit }()
 		c.EditLease = func(n int, l *writ.Lease) {
-			l.Nonce = nonce
+			l.Nonce = q.Nonce
 			if edit != nil {
 				edit(n, l)
 			}
 		}
-		return c.Raw().Leases, nil
+		raw := c.Raw()
+		return Answer{Leases: raw.Leases, Consistency: raw.Consistency}, nil
 	}
 }
 

@@ -31,6 +31,7 @@ const (
 	keyFile     = "host.key" // Ed25519, PEM
 	writsDir    = "writs"    // the writs that were verified, and the leases they were verified with, by the writ's digest
 	receiptsDir = "receipts" // everything this host has signed
+	owedDir     = "owed"     // receipts that nobody has acknowledged yet
 )
 
 // markFile lies in the system itself, away from the state directory. It holds
@@ -122,7 +123,7 @@ func private(dir string) error {
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR || int(st.Uid) != os.Geteuid() || st.Mode&0o077 != 0 {
 		return refusal.New(codeState, "%s belongs to user %d and has mode %#o", dir, st.Uid, st.Mode&0o7777)
 	}
-	for _, sub := range []string{writsDir, receiptsDir} {
+	for _, sub := range []string{writsDir, receiptsDir, owedDir} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
 			return refusal.New(codeState, "%v", err)
 		}
@@ -198,9 +199,12 @@ func (j *Journal) save() error {
 	return nil
 }
 
+// newSuffix marks a file that is being written.
+const newSuffix = ".new"
+
 // replace writes a file as a whole, durably.
 func replace(path string, content []byte) error {
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := os.OpenFile(path+newSuffix, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
@@ -208,7 +212,7 @@ func replace(path string, content []byte) error {
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(path+".new", path); err != nil {
+	if err := os.Rename(path+newSuffix, path); err != nil {
 		return err
 	}
 	dir, err := os.Open(filepath.Dir(path))
@@ -231,9 +235,10 @@ const leaseSuffix = ".leases"
 // expect holds the memory of a verified writ ready for Begin. It stores the writ
 // for the rollback that may follow, also after a crash, and the leases for who
 // asks later what the host was shown.
-func (j *Journal) expect(m writ.Memory, raw writ.Raw, digest canon.Digest) error {
+func (j *Journal) expect(m writ.Memory, raw writ.Raw, v writ.Verified) error {
 	j.pending = m
-	leases := append(bytes.Join(raw.Leases, []byte("\n")), '\n')
+	digest := v.Digest()
+	leases := append(bytes.Join(counted(raw, v.Shown()), []byte("\n")), '\n')
 	err := errors.Join(replace(j.writFile(digest)+leaseSuffix, leases), replace(j.writFile(digest), raw.Writ), j.prune())
 	if err != nil {
 		return refusal.New(codeState, "%v", err)
@@ -241,14 +246,45 @@ func (j *Journal) expect(m writ.Memory, raw writ.Raw, digest canon.Digest) error
 	return nil
 }
 
+// maxSought bounds the search of counted; a policy has fewer witnesses.
+const maxSought = 12
+
+// counted are the leases that counted when the writ was verified: the receipt
+// names exactly these, and an auditor wants no others.
+func counted(raw writ.Raw, shown canon.Digest) [][]byte {
+	var texts [][]byte
+	var leases []writ.Lease
+	for _, text := range raw.Leases {
+		var l writ.Lease
+		if canon.Decode(text, &l) == nil {
+			texts, leases = append(texts, text), append(leases, l)
+		}
+	}
+	for set := 1<<min(len(texts), maxSought) - 1; set > 0; set-- {
+		var some [][]byte
+		var their []writ.Lease
+		for i := range texts {
+			if set&(1<<i) != 0 {
+				some, their = append(some, texts[i]), append(their, leases[i])
+			}
+		}
+		if writ.Shown(raw.Writ, their) == shown {
+			return some
+		}
+	}
+	return texts
+}
+
 // keepWrits is how many files of writs and leases are kept; the receipts stay.
 const keepWrits = 400
 
 // prune removes the oldest stored writs.
-func (j *Journal) prune() error {
-	dir := filepath.Join(j.dir, writsDir)
+func (j *Journal) prune() error { return pruned(filepath.Join(j.dir, writsDir), keepWrits) }
+
+// pruned removes the oldest files of a directory until keep are left.
+func pruned(dir string, keep int) error {
 	entries, err := os.ReadDir(dir)
-	if err != nil || len(entries) <= keepWrits {
+	if err != nil || len(entries) <= keep {
 		return err
 	}
 	age := func(e fs.DirEntry) int64 {
@@ -259,7 +295,7 @@ func (j *Journal) prune() error {
 		return info.ModTime().UnixNano()
 	}
 	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return cmp.Compare(age(a), age(b)) })
-	for _, e := range entries[:len(entries)-keepWrits] {
+	for _, e := range entries[:len(entries)-keep] {
 		err = errors.Join(err, os.Remove(filepath.Join(dir, e.Name())))
 	}
 	return err
@@ -347,7 +383,7 @@ func (j *Journal) Ended(r writ.Receipt) (writ.Receipt, error) {
 		}
 	}
 	r.Signature = hex.EncodeToString(ed25519.Sign(j.key, r.Digest().Bytes()))
-	if err := replace(j.receiptFile(r), canon.MustEncode(r)); err != nil {
+	if err := errors.Join(replace(j.receiptFile(r), canon.MustEncode(r)), j.owe(r, b.Undo)); err != nil {
 		return r, err
 	}
 	j.state.Memory, j.state.Open, j.state.Failed = m, []pkgmgr.Begun{}, failed
@@ -364,7 +400,7 @@ func (j *Journal) Receipts(n int) ([]writ.Receipt, error) {
 	if err != nil {
 		return nil, refusal.New(codeState, "%v", err)
 	}
-	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return strings.HasSuffix(e.Name(), ".new") })
+	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return strings.HasSuffix(e.Name(), newSuffix) })
 	out := []writ.Receipt{}
 	for _, e := range entries[max(0, len(entries)-n):] {
 		raw, err := os.ReadFile(filepath.Join(j.dir, receiptsDir, e.Name()))

@@ -38,6 +38,16 @@ func NewKey(dir string) (trust.Host, error) {
 	return trust.Host{ID: trust.HostOf(public), Public: hex.EncodeToString(public), Labels: []trust.Label{}}, nil
 }
 
+// Signer is this host and its key, to vouch for the wire key at enrolment.
+func Signer(dir string) (trust.Host, func([]byte) []byte, error) {
+	h, err := NewKey(dir)
+	if err != nil {
+		return h, nil, err
+	}
+	key, err := readKey(filepath.Join(dir, keyFile))
+	return h, func(digest []byte) []byte { return ed25519.Sign(key, digest) }, err
+}
+
 func makeKey(path string) error {
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {

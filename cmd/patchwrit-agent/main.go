@@ -1,6 +1,9 @@
 // Command patchwrit-agent is the only program that changes a host, and only
 // under a writ that it has verified itself. It listens on no port.
 //
+//	patchwrit-agent enroll --root-sha256 HEX --server URL --token FILE
+//	patchwrit-agent run
+//	patchwrit-agent helper
 //	patchwrit-agent keygen --state DIR
 //	patchwrit-agent apply --root DIR --writ FILE --pool DIR --trust DIR --root-sha256 HEX --state DIR
 //	patchwrit-agent status --state DIR
@@ -63,6 +66,9 @@ type verb struct {
 
 func verbs() []verb {
 	return []verb{
+		{"enroll", (*program).enroll, "bind this host to a trust root and a control plane, once"},
+		{"run", (*program).run, "speak with the control plane (an ordinary user; the service patchwrit-agent)"},
+		{"helper", (*program).helper, "apply writs for the messenger (root; the service patchwrit-helper)"},
 		{"apply", (*program).apply, "verify a writ and carry it out"},
 		{"status", (*program).status, "show what this host remembers and has signed"},
 		{"keygen", (*program).keygen, "make the host's key, print its public half for hosts.json"},
@@ -101,7 +107,7 @@ func (p *program) main(args []string) int {
 
 func (p *program) dispatch(args []string) error {
 	if len(args) == 0 {
-		return errUsage{"say what to do: apply, status, keygen, gate or version"}
+		return errUsage{"say what to do: enroll, run, helper, apply, status, keygen, gate or version"}
 	}
 	switch args[0] {
 	case "help", "-h", "--help":
@@ -134,8 +140,15 @@ func codeFor(err error) int {
 	switch {
 	case code == "PW-WRIT-APPROVAL":
 		return exitApproval
-	case code == "", strings.HasPrefix(code, "PW-AGENT-"):
+	case code == "PW-WIRE-SERVER":
+		return exitRefused
+	case code == "":
 		return exitFailed
+	}
+	for _, room := range []string{"AGENT", "HELPER", "MESSENGER", "WIRE", "CONTROL"} {
+		if strings.HasPrefix(code, "PW-"+room+"-") {
+			return exitFailed
+		}
 	}
 	for _, c := range []string{"ROOT", "DIR", "TOOL", "DATABASE", "BROKEN", "HELD", "POOL", "LOCK", "SPACE", "JOURNAL", "RUNNING", "INTERRUPTED"} {
 		if code == "PW-APT-"+c {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -49,7 +50,7 @@ func (p *program) apply(args []string) error {
 	if err := p.inputs(&o, *file, leases); err != nil {
 		return err
 	}
-	o.Ask, o.Now, o.Progress = ask.Leases, time.Now, p.stderr
+	o.Ask, o.Now, o.Progress = witnesses, time.Now, p.stderr
 	result, err := agent.Apply(p.ctx, o)
 	if perr := p.report(*output, result, err); perr != nil {
 		return perr
@@ -58,6 +59,13 @@ func (p *program) apply(args []string) error {
 		return errNotDone
 	}
 	return err
+}
+
+// witnesses asks them directly. The proof that the log only grew comes from its
+// tiles (--log).
+func witnesses(ctx context.Context, q agent.Question) (agent.Answer, error) {
+	leases, err := ask.Leases(ctx, q.Witnesses, q.Host, q.Nonce)
+	return agent.Answer{Leases: leases}, err
 }
 
 // inputs reads the files that were named.

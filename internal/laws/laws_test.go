@@ -62,7 +62,10 @@ edge   store:          KERNEL
 edge   internal/debworld:
 
 hall   witness:        KERNEL witness/ask
-hall   agent:          KERNEL inventory provenance artefact pkgmgr witness/ask wire
+hall   agent:          KERNEL inventory provenance artefact pkgmgr
+hall   agent/parley:   KERNEL inventory
+hall   agent/helper:   KERNEL inventory pkgmgr agent agent/parley
+hall   agent/messenger: KERNEL inventory unpack wire agent/parley
 hall   control:        KERNEL CORE trust/ceremony feed policy/rego pkgmgr pkgmgr/apt/solve tlog/writer writ/issue witness/ask wire store
 hall   redteam:        KERNEL CORE EDGE agent
 `

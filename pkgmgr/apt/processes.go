@@ -1,10 +1,13 @@
 package apt
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -39,15 +42,53 @@ func (m *Manager) stale(replaced map[string]bool) ([]string, error) {
 	return all, problem
 }
 
+// Mapped lists the deleted files that processes of the system in root still
+// map, ascending. An error means that some processes could not be looked at; the
+// list holds what the others map.
+func Mapped(root string) ([]inventory.Mapping, error) {
+	sys, err := openSystem(root)
+	if err != nil {
+		return nil, err
+	}
+	defer sys.close()
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, err
+	}
+	found := map[inventory.Mapping]bool{}
+	for _, e := range entries {
+		pid, perr := strconv.Atoi(e.Name())
+		if perr != nil || (pid == 1 && !sys.running()) {
+			continue
+		}
+		deleted, perr := sys.deleted(pid)
+		if perr != nil && !gone(perr) {
+			err = fmt.Errorf("process %d: %w", pid, perr)
+		}
+		for _, d := range deleted {
+			if !sys.running() {
+				d.Path = strings.TrimPrefix(d.Path, sys.dir)
+			}
+			found[d] = true
+		}
+	}
+	out := slices.Collect(maps.Keys(found))
+	slices.SortFunc(out, func(a, b inventory.Mapping) int {
+		return cmp.Or(strings.Compare(a.Path, b.Path), cmp.Compare(a.Inode, b.Inode), strings.Compare(fmt.Sprint(a.Exec), fmt.Sprint(b.Exec)))
+	})
+	return out, err
+}
+
 // gone reports whether a process ended while it was looked at.
 func gone(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH)
 }
 
-// process looks at one process, when its root directory is this system.
-func (m *Manager) process(pid int, replaced map[string]bool) ([]string, error) {
+// deleted lists the deleted files that a process maps, when its root directory
+// is this system.
+func (s *system) deleted(pid int) ([]inventory.Mapping, error) {
 	dir := "/proc/" + strconv.Itoa(pid)
-	inside, err := m.sys.isRoot(dir + "/root")
+	inside, err := s.isRoot(dir + "/root")
 	if err != nil || !inside {
 		return nil, err
 	}
@@ -56,10 +97,16 @@ func (m *Manager) process(pid int, replaced map[string]bool) ([]string, error) {
 		return nil, err
 	}
 	defer maps.Close()
-	deleted, err := inventory.DeletedMappings(maps)
+	return inventory.DeletedMappings(maps)
+}
+
+// process looks at one process.
+func (m *Manager) process(pid int, replaced map[string]bool) ([]string, error) {
+	deleted, err := m.sys.deleted(pid)
 	if err != nil {
 		return nil, err
 	}
+	dir := "/proc/" + strconv.Itoa(pid)
 	var lines []string
 	for _, d := range deleted {
 		if p, ok := m.sys.inner(d.Path, replaced); ok {

@@ -162,6 +162,37 @@ func Enrol(ctx context.Context, c Config, secret []byte, name string, host trust
 	return c.post(ctx, u, wire.PathEnrol, e, &struct{}{})
 }
 
+// Known says whether the control plane knows the wire key: nil, or why not.
+func Known(ctx context.Context, c Config) error {
+	c, u, err := c.filled()
+	if err != nil {
+		return err
+	}
+	key, err := nkeys.FromSeed(c.Seed)
+	if err != nil {
+		return err
+	}
+	_, err = c.ticket(ctx, u, key)
+	return err
+}
+
+// ticket fetches a JWT.
+func (c Config) ticket(ctx context.Context, u *url.URL, key nkeys.KeyPair) (string, error) {
+	public, err := key.PublicKey()
+	if err != nil {
+		return "", err
+	}
+	q := wire.PassRequest{Type: wire.TypePass, Wire: public, Server: c.CertSHA256, At: c.Now().Unix()}
+	sig, err := key.Sign(q.Digest().Bytes())
+	if err != nil {
+		return "", err
+	}
+	q.Signature = base64.StdEncoding.EncodeToString(sig)
+	var a wire.PassAnswer
+	err = c.post(ctx, u, wire.PathPass, q, &a)
+	return a.JWT, err
+}
+
 // Conn is a connection that comes back by itself.
 type Conn struct {
 	c      Config
@@ -240,18 +271,9 @@ func (k *Conn) note(err error) {
 func (k *Conn) pass() (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), connectTime)
 	defer cancel()
-	q := wire.PassRequest{Type: wire.TypePass, Wire: k.public, Server: k.c.CertSHA256, At: k.c.Now().Unix()}
-	sig, err := k.key.Sign(q.Digest().Bytes())
-	if err != nil {
-		return "", err
-	}
-	q.Signature = base64.StdEncoding.EncodeToString(sig)
-	var a wire.PassAnswer
-	if err := k.c.post(ctx, k.u, wire.PathPass, q, &a); err != nil {
-		k.note(err)
-		return "", err
-	}
-	return a.JWT, nil
+	token, err := k.c.ticket(ctx, k.u, k.key)
+	k.note(err)
+	return token, err
 }
 
 // Ask asks one question. A refusal of the control plane comes back as the same

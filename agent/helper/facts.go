@@ -1,0 +1,71 @@
+package helper
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/patchwrit/patchwrit/agent/parley"
+	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/inventory"
+	"github.com/patchwrit/patchwrit/pkgmgr/apt"
+)
+
+// look keeps the facts fresh.
+func (h *Helper) look(ctx context.Context) {
+	tick := time.NewTicker(factsEvery)
+	defer tick.Stop()
+	for {
+		h.see()
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// maxMapped bounds the facts.
+const maxMapped = 2000
+
+// see writes what only root can see to a file that everybody can read.
+func (h *Helper) see() {
+	f := parley.Facts{Type: parley.TypeFacts, At: h.Now().Unix(), Mapped: []inventory.Mapping{}}
+	if boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id"); err == nil {
+		f.Boot = strings.TrimSpace(string(boot))
+	}
+	mapped, err := apt.Mapped(h.e.Root.Text())
+	if err != nil {
+		f.Why = canon.NoteOf(err.Error())
+	}
+	f.Mapped = append(f.Mapped, mapped[:min(len(mapped), maxMapped)]...)
+	raw, err := canon.Encode(f)
+	if err == nil {
+		err = publish(filepath.Join(h.e.Public.Text(), parley.FactsFile), raw)
+	}
+	if err != nil {
+		h.Logger.Warn("the facts could not be written", "err", err)
+	}
+}
+
+// publish replaces a file that everybody may read.
+func publish(path string, raw []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".facts-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(raw)
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	return err
+}
