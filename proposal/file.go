@@ -80,6 +80,9 @@ func (d Dossier) describe(h Host, b plan.Branch) error {
 	if h.ID != b.Host || len(h.Causes) != len(b.Changes) {
 		return fmt.Errorf("the dossier's part is of host %s with %d changes", canon.NoteOf(string(h.ID)), len(h.Causes))
 	}
+	if err := d.direction(b.Changes); err != nil {
+		return err
+	}
 	for i, c := range b.Changes {
 		if h.Causes[i].Key != c.Key() {
 			return fmt.Errorf("the cause of %s is given for %s", c.Key(), canon.NoteOf(h.Causes[i].Key))

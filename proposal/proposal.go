@@ -6,7 +6,9 @@
 // dossier and sign the plan; auditors open both. The promise: text never
 // creates work (promise P3). A host gets a branch only when at least one of its
 // changes answers an authenticated advisory about a package it has, and every
-// change carries the class computed from its bytes.
+// change carries the class computed from its bytes. A plan that goes down (a
+// rollback) is a person's: it has that person's reason, does nothing but go
+// down, and names what it opens again.
 //
 // It runs no solver, fetches nothing and decides nothing about permission.
 package proposal
@@ -34,9 +36,10 @@ const TypeDossier = "patchwrit/dossier/v1"
 // Dossier is what is known about a plan's artefacts and why each host is in it.
 // Its digest stands in the plan.
 type Dossier struct {
-	Type      string `json:"type"`
-	Artefacts []Fact `json:"artefacts"` // ascending by package, architecture, from, to
-	Hosts     []Host `json:"hosts"`     // ascending by id
+	Type      string     `json:"type"`
+	Reason    canon.Note `json:"reason"`    // why a person wants a rollback; "" in every other plan
+	Artefacts []Fact     `json:"artefacts"` // ascending by package, architecture, from, to
+	Hosts     []Host     `json:"hosts"`     // ascending by id
 }
 
 // Fact is everything deterministic about one change of one artefact.
@@ -69,6 +72,7 @@ type Host struct {
 type Cause struct {
 	Key        string   `json:"key"`        // package:arch
 	Advisories []string `json:"advisories"` // answered by this change, ascending; none: the solver needs it
+	Reopens    []string `json:"reopens"`    // that would be open again after it, ascending: only in a rollback
 }
 
 // Held is an affected package that stays as it is, with the reason.
@@ -95,6 +99,7 @@ type Request struct {
 	Hosts      []HostRequest
 	Facts      []Fact
 	Note       string
+	Reason     string // why a person wants a rollback: then every change goes down, and none needs an advisory
 }
 
 // HostRequest is one host's part of a request.
@@ -103,6 +108,7 @@ type HostRequest struct {
 	Wave      int
 	Inventory canon.Digest
 	Findings  []match.Finding
+	After     []match.Finding // a rollback's: what would be found once it is done
 	Changes   []change.Change // as the real solver would carry them out
 	Back      []change.Change // the way back, in the same order
 	Network   bool
@@ -112,9 +118,13 @@ type HostRequest struct {
 // ErrNoCause says that nothing authenticated asks for a host's changes.
 var ErrNoCause = errors.New("no authenticated advisory asks for these changes")
 
+// ErrRollback says that a plan goes down without a reason, or has a reason to
+// go down and does something else.
+var ErrRollback = errors.New("a plan that goes down has a person's reason and does nothing else")
+
 // New makes the plan and its dossier. The plan it returns opens (plan.Open).
 func New(r Request) (plan.Header, []plan.Branch, Dossier, error) {
-	d := Dossier{Type: TypeDossier, Artefacts: append([]Fact{}, r.Facts...), Hosts: []Host{}}
+	d := Dossier{Type: TypeDossier, Reason: canon.NoteOf(strings.TrimSpace(r.Reason)), Artefacts: append([]Fact{}, r.Facts...), Hosts: []Host{}}
 	slices.SortFunc(d.Artefacts, func(a, b Fact) int { return strings.Compare(a.key(), b.key()) })
 	hosts := slices.Clone(r.Hosts)
 	slices.SortFunc(hosts, func(a, b HostRequest) int { return strings.Compare(string(a.ID), string(b.ID)) })
@@ -158,22 +168,53 @@ func (hr HostRequest) branch(d Dossier) (plan.Branch, Host, error) {
 	if len(hr.Back) != len(hr.Changes) {
 		return plan.Branch{}, host, fmt.Errorf("host %s: %d changes forth, %d back", hr.ID.Short(), len(hr.Changes), len(hr.Back))
 	}
+	if err := d.direction(hr.Changes); err != nil {
+		return plan.Branch{}, host, fmt.Errorf("host %s: %w", hr.ID.Short(), err)
+	}
 	for i, c := range hr.Changes {
-		cause := Cause{Key: c.Key(), Advisories: []string{}}
+		cause := Cause{Key: c.Key(), Advisories: []string{}, Reopens: reopens(c, hr.Findings, hr.After)}
 		if err := d.knows(c, hr.Back[i]); err != nil {
 			return plan.Branch{}, host, fmt.Errorf("host %s: %w", hr.ID.Short(), err)
 		}
-		if f, err := d.fact(c); err == nil && c.To != "" {
+		if f, err := d.fact(c); err == nil && c.To != "" && c.Op != change.Downgrade {
 			cause.Advisories = answers(f, c, hr.Findings)
 		}
 		answered += len(cause.Advisories)
 		host.Causes = append(host.Causes, cause)
 	}
-	if answered == 0 {
+	if answered == 0 && d.Reason == "" {
 		return plan.Branch{}, host, fmt.Errorf("host %s: %w", hr.ID.Short(), ErrNoCause)
 	}
 	return plan.Branch{Type: plan.TypeBranch, Host: hr.ID, Wave: hr.Wave, Changes: append([]change.Change{}, hr.Changes...),
 		Rollback: append([]change.Change{}, hr.Back...), Network: hr.Network}, host, nil
+}
+
+// direction says why changes are no part of this plan, or nil: with a reason all
+// of them go down, without one none does.
+func (d Dossier) direction(changes []change.Change) error {
+	for _, c := range changes {
+		if (c.Op == change.Downgrade) != (d.Reason != "") {
+			return fmt.Errorf("%s: %s with the reason %q: %w", c.Key(), c.Op, d.Reason, ErrRollback)
+		}
+	}
+	return nil
+}
+
+// reopens lists the advisories about a downgraded package that hold afterwards
+// and do not hold now.
+func reopens(c change.Change, now, after []match.Finding) []string {
+	ids := []string{}
+	about := func(f match.Finding) bool {
+		return f.State == match.Affected && f.Package == c.Package && f.Arch == c.Arch
+	}
+	for _, f := range after {
+		open := slices.ContainsFunc(now, func(o match.Finding) bool { return about(o) && o.Advisory == f.Advisory })
+		if c.Op == change.Downgrade && about(f) && !open {
+			ids = append(ids, f.Advisory)
+		}
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
 }
 
 // knows says why the dossier does not describe a change and its way back, or

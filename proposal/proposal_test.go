@@ -225,3 +225,60 @@ func TestTextNeverCreatesWork(t *testing.T) {
 		}
 	})
 }
+
+// rollback is a good one: request's, the other way.
+func rollback() proposal.Request {
+	r := request()
+	up, down := upgrade("hello", "1", "2")
+	r.Reason, r.Facts = " it broke \n", []proposal.Fact{fact("hello", "2", "1")}
+	r.Facts[0].Class = change.Critical
+	for i := range r.Hosts {
+		r.Hosts[i].Changes, r.Hosts[i].Back = []change.Change{down}, []change.Change{up}
+		r.Hosts[i].Findings = []match.Finding{{Advisory: "CVE-OLD", Package: "hello", Arch: "amd64", State: match.Affected}}
+		r.Hosts[i].After = []match.Finding{{Advisory: "CVE-OLD", Package: "hello", Arch: "amd64", State: match.Affected},
+			affected("hello", "2"), affected("other", "2"), {Advisory: "CVE-MAYBE", Package: "hello", Arch: "amd64", State: match.Unknown}}
+	}
+	return r
+}
+
+func TestARollbackHasAReasonAndNamesWhatItOpens(t *testing.T) {
+	h, branches, d, err := proposal.New(rollback())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := d.Hosts[0].Causes[0]
+	if d.Reason != "it broke" || len(c.Advisories) != 0 || len(c.Reopens) != 1 || c.Reopens[0] != "CVE-2026-0001" || h.Class != change.Critical {
+		t.Errorf("%+v of %q, %s", c, d.Reason, h.Class)
+	}
+	if _, err := proposal.ReadFile(proposal.NewFile(h, branches, d).Bytes()); err != nil {
+		t.Errorf("its file: %v", err)
+	}
+	for name, spoil := range map[string]func(*proposal.Request){
+		"no reason": func(r *proposal.Request) { r.Reason = "  " },
+		"an upgrade beside": func(r *proposal.Request) {
+			up, down := upgrade("zz", "1", "2")
+			r.Facts = append(r.Facts, fact("zz", "1", "2"))
+			r.Hosts[0].Changes, r.Hosts[0].Back = append(r.Hosts[0].Changes, up), append(r.Hosts[0].Back, down)
+		},
+		"another host goes up": func(r *proposal.Request) {
+			up := request()
+			r.Facts, r.Hosts[1] = append(r.Facts, up.Facts...), up.Hosts[1]
+		},
+	} {
+		r := rollback()
+		spoil(&r)
+		if h, _, _, err := proposal.New(r); !errors.Is(err, proposal.ErrRollback) || h.Type != "" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	up := request()
+	up.Reason = "to be sure"
+	if _, _, _, err := proposal.New(up); !errors.Is(err, proposal.ErrRollback) {
+		t.Errorf("an upgrade with a rollback's reason: %v", err)
+	}
+	d.Reason = ""
+	h.Dossier = d.Digest()
+	if err := proposal.NewFile(h, branches, d).Open(); err == nil {
+		t.Error("a file that goes down without a reason opens")
+	}
+}

@@ -24,17 +24,18 @@ func init() { verbs = append(verbs, planCmd) }
 // planCmd makes plans and shows them.
 func planCmd() *cobra.Command {
 	cmd := &cobra.Command{Use: "plan", Short: "list plans, make one for a host, or show exactly what a plan says"}
-	cmd.AddCommand(planNewCmd(), planLsCmd(), planShowCmd())
+	cmd.AddCommand(planNewCmd(), planRollbackCmd(), planLsCmd(), planShowCmd())
 	return cmd
 }
 
-// planning are the flags of plan new.
+// planning are the flags of plan new and plan rollback.
 type planning struct {
 	host, author, notBefore, note, out string
 	expires                            time.Duration
 	generation                         int64
 	network                            bool
 	only                               []string
+	back                               rollback
 }
 
 func planNewCmd() *cobra.Command {
@@ -52,6 +53,12 @@ func planNewCmd() *cobra.Command {
 		Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.run(cmd) },
 	}
+	p.flags(cmd)
+	return cmd
+}
+
+// flags are those that every new plan takes.
+func (p *planning) flags(cmd *cobra.Command) {
 	addHouseFlags(cmd)
 	addDataFlag(cmd)
 	addLookFlags(cmd)
@@ -67,7 +74,6 @@ func planNewCmd() *cobra.Command {
 	f.BoolVar(&p.network, "network", false, "let maintainer scripts use the network")
 	f.Int64Var(&p.generation, "generation", -1, "size of a witnessed log you have seen (default: that of the log in --data)")
 	f.StringVarP(&p.out, "out", "o", "", "file for the plan (default: standard output)")
-	return cmd
 }
 
 func (p planning) run(cmd *cobra.Command) error {
@@ -94,7 +100,10 @@ func (p planning) run(cmd *cobra.Command) error {
 	if o.Pool, err = poolDir(cmd); err != nil {
 		return err
 	}
-	o.Only, o.Critical = p.only, root.Critical
+	o.Only, o.Critical, o.Down = p.only, root.Critical, p.back.targets
+	if len(o.Down) > 0 {
+		o.Only = nil
+	}
 	solved, err := solve.Solve(cmd.Context(), o)
 	if err != nil {
 		return err
@@ -150,6 +159,11 @@ func (p planning) write(cmd *cobra.Command, s solve.Solved, now, begin time.Time
 	for _, h := range s.Held {
 		fmt.Fprintf(tell, "held: %s: %s\n", h.Package, h.Why)
 	}
+	if len(p.back.targets) > 0 {
+		if err := p.back.whole(s); err != nil {
+			return err
+		}
+	}
 	for _, idle := range s.Idle() {
 		fmt.Fprintf(tell, "newer, and no known vulnerability asks for it: %s\n", idle)
 	}
@@ -162,7 +176,8 @@ func (p planning) write(cmd *cobra.Command, s solve.Solved, now, begin time.Time
 	h, branches, dossier, err := proposal.New(proposal.Request{
 		Nonce: nonce(), Author: trust.PersonID(p.author), Created: now.Unix(), Expires: now.Add(p.expires).Unix(), Generation: p.generation,
 		Waves: []plan.Wave{{NotBefore: begin.Unix(), Good: 1}}, Facts: s.Facts, Note: p.note,
-		Hosts: []proposal.HostRequest{{ID: trust.HostID(p.host), Inventory: s.Digest, Findings: s.Findings,
+		Parent: p.back.parent, Reason: p.back.reason,
+		Hosts: []proposal.HostRequest{{ID: trust.HostID(p.host), Inventory: s.Digest, Findings: s.Findings, After: s.After,
 			Changes: s.Changes, Back: s.Back, Network: p.network, Held: s.Held}},
 	})
 	if err != nil {

@@ -58,6 +58,10 @@ func (s *shower) header() {
 	s.line("dossier     %s", h.Dossier)
 	s.line("tree        %s over %d hosts", h.Tree, h.Leaves)
 	s.line("note        %s", h.Note)
+	if s.f.Dossier.Reason != "" {
+		s.line("ROLLBACK    %s", s.f.Dossier.Reason)
+		s.line("            it needs the quorum named rollback besides that of class %s; no grant covers it", h.Class)
+	}
 	for i, wave := range h.Waves {
 		s.line("wave %-6d %d hosts, not before %s; a later wave needs %d good receipts of it", i, wave.Hosts, at(wave.NotBefore), wave.Good)
 	}
@@ -84,9 +88,14 @@ func (s *shower) change(c, back change.Change, cause proposal.Cause) {
 	if c.Artefact != "" {
 		s.line("    bytes   %s, %d bytes, from %s", c.Artefact, c.Size, c.Origin)
 	}
-	if len(cause.Advisories) > 0 {
+	switch {
+	case len(cause.Advisories) > 0:
 		s.line("    fixes   %s", strings.Join(cause.Advisories, " "))
-	} else {
+	case len(cause.Reopens) > 0:
+		s.line("    OPENS   %s: version %s fixes this, %s does not", strings.Join(cause.Reopens, " "), c.From, c.To)
+	case c.Op == change.Downgrade:
+		s.line("    opens   nothing that is known")
+	default:
 		s.line("    fixes   nothing itself: the package manager needs it for the others")
 	}
 	if fact, ok := s.facts[c.Key()+" "+c.From+" "+c.To]; ok {

@@ -212,14 +212,19 @@ func (d *dealing) enough(class change.Class) ([]approval.Approval, error) {
 			yes = append(yes, a)
 		}
 	}
-	name := change.Max(class, d.p.Header.Class)
-	q, ok := d.root.Quorum(string(name))
-	if !ok {
-		return nil, fmt.Errorf("the trust root has no quorum for class %q", name)
+	names := []string{string(change.Max(class, d.p.Header.Class))}
+	if d.p.Dossier.Reason != "" {
+		names = append(names, approval.Rollback)
 	}
 	s := approval.Statement{Kind: approval.Approve, Bytes: d.p.Header.Bytes()}
-	if _, err := approval.Tally(d.root, q, s, d.p.Header.Author, yes); err != nil {
-		return nil, exit{exitWaits, fmt.Errorf("the plan waits for approval: %w", err)}
+	for _, name := range names {
+		q, ok := d.root.Quorum(name)
+		if !ok {
+			return nil, fmt.Errorf("the trust root has no quorum for %q", name)
+		}
+		if _, err := approval.Tally(d.root, q, s, d.p.Header.Author, yes); err != nil {
+			return nil, exit{exitWaits, fmt.Errorf("the plan waits for approval by the quorum %s: %w", name, err)}
+		}
 	}
 	return yes, nil
 }

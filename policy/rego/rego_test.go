@@ -71,7 +71,7 @@ func input() doc {
 	return doc{"at": 1000, "grant": "", "plan": doc{"class": "routine"},
 		"hosts":    []any{doc{"id": "h1", "domain": "a", "labels": []any{doc{"key": "role", "value": "web"}}}},
 		"branches": []any{doc{"host": "h1", "network": false, "changes": []any{doc{"op": "upgrade", "package": "hello", "to": "2"}}}},
-		"dossier": doc{"hosts": []any{doc{"id": "h1", "causes": []any{doc{"advisories": []any{"CVE-1"}}}}},
+		"dossier": doc{"hosts": []any{doc{"id": "h1", "causes": []any{doc{"advisories": []any{"CVE-1"}, "reopens": []any{}}}}}, "reason": "",
 			"artefacts": []any{doc{"package": "hello", "to": "2", "chain": doc{"signers": []any{"aa"}}, "breaks": []any{}}}}}
 }
 
@@ -97,6 +97,14 @@ func TestStandardRules(t *testing.T) {
 	frozen := func(until any) func(doc) {
 		return func(d doc) { in(d, "hosts", 0)["labels"] = []any{doc{"key": "freeze_until", "value": until}} }
 	}
+	down := func(reason string, reopens []any) func(doc) {
+		return func(d doc) {
+			in(d, "dossier")["reason"] = reason
+			in(d, "branches", 0, "changes", 0)["op"] = "downgrade"
+			c := in(d, "dossier", "hosts", 0, "causes", 0)
+			c["advisories"], c["reopens"], c["key"] = []any{}, append([]any{}, reopens...), "hello:amd64"
+		}
+	}
 	for name, c := range map[string]struct {
 		edit    func(doc)
 		outcome policy.Outcome
@@ -104,24 +112,32 @@ func TestStandardRules(t *testing.T) {
 		until   int64
 		rules   string // that spoke, in order
 	}{
-		"people decide":             {func(doc) {}, policy.Quorum, "routine", 0, "people_decide"},
-		"a grant":                   {func(d doc) { d["grant"] = "g" }, policy.Allow, "routine", 0, "granted"},
-		"sensitive under a grant":   {func(d doc) { d["grant"] = "g"; in(d, "plan")["class"] = "sensitive" }, policy.Quorum, "sensitive", 0, "above_grants"},
-		"critical":                  {func(d doc) { in(d, "plan")["class"] = "critical" }, policy.Quorum, "critical", 0, "people_decide"},
-		"no cause":                  {func(d doc) { in(d, "dossier", "hosts", 0, "causes", 0)["advisories"] = []any{} }, policy.Deny, "routine", 0, "cause people_decide"},
-		"no cause under a grant":    {func(d doc) { d["grant"] = "g"; in(d, "dossier", "hosts", 0)["causes"] = []any{} }, policy.Deny, "routine", 0, "cause granted"},
-		"no signer":                 {func(d doc) { in(d, "dossier", "artefacts", 0, "chain")["signers"] = []any{} }, policy.Deny, "routine", 0, "people_decide provenance"},
-		"a break":                   {func(d doc) { in(d, "dossier", "artefacts", 0)["breaks"] = []any{doc{}} }, policy.Deny, "routine", 0, "abi_break people_decide"},
-		"a host nobody knows":       {func(d doc) { in(d, "hosts", 0)["domain"] = "" }, policy.Deny, "routine", 0, "known_host people_decide"},
-		"a downgrade":               {func(d doc) { in(d, "branches", 0, "changes", 0)["op"] = "downgrade" }, policy.Quorum, "critical", 0, "downgrade people_decide"},
-		"a downgrade under a grant": {func(d doc) { d["grant"] = "g"; in(d, "branches", 0, "changes", 0)["op"] = "downgrade" }, policy.Quorum, "critical", 0, "downgrade granted"},
-		"the network":               {func(d doc) { in(d, "branches", 0)["network"] = true }, policy.Quorum, "sensitive", 0, "network people_decide"},
-		"frozen":                    {frozen("2000"), policy.Hold, "routine", 2000, "freeze people_decide"},
-		"thawed":                    {frozen("1000"), policy.Quorum, "routine", 0, "people_decide"},
-		"frozen, and it breaks":     {func(d doc) { frozen("2000")(d); in(d, "dossier", "artefacts", 0)["breaks"] = []any{doc{}} }, policy.Deny, "routine", 0, "abi_break freeze people_decide"},
-		"a freeze that is no time":  {frozen("tomorrow"), policy.Deny, "critical", 0, "rules_answer"},
-		"a class nobody knows":      {func(d doc) { in(d, "plan")["class"] = "strange" }, policy.Deny, "critical", 0, "rules_answer"},
-		"no plan":                   {func(d doc) { delete(d, "plan") }, policy.Deny, "critical", 0, "rules_answer"},
+		"people decide":            {func(doc) {}, policy.Quorum, "routine", 0, "people_decide"},
+		"a grant":                  {func(d doc) { d["grant"] = "g" }, policy.Allow, "routine", 0, "granted"},
+		"sensitive under a grant":  {func(d doc) { d["grant"] = "g"; in(d, "plan")["class"] = "sensitive" }, policy.Quorum, "sensitive", 0, "above_grants"},
+		"critical":                 {func(d doc) { in(d, "plan")["class"] = "critical" }, policy.Quorum, "critical", 0, "people_decide"},
+		"no cause":                 {func(d doc) { in(d, "dossier", "hosts", 0, "causes", 0)["advisories"] = []any{} }, policy.Deny, "routine", 0, "cause people_decide"},
+		"no cause under a grant":   {func(d doc) { d["grant"] = "g"; in(d, "dossier", "hosts", 0)["causes"] = []any{} }, policy.Deny, "routine", 0, "cause granted"},
+		"no signer":                {func(d doc) { in(d, "dossier", "artefacts", 0, "chain")["signers"] = []any{} }, policy.Deny, "routine", 0, "people_decide provenance"},
+		"a break":                  {func(d doc) { in(d, "dossier", "artefacts", 0)["breaks"] = []any{doc{}} }, policy.Deny, "routine", 0, "abi_break people_decide"},
+		"a host nobody knows":      {func(d doc) { in(d, "hosts", 0)["domain"] = "" }, policy.Deny, "routine", 0, "known_host people_decide"},
+		"a rollback":               {down("it broke", nil), policy.Quorum, "critical", 0, "downgrade people_decide"},
+		"a rollback that opens":    {down("it broke", []any{"CVE-1", "CVE-2"}), policy.Quorum, "critical", 0, "downgrade people_decide security_floor"},
+		"a rollback under a grant": {func(d doc) { d["grant"] = "g"; down("it broke", nil)(d) }, policy.Deny, "critical", 0, "downgrade granted rollback"},
+		"down without a reason":    {down("", nil), policy.Deny, "critical", 0, "cause downgrade people_decide rollback"},
+		"down beside an upgrade": {func(d doc) {
+			down("it broke", nil)(d)
+			b := in(d, "branches", 0)
+			b["changes"] = append(b["changes"].([]any), doc{"op": "upgrade", "package": "z", "to": "2"})
+		}, policy.Deny, "critical", 0, "cause downgrade people_decide rollback"},
+		"a reason and no way down": {func(d doc) { in(d, "dossier")["reason"] = "because" }, policy.Quorum, "routine", 0, "people_decide"},
+		"the network":              {func(d doc) { in(d, "branches", 0)["network"] = true }, policy.Quorum, "sensitive", 0, "network people_decide"},
+		"frozen":                   {frozen("2000"), policy.Hold, "routine", 2000, "freeze people_decide"},
+		"thawed":                   {frozen("1000"), policy.Quorum, "routine", 0, "people_decide"},
+		"frozen, and it breaks":    {func(d doc) { frozen("2000")(d); in(d, "dossier", "artefacts", 0)["breaks"] = []any{doc{}} }, policy.Deny, "routine", 0, "abi_break freeze people_decide"},
+		"a freeze that is no time": {frozen("tomorrow"), policy.Deny, "critical", 0, "rules_answer"},
+		"a class nobody knows":     {func(d doc) { in(d, "plan")["class"] = "strange" }, policy.Deny, "critical", 0, "rules_answer"},
+		"no plan":                  {func(d doc) { delete(d, "plan") }, policy.Deny, "critical", 0, "rules_answer"},
 	} {
 		d := input()
 		c.edit(d)

@@ -31,11 +31,29 @@ func (p *planner) changelogs(ctx context.Context, s Seen) ([]advisory.Set, error
 	return sets, errors.Join(errs...)
 }
 
+// speaking are the versions whose changelogs are asked: the newer ones; for a
+// way back those that are installed, since they tell what would be open again.
+func (p *planner) speaking(s Seen) map[string]provenance.Entry {
+	if len(p.Down) == 0 {
+		return s.newest
+	}
+	out := map[string]provenance.Entry{}
+	for _, is := range s.Inventory.Packages {
+		if !is.Status.Present() || !s.shares(is, p.Down) {
+			continue
+		}
+		if e, ok := s.exact(is.Name, is.Arch, is.Version); ok {
+			out[is.Key()] = e
+		}
+	}
+	return out
+}
+
 // bySource groups the newer versions by their source package, each group
 // smallest first, the groups ascending. With Only, just those packages' sources.
 func (p *planner) bySource(s Seen) [][]provenance.Entry {
 	wanted, groups := map[string]bool{}, map[string][]provenance.Entry{}
-	for _, e := range s.newest {
+	for _, e := range p.speaking(s) {
 		source, _ := e.Source()
 		groups[source] = append(groups[source], e)
 		if len(p.Only) == 0 || slices.Contains(p.Only, e.Package()) {

@@ -86,6 +86,9 @@ func (s *Solved) add(c pair, in contents, critical change.List) {
 		Artefact: c.new.Artefact(), Size: c.new.Size(), Origin: c.new.Origin(), Class: class}
 	back := change.Change{Op: change.Downgrade, Scheme: version.Deb, Package: c.pack, Arch: c.arch, From: c.to, To: c.from,
 		Artefact: c.old.Artefact(), Size: c.old.Size(), Origin: c.old.Origin(), Class: change.Critical}
+	if in.old != nil && above(c.from, c.to) {
+		forth.Op, back.Op = change.Downgrade, change.Upgrade
+	}
 	if in.old == nil {
 		forth.Op = change.Install
 		back = change.Change{Op: change.Remove, Scheme: version.Deb, Package: c.pack, Arch: c.arch, From: c.to, Class: change.Critical}

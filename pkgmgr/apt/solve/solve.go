@@ -10,7 +10,8 @@
 //
 // The promise: what is in the pool was verified while it was written. A change
 // is there only when its bytes and those of the way back are in the pool. Every
-// affected package without a change is Held with a reason. The root is left as
+// affected package without a change is Held with a reason. Nothing goes down but
+// to the versions that Down names. The root is left as
 // it was: apt works in a directory of its own, without network, and simulates.
 //
 // It changes no package, permits nothing, and plans no removals: a fix that
@@ -54,12 +55,18 @@ type Options struct {
 	Sources  []Source
 	Feeds    []advisory.Set          // besides the changelogs inside the sources' packages
 	Only     []string                // binary package names; empty: all that are affected
+	Down     []Target                // instead: back to these versions, and nothing else
 	Critical change.List             // the trust root's
 	Floor    map[change.Origin]int64 // newest release date known, Unix seconds
 	Now      time.Time
 	Progress io.Writer    // a line for each thing that takes long; nil: nowhere
 	Client   *http.Client // nil: one that gives up after downloadTime
 }
+
+// Target is an installed package and the lower version it is to go back to.
+type Target struct{ Package, Arch, Version string }
+
+func (t Target) key() string { return t.Package + ":" + t.Arch }
 
 // Seen is what is installed in a root, and what is known against it.
 type Seen struct {
@@ -78,6 +85,7 @@ type Solved struct {
 	Back    []change.Change // the way back, in the same order
 	Facts   []proposal.Fact // one for each change
 	Held    []proposal.Held // affected packages without a change, ascending
+	After   []match.Finding // with Down: what would be found once it is done
 }
 
 // planner is one call of Look or Solve.
@@ -189,9 +197,15 @@ func Solve(ctx context.Context, o Options) (Solved, error) {
 		return s, err
 	}
 	c := choose(s.Seen, p.Only)
+	if len(p.Down) > 0 {
+		c = s.goBack(p.Down)
+	}
 	pairs, err := p.ask(ctx, s.Seen, &c)
 	if err != nil {
 		return s, err
+	}
+	if len(p.Down) > 0 {
+		s.After = s.afterwards(pairs)
 	}
 	if err := p.describe(ctx, &s, pairs); err != nil {
 		return s, err
@@ -214,12 +228,14 @@ func (p pair) key() string { return p.pack + ":" + p.arch }
 // chosen is what the solver is asked for, and what is held.
 type chosen struct {
 	want []inventory.Package
+	to   map[string]string // version asked for, by inventory key
 	held map[string]string // reason by inventory key
+	down bool
 }
 
 // choose sorts the affected packages into those to ask for and those held.
 func choose(s Seen, only []string) chosen {
-	c := chosen{held: map[string]string{}}
+	c := chosen{to: map[string]string{}, held: map[string]string{}}
 	fixes := map[string][]match.Finding{}
 	for _, f := range s.Findings {
 		if f.State == match.Affected && f.Package != "" {
@@ -237,7 +253,7 @@ func choose(s Seen, only []string) chosen {
 			c.held[p.Key()] = why
 			continue
 		}
-		c.want = append(c.want, p)
+		c.want, c.to[p.Key()] = append(c.want, p), s.newest[p.Key()].Version()
 	}
 	for _, name := range only {
 		if !slices.ContainsFunc(s.Inventory.Packages, func(p inventory.Package) bool { return p.Name == name && p.Status.Present() }) {

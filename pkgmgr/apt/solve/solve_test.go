@@ -248,7 +248,7 @@ func TestStepsBecomeExactChangesOrAreRefused(t *testing.T) {
 	} {
 		steps, err := apt.ReadSimulation(c.text)
 		w.must(err)
-		pairs, err := s.pairs(steps)
+		pairs, err := s.pairs(steps, false)
 		switch {
 		case c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says)):
 			t.Errorf("%q: got %v, want %q", c.text, err, c.says)

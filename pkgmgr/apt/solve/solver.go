@@ -38,11 +38,13 @@ type solver struct {
 	snapshot bool
 	own      *os.Root
 	s        Seen
+	to       map[string]string // version asked for, by inventory key
+	down     bool              // it is a way back
 }
 
 // newSolver lays the verified releases and an own configuration out in the
 // root. close takes everything away again.
-func (p *planner) newSolver(s Seen) (*solver, error) {
+func (p *planner) newSolver(s Seen, c *chosen) (*solver, error) {
 	root, err := os.OpenRoot(p.Root)
 	if err != nil {
 		return nil, err
@@ -52,7 +54,7 @@ func (p *planner) newSolver(s Seen) (*solver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("apt needs a directory of its own in %s: %w", p.Root, err)
 	}
-	v := &solver{root: p.Root, rel: dir, dir: "/" + dir, snapshot: p.Snapshot, s: s}
+	v := &solver{root: p.Root, rel: dir, dir: "/" + dir, snapshot: p.Snapshot, s: s, to: c.to, down: c.down}
 	if v.snapshot {
 		if v.root, err = filepath.Abs(p.Root); err != nil {
 			return nil, err
@@ -254,13 +256,13 @@ func (b *bounded) Write(p []byte) (int, error) {
 	return b.Buffer.Write(p)
 }
 
-// ask finds the largest set of wanted packages that apt will bring to their
-// newest versions, and holds the others with the reason.
+// ask finds the largest set of wanted packages that apt will bring to the
+// versions asked for, and holds the others with the reason.
 func (p *planner) ask(ctx context.Context, s Seen, c *chosen) ([]pair, error) {
 	if len(c.want) == 0 {
 		return nil, nil
 	}
-	v, err := p.newSolver(s)
+	v, err := p.newSolver(s, c)
 	if err != nil {
 		return nil, err
 	}
@@ -309,9 +311,12 @@ func grow(taken, want []inventory.Package, try func([]inventory.Package) error, 
 	return grow(taken, want[half:], try, held)
 }
 
-// simulate asks apt to bring packages to their newest versions.
+// simulate asks apt to bring packages to the versions asked for.
 func (v *solver) simulate(ctx context.Context, set []inventory.Package) ([]pair, error) {
 	args := []string{"--simulate", "--no-download", "--no-install-recommends", "--no-remove", "install"}
+	if v.down {
+		args = slices.Insert(args, 1, "--allow-downgrades")
+	}
 	for _, p := range set {
 		args = append(args, v.target(p))
 	}
@@ -323,22 +328,22 @@ func (v *solver) simulate(ctx context.Context, set []inventory.Package) ([]pair,
 	if err != nil {
 		return nil, err
 	}
-	return v.s.pairs(steps)
+	return v.s.pairs(steps, v.down)
 }
 
-// target is apt's spelling of a package in its newest version. apt knows
+// target is apt's spelling of a package in the version asked for. apt knows
 // packages of all architectures under the native name.
 func (v *solver) target(p inventory.Package) string {
 	name := p.Name
 	if p.Arch != "all" {
 		name += ":" + p.Arch
 	}
-	return name + "=" + v.s.newest[p.Key()].Version()
+	return name + "=" + v.to[p.Key()]
 }
 
 // pairs turns apt's steps into exact changes. What cannot be one, or has no way
 // back, is refused.
-func (s Seen) pairs(steps []apt.Step) ([]pair, error) {
+func (s Seen) pairs(steps []apt.Step, down bool) ([]pair, error) {
 	is := map[string]inventory.Package{}
 	for _, p := range s.Inventory.Packages {
 		if p.Status.Present() {
@@ -360,7 +365,7 @@ func (s Seen) pairs(steps []apt.Step) ([]pair, error) {
 			return nil, refused(fmt.Sprintf("%s goes from %q to %q with another architecture than is installed", c.key(), step.Old, c.to))
 		}
 		var err error
-		if c.new, c.old, err = s.ends(c, ok); err != nil {
+		if c.new, c.old, err = s.ends(c, ok, down); err != nil {
 			return nil, err
 		}
 		out = append(out, c)
@@ -369,13 +374,16 @@ func (s Seen) pairs(steps []apt.Step) ([]pair, error) {
 	return out, nil
 }
 
-// ends finds the artefacts of both ends of a change.
-func (s Seen) ends(c pair, had bool) (to, from provenance.Entry, err error) {
+// ends finds the artefacts of both ends of a change, which leads up, or down
+// when that was asked for.
+func (s Seen) ends(c pair, had, down bool) (to, from provenance.Entry, err error) {
 	to, ok := s.exact(c.pack, c.arch, c.to)
 	switch {
 	case !ok:
 		return to, from, refused(fmt.Sprintf("it wants %s %s, which no verified index holds", c.key(), c.to))
-	case had && !above(c.to, c.from):
+	case down && !above(c.from, c.to):
+		return to, from, refused(fmt.Sprintf("%s would go from %q to %s, which is not down", c.key(), c.from, c.to))
+	case !down && had && !above(c.to, c.from):
 		return to, from, refused(fmt.Sprintf("%s would go from %s to %s, which is not up", c.key(), c.from, c.to))
 	case !had:
 		return to, from, nil

@@ -23,6 +23,14 @@ class_wanted contains 3 if some r in reasons_downgrade
 
 class_wanted contains 2 if some r in reasons_network
 
+# A rollback is a person's plan: it has a reason and does nothing but go down.
+rollback if {
+	object.get(input.dossier, "reason", "") != ""
+	every b in input.branches {
+		every c in b.changes { c.op == "downgrade" }
+	}
+}
+
 default until := 0
 
 until := max({f.until | some f in freezes}) if outcome == "hold"
@@ -38,6 +46,10 @@ reasons contains r if some r in reasons_provenance
 reasons contains r if some r in reasons_breaks
 
 reasons contains r if some r in reasons_downgrade
+
+reasons contains r if some r in reasons_rollback
+
+reasons contains r if some r in reasons_reopens
 
 reasons contains r if some r in reasons_network
 
@@ -60,8 +72,10 @@ reasons_people contains {"rule": "above_grants", "outcome": "quorum", "text": sp
 	input.plan.class != "routine"
 }
 
-# Every host must have an advisory that asks for one of its changes.
+# Every host must have an advisory that asks for one of its changes, or a
+# person's reason to go back.
 reasons_cause contains {"rule": "cause", "outcome": "deny", "text": sprintf("host %s: no advisory asks for any change", [h.id])} if {
+	not rollback
 	some h in input.dossier.hosts
 	count([a | some c in h.causes; some a in c.advisories]) == 0
 }
@@ -78,10 +92,32 @@ reasons_breaks contains {"rule": "abi_break", "outcome": "deny", "text": sprintf
 	count(f.breaks) > 0
 }
 
-reasons_downgrade contains {"rule": "downgrade", "outcome": "quorum", "text": sprintf("%s goes down to %s: the critical quorum decides", [c.package, c.to])} if {
+reasons_downgrade contains {"rule": "downgrade", "outcome": "quorum", "text": sprintf("%s goes down to %s: the critical and the rollback quorum decide", [c.package, c.to])} if {
 	some b in input.branches
 	some c in b.changes
 	c.op == "downgrade"
+}
+
+# Nothing goes down without a reason, beside other work, or under a grant.
+reasons_rollback contains {"rule": "rollback", "outcome": "deny", "text": sprintf("%s goes down in a plan that is no rollback", [c.package])} if {
+	not rollback
+	some b in input.branches
+	some c in b.changes
+	c.op == "downgrade"
+}
+
+reasons_rollback contains {"rule": "rollback", "outcome": "deny", "text": "no grant lets anything go down"} if {
+	input.grant != ""
+	some b in input.branches
+	some c in b.changes
+	c.op == "downgrade"
+}
+
+# The security floor: what a rollback opens again stands in the verdict.
+reasons_reopens contains {"rule": "security_floor", "outcome": "quorum", "text": sprintf("host %s: %s would be open again: %s", [h.id, c.key, concat(" ", c.reopens)])} if {
+	some h in input.dossier.hosts
+	some c in h.causes
+	count(object.get(c, "reopens", [])) > 0
 }
 
 reasons_network contains {"rule": "network", "outcome": "quorum", "text": sprintf("host %s: maintainer scripts want the network", [b.host])} if {
