@@ -55,8 +55,10 @@ const applyTime = 3 * time.Minute
 
 // hand gives a parcel to the host's agent and returns its answer.
 func (p *play) hand(q parcel) (answer, error) {
+	p.mu.Lock()
 	p.parcels++
-	dir := filepath.Join(p.Dir, "parcels", fmt.Sprintf("%03d", p.parcels))
+	dir := filepath.Join(p.Dir, "parcels", fmt.Sprintf("%04d", p.parcels))
+	p.mu.Unlock()
 	file := filepath.Join(dir, "writ.json")
 	if err := put(file, q.writ); err != nil {
 		return answer{}, err
@@ -78,6 +80,8 @@ func (p *play) hand(q parcel) (answer, error) {
 	}
 	a, err := p.agent(q.offline, argv...)
 	if len(a.receipts) > 0 {
+		p.mu.Lock()
+		defer p.mu.Unlock()
 		p.last[q.to.Name] = a.receipts[len(a.receipts)-1]
 	}
 	return a, err

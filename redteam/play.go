@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -44,6 +45,7 @@ type play struct {
 	yes     []Person
 	owners  []Person // enough for a routine plan, not for a rollback
 
+	mu      sync.Mutex // guards the next two
 	parcels int
 	last    map[string]writ.Receipt // the newest one that each host has signed, by its name
 	twin    *twin                   // the honest step of this act
