@@ -186,7 +186,7 @@ func (p *play) id(w Person) (trust.PersonID, error) {
 // key. Witnesses cannot tell the thief from the owner.
 func (p *play) steal() error {
 	data := filepath.Join(p.Dir, "stolen")
-	if err := os.CopyFS(data, os.DirFS(p.Data)); err != nil {
+	if err := copyState(p.Data, data); err != nil {
 		return err
 	}
 	key, err := os.ReadFile(filepath.Join(data, "log.key"))
