@@ -231,8 +231,9 @@ func told(cmd *cobra.Command, root trust.Root, held ask.Held, answers []ask.Answ
 		return err
 	}
 	if lent {
-		return errors.New("TOO FEW WITNESSES TOOK THE HALT: the others are enough for leases, so hosts may still begin. Keep trying: " +
-			"run it again with --with, reach the witnesses' operators, or stop patchwrit up and the hosts' agents by hand")
+		return errors.New("TOO FEW WITNESSES TOOK THE HALT: those that did not are a quorum, so hosts get leases from them as soon as they answer.\n" +
+			"  next: keep the halt with --out FILE and hand it in again with --with FILE until enough took it, and call the operators of\n" +
+			"        the witnesses that did not. Until then stop patchwrit up, or the agents on the hosts (systemctl stop patchwrit-agent)")
 	}
 	return nil
 }

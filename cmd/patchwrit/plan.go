@@ -24,7 +24,7 @@ func init() { verbs = append(verbs, planCmd) }
 // planCmd makes plans and shows them.
 func planCmd() *cobra.Command {
 	cmd := &cobra.Command{Use: "plan", Short: "list plans, make one for a host, or show exactly what a plan says"}
-	cmd.AddCommand(planNewCmd(), planRollbackCmd(), planLsCmd(), planShowCmd())
+	cmd.AddCommand(planNewCmd(), planRollbackCmd(), planLsCmd(), planShowCmd(), planProposeCmd())
 	return cmd
 }
 
@@ -267,5 +267,32 @@ func planLsCmd() *cobra.Command {
 	addServerFlags(cmd)
 	addFormatFlag(cmd)
 	cmd.Flags().BoolVar(&all, "all", false, "also plans that ended")
+	return cmd
+}
+
+func planProposeCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "propose FILE",
+		Short: "hand a plan file in to the control plane",
+		Long: "The plan's author must be in the roster. The control plane logs it and asks the rules, as it does for its own plans.\n" +
+			"The bytes that it names must be in the control plane's pool.",
+		Example: "  patchwrit plan propose plan.json",
+		Args:    exactly(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f, err := planFile(args[0])
+			if err != nil {
+				return err
+			}
+			s, err := openServer(cmd)
+			if err != nil {
+				return err
+			}
+			if err := s.post(cmd.Context(), "plans", f, &struct{}{}); err != nil {
+				return err
+			}
+			return say(cmd.OutOrStdout(), "plan %s proposed", f.Header.Digest())
+		},
+	}
+	addServerFlags(cmd)
 	return cmd
 }

@@ -14,7 +14,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"patchwrit": func() { os.Exit(Main()) }})
+	testscript.Main(m, map[string]func(){"patchwrit": func() { os.Exit(Main()) }, "witness": runWitness, "world": worldTool})
 }
 
 // TestScript runs what a person would type. Each script finds in its directory
