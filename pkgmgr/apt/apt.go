@@ -20,8 +20,10 @@
 //
 // What it does not do: it does not stop local root, nor `dpkg -i`. In a root
 // directory services are not kept: what a maintainer script starts there ends
-// with the run. Where the agent runs as a systemd unit, the unit needs
-// KillMode=process, or stopping it would take the supervisor along.
+// with the run. Where systemd runs, the supervisor lives in a scope of its own,
+// so that the end of the agent's unit does not reach it; elsewhere it has only a
+// session of its own. A scope has the agent's sandbox: what the agent's unit is
+// forbidden, maintainer scripts are too.
 package apt
 
 import (

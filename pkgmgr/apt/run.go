@@ -3,11 +3,13 @@ package apt
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"io"
 	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"strings"
 	"syscall"
 	"time"
@@ -28,10 +30,10 @@ const (
 	maxExit = 64 << 10
 )
 
-// start runs a job under a supervisor: on the running system in a session of
-// its own, on a directory also in mount, pid, ipc and uts namespaces entered by
-// chroot. Nothing ties its life to ours. name is the path of the job inside the
-// system, without suffix.
+// start runs a job under a supervisor: on the running system in a session and,
+// where systemd runs, a scope of its own; on a directory in mount, pid, ipc and
+// uts namespaces entered by chroot. Nothing ties its life to ours. name is the
+// path of the job inside the system, without suffix.
 func (o *own) start(name string, argv []string, run string, network bool) (*exec.Cmd, error) {
 	j := job{Argv: argv, Env: environment(run), Isolated: !o.sys.running(), Network: network}
 	if err := o.write(name+jobSuffix, canon.MustEncode(j)); err != nil {
@@ -46,12 +48,40 @@ func (o *own) start(name string, argv []string, run string, network bool) (*exec
 	if !network {
 		attr.Cloneflags |= unix.CLONE_NEWNET
 	}
-	cmd := &exec.Cmd{Path: agentBin, Args: []string{agentBin, "supervise", name}, Dir: "/", Env: j.Env,
-		ExtraFiles: []*os.File{o.lock}, SysProcAttr: attr}
+	argv = []string{agentBin, "supervise", name}
+	if !j.Isolated && underSystemd() {
+		argv = append(scope(name), argv...)
+	}
+	log, err := o.root.OpenFile(o.rel(name+logSuffix), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, refusal.New(fullOr(err, pkgmgr.CodeDir), "%v", err)
+	}
+	defer log.Close()
+	cmd := &exec.Cmd{Path: argv[0], Args: argv, Dir: "/", Env: j.Env, Stderr: log, ExtraFiles: []*os.File{o.lock}, SysProcAttr: attr}
 	if err := cmd.Start(); err != nil {
 		return nil, refusal.New(pkgmgr.CodeTool, "the supervisor could not be started: %v", err)
 	}
 	return cmd, nil
+}
+
+// systemdRun makes scopes.
+const systemdRun = "/usr/bin/systemd-run"
+
+// underSystemd reports whether the running system is one that systemd has
+// booted (sd_booted(3)).
+func underSystemd() bool {
+	_, err := os.Lstat("/run/systemd/system")
+	return err == nil
+}
+
+// scope is the command line in front of a supervisor's that puts it into a scope
+// of its own (systemd.scope(5)): the end of the agent's unit does not reach it,
+// and a machine that goes down waits for it, ten minutes at most. SIGCONT says
+// nothing to a process that runs.
+func scope(name string) []string {
+	unit := "patchwrit-" + path.Base(path.Dir(name)) + "-" + path.Base(name) + "-" + rand.Text()[:8] + ".scope"
+	return []string{systemdRun, "--scope", "--quiet", "--collect", "--unit=" + unit, "--description=package manager under a writ",
+		"--property=KillSignal=SIGCONT", "--property=SendSIGKILL=no", "--property=TimeoutStopSec=10min", "--"}
 }
 
 // await waits for a supervisor and passes its log on to progress. When ctx ends
