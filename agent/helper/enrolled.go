@@ -47,10 +47,17 @@ func (e Enrolled) Save(state string) error {
 		return refusal.New(codeEnrolled, "this host is enrolled to %s, not to %s", old.Pinned.Short(), e.Pinned.Short())
 	}
 	path := filepath.Join(state, enrolledFile)
-	if err := os.WriteFile(path+".new", canon.MustEncode(e), 0o600); err != nil {
-		return refusal.New(codeEnrolled, "%v", err)
+	err = os.WriteFile(path+".new", canon.MustEncode(e), 0o600)
+	if err == nil {
+		err = syncPath(path + ".new")
 	}
-	if err := os.Rename(path+".new", path); err != nil {
+	if err == nil {
+		err = os.Rename(path+".new", path)
+	}
+	if err == nil {
+		err = syncPath(state)
+	}
+	if err != nil {
 		return refusal.New(codeEnrolled, "%v", err)
 	}
 	return nil

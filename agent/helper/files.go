@@ -97,14 +97,37 @@ func (h *Helper) takeTrust(m messenger) error {
 	if _, err := trust.Load(os.DirFS(fresh), h.e.Pinned, trust.Versions{}, h.Now()); err != nil {
 		return err
 	}
-	err := os.RemoveAll(h.trustDir())
-	if err == nil {
-		err = os.Rename(fresh, h.trustDir())
-	}
-	if err != nil {
+	if err := h.putTrust(fresh); err != nil {
 		return refusal.New(codeFiles, "%v", err)
 	}
 	return nil
+}
+
+// putTrust makes fresh the own copy, durably and at no moment without one: after
+// a power cut the way back needs it, and nobody else has to be there.
+func (h *Helper) putTrust(fresh string) error {
+	err := fs.WalkDir(os.DirFS(fresh), ".", func(p string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return syncPath(filepath.Join(fresh, filepath.FromSlash(p)))
+	})
+	if err == nil {
+		err = unix.Renameat2(unix.AT_FDCWD, fresh, unix.AT_FDCWD, h.trustDir(), unix.RENAME_EXCHANGE)
+		if errors.Is(err, fs.ErrNotExist) { // the first one
+			err = os.Rename(fresh, h.trustDir())
+		}
+	}
+	return errors.Join(err, syncPath(h.State), os.RemoveAll(fresh))
+}
+
+// syncPath makes what a file or directory holds survive a power cut.
+func syncPath(p string) error {
+	f, err := os.Open(p)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // copyTree copies ordinary files and directories below name.
