@@ -80,7 +80,7 @@ func (c *Control) API() http.Handler {
 	read("plans/{id}/file", c.apiPlanFile)
 	read("grants", func(r *http.Request) (any, error) { return listOf[Grant](r.Context(), c.Store, kindGrant) })
 	read("writs", func(r *http.Request) (any, error) { return listOf[Writ](r.Context(), c.Store, kindWrit) })
-	read("receipts", func(r *http.Request) (any, error) { return listOf[Receipt](r.Context(), c.Store, kindReceipt) })
+	read("receipts", func(r *http.Request) (any, error) { return c.receiptsNow(r.Context()) })
 	read("why", c.apiWhy)
 	read("reviews", func(r *http.Request) (any, error) { return c.Reviews(r.Context()) })
 	read("ledger", c.apiLedger)

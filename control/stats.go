@@ -125,6 +125,10 @@ func (c *Control) whyPlan(ctx context.Context, p Plan, id trust.HostID) (Reason,
 		r.Who = c.voters(p)
 	case Running:
 		return c.whyRunning(ctx, p, id, r)
+	case Finished:
+		more, err := c.effective(ctx, p, id)
+		r.Text += more
+		return r, err
 	}
 	return r, nil
 }

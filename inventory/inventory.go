@@ -97,6 +97,18 @@ type Kernel struct {
 	Installed []Image `json:"installed"` // ascending by release
 }
 
+// Newest is the newest installed kernel, by the order of versions: the one to
+// run after the next boot. The zero Image when there is none, as in a container.
+func (k Kernel) Newest() Image {
+	newest := Image{}
+	for _, image := range k.Installed {
+		if n, err := version.Compare(version.Deb, image.Version, newest.Version); newest.Release == "" || err == nil && n > 0 {
+			newest = image
+		}
+	}
+	return newest
+}
+
 // Image is one installed kernel image.
 type Image struct {
 	Release string `json:"release"` // "6.1.0-37-amd64"

@@ -15,7 +15,6 @@ import (
 
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/inventory"
-	"github.com/patchwrit/patchwrit/version"
 	"github.com/patchwrit/patchwrit/writ"
 )
 
@@ -172,16 +171,7 @@ func comm(dir string) string {
 // the system has no kernel of its own, unknown for a root directory, which is
 // not what was booted.
 func (m *Manager) kernel(inv inventory.Inventory) (string, writ.Fact) {
-	newest := inventory.Image{}
-	for _, image := range inv.Kernel.Installed {
-		if newest.Release == "" {
-			newest = image
-			continue
-		}
-		if n, err := version.Compare(version.Deb, image.Version, newest.Version); err == nil && n > 0 {
-			newest = image
-		}
-	}
+	newest := inv.Kernel.Newest()
 	if newest.Release == "" {
 		return "", writ.Yes
 	}
