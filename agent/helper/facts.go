@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/patchwrit/patchwrit/agent/idle"
 	"github.com/patchwrit/patchwrit/agent/parley"
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/inventory"
@@ -19,6 +20,7 @@ func (h *Helper) look(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		h.see()
+		idle.Rest()
 		select {
 		case <-ctx.Done():
 			return

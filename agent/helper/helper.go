@@ -30,6 +30,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/patchwrit/patchwrit/agent"
+	"github.com/patchwrit/patchwrit/agent/idle"
 	"github.com/patchwrit/patchwrit/agent/parley"
 	"github.com/patchwrit/patchwrit/refusal"
 )
@@ -99,7 +100,7 @@ func Run(ctx context.Context, c Config) error {
 		}
 		select {
 		case slots <- struct{}{}:
-			busy.Go(func() { defer func() { <-slots }(); h.serve(ctx, conn) })
+			busy.Go(func() { defer func() { <-slots }(); h.serve(ctx, conn); idle.Rest() })
 		default:
 			conn.Close()
 		}

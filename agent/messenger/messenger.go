@@ -25,6 +25,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/patchwrit/patchwrit/agent/idle"
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/refusal"
 	"github.com/patchwrit/patchwrit/trust"
@@ -122,6 +123,7 @@ func (m *Messenger) Run(ctx context.Context) error {
 		} else {
 			failures = 0
 		}
+		idle.Rest()
 		t := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():

@@ -63,9 +63,10 @@ edge   internal/debworld:
 
 hall   witness:        KERNEL witness/ask
 hall   agent:          KERNEL inventory provenance artefact pkgmgr
+hall   agent/idle:
 hall   agent/parley:   KERNEL inventory
-hall   agent/helper:   KERNEL inventory pkgmgr agent agent/parley
-hall   agent/messenger: KERNEL inventory unpack wire agent/parley
+hall   agent/helper:   KERNEL inventory pkgmgr agent agent/parley agent/idle
+hall   agent/messenger: KERNEL inventory unpack wire agent/parley agent/idle
 hall   control:        KERNEL CORE trust/ceremony feed policy/rego pkgmgr pkgmgr/apt/solve tlog/writer writ/issue witness/ask wire store
 hall   redteam:        KERNEL CORE EDGE agent
 `
