@@ -122,8 +122,10 @@ func Recover(ctx context.Context, o Options) (Result, error) {
 		return Result{}, err
 	}
 	defer j.Close()
-	if _, open := j.Unfinished(); !open {
-		return Result{Receipts: []writ.Receipt{}}, nil
+	if _, half := j.halfDone(); !half {
+		if _, open := j.Unfinished(); !open {
+			return Result{Receipts: []writ.Receipt{}}, nil
+		}
 	}
 	a := &attempt{Options: o, journal: j}
 	if a.root, err = trust.Load(os.DirFS(o.Trust), o.Pinned, j.state.Memory.Versions, o.Now()); err != nil {
@@ -192,7 +194,7 @@ func (a *attempt) run(ctx context.Context) error {
 func (a *attempt) recover(ctx context.Context) (done bool, err error) {
 	b, open := a.journal.Unfinished()
 	if !open {
-		return false, nil
+		return a.late(ctx)
 	}
 	a.say("an earlier transaction, under writ %s, was begun and nobody saw its end; finishing it first", b.Writ.Short())
 	r, err := a.manager.Recover(ctx, b)
@@ -204,8 +206,31 @@ func (a *attempt) recover(ctx context.Context) (done bool, err error) {
 	if err := a.back(ctx, r); err != nil {
 		return false, err
 	}
+	return a.isFor(b.Writ), nil
+}
+
+// isFor reports whether the writ at hand is this one.
+func (a *attempt) isFor(d canon.Digest) bool {
 	var w writ.Writ
-	return canon.Decode(a.Writ, &w) == nil && w.Body.Digest() == b.Writ, nil
+	return canon.Decode(a.Writ, &w) == nil && w.Body.Digest() == d
+}
+
+// late takes back what ended half-way when an earlier agent died before it
+// could. When that is refused (it is too late for it, above all), what is
+// half-done stays reported, and stands in nobody's way.
+func (a *attempt) late(ctx context.Context) (done bool, err error) {
+	r, half := a.journal.halfDone()
+	if !half {
+		return false, nil
+	}
+	n := len(a.receipts)
+	if err := a.back(ctx, r); err != nil {
+		if _, open := a.journal.Unfinished(); open {
+			return false, err
+		}
+		a.say("it is not taken back: %v", err)
+	}
+	return len(a.receipts) > n && a.isFor(r.Writ), nil
 }
 
 // ready gathers what verification needs: what this host has installed as floors,

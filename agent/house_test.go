@@ -408,3 +408,116 @@ func TestAnotherKeyUnderTheSameJournal(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// An agent that dies between the failure and the way back: the next one goes
+// back, and one that comes too late reports and stands in nobody's way.
+func TestTheWayBackIsTakenAfterADeath(t *testing.T) {
+	for name, c := range map[string]struct {
+		later time.Duration
+		want  string
+	}{"in time": {time.Minute, "rolled_back PW-APT-SCRIPT"}, "too late": {16 * time.Minute, ""}} {
+		t.Run(name, func(t *testing.T) {
+			p := newPlace(t)
+			p.fault, p.at = fake.ScriptFails, 1
+			if err := p.dyingBeforeTheWayBack(p.theCase()); err == nil {
+				t.Fatal("it survived")
+			}
+			p.now = p.now.Add(c.later)
+			r, err := p.apply(p.theCase())
+			if outcomes(r) != c.want {
+				t.Fatalf("%s, %v\n%s", outcomes(r), err, &p.said)
+			}
+			if c.want == "" && (refusal.CodeOf(err) != "PW-WRIT-CONSUMED" || !strings.Contains(p.said.String(), "not taken back")) {
+				t.Errorf("too late: %v\n%s", err, &p.said)
+			}
+			if r, err := p.apply(p.theCase()); len(r.Receipts) > 0 || refusal.CodeOf(err) != "PW-WRIT-CONSUMED" {
+				t.Errorf("once more: %s, %v", outcomes(r), err)
+			}
+		})
+	}
+}
+
+// dyingBeforeTheWayBack loses its power when the failed step's receipt is stored.
+func (p *place) dyingBeforeTheWayBack(c *writtest.Case) (err error) {
+	j, err := Open(p.state, p.root, p.house.Root.ID)
+	if err != nil {
+		return err
+	}
+	defer j.Close()
+	m := fake.New(p.disk, j, func() time.Time { return p.now })
+	m.Arrange(p.fault, p.at)
+	p.fault = ""
+	a := &attempt{journal: j, root: p.house.Root, manager: once{closing{m}, new(int)}, Options: Options{
+		Writ: c.Raw().Writ, Progress: &p.said, Now: func() time.Time { return p.now }, Ask: witnesses(c)}}
+	return a.run(p.t.Context())
+}
+
+type once struct {
+	closing
+	n *int
+}
+
+func (o once) Apply(ctx context.Context, v writ.Verified) (writ.Receipt, error) {
+	if *o.n++; *o.n > 1 {
+		return writ.Receipt{}, errors.New("this agent is dead")
+	}
+	return o.closing.Apply(ctx, v)
+}
+
+func TestReceiptsAreOwedUntilSomebodyHasThem(t *testing.T) {
+	p := newPlace(t)
+	p.fault, p.at = fake.ScriptFails, 1
+	bad := p.theCase()
+	bad.EditLease = func(n int, l *writ.Lease) {
+		if n == 0 {
+			l.Time -= 30 * 24 * 3600 // counts all the same: the quorum time is another's
+		}
+	}
+	if r, err := p.apply(bad); err != nil || len(r.Receipts) != 2 {
+		t.Fatalf("%s, %v", outcomes(r), err)
+	}
+	owed, err := ReadOwed(p.state)
+	if err != nil || len(owed) != 2 || owed[0].Receipt.Outcome != writ.Partial || owed[1].Receipt.Outcome != writ.RolledBack || len(owed[1].Leases) != 0 {
+		t.Fatalf("%+v, %v", owed, err)
+	}
+	raw, err := os.ReadFile(filepath.Join(p.state, writsDir, string(owed[0].Receipt.Writ)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var leases []writ.Lease
+	for _, text := range owed[0].Leases {
+		var l writ.Lease
+		if err := canon.Decode(text, &l); err != nil {
+			t.Fatal(err)
+		}
+		leases = append(leases, l)
+	}
+	if writ.Shown(raw, leases) != owed[0].Receipt.Shown {
+		t.Error("the leases beside the receipt are not those that it names")
+	}
+	if err := Acknowledge(p.state, []canon.Digest{owed[0].Receipt.Digest(), canon.SumFile(nil)}); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := ReadOwed(p.state); err != nil || len(left) != 1 || left[0].Receipt.Digest() != owed[1].Receipt.Digest() {
+		t.Errorf("%+v, %v", left, err)
+	}
+}
+
+// A lease that does not count is not kept beside the receipt: an auditor would
+// find that the host was shown something else.
+func TestOnlyLeasesThatCountedAreKept(t *testing.T) {
+	p := newPlace(t)
+	c := p.theCase()
+	c.EditRaw = func(r *writ.Raw) {
+		l := writtest.SignLease(writ.Lease{Type: writ.TypeLease, Witness: "stranger", Host: c.Host.ID, Nonce: writtest.Nonce, Time: c.Now}, p.house.People[0].SSH)
+		r.Leases = append([][]byte{canon.MustEncode(l)}, r.Leases...)
+	}
+	r, err := p.apply(c)
+	if err != nil || outcomes(r) != "done" {
+		t.Fatalf("%s, %v", outcomes(r), err)
+	}
+	owed, err := ReadOwed(p.state)
+	if err != nil || len(owed) != 1 || len(owed[0].Leases) != len(p.house.Witnesses) {
+		t.Errorf("%d leases, %v", len(owed[0].Leases), err)
+	}
+}

@@ -356,6 +356,20 @@ func (j *Journal) undoing() bool {
 	return n == 0 || j.state.Memory.Failures[n-1].Undone
 }
 
+// halfDone is the newest receipt when it says that a step ended half-way and its
+// rollback has not begun.
+func (j *Journal) halfDone() (writ.Receipt, bool) {
+	if j.undoing() {
+		return writ.Receipt{}, false
+	}
+	all, err := j.Receipts(1)
+	if err != nil || len(all) == 0 {
+		return writ.Receipt{}, false
+	}
+	failures := j.state.Memory.Failures
+	return all[0], all[0].Outcome == writ.Partial && all[0].Writ == failures[len(failures)-1].Writ
+}
+
 // Ended implements pkgmgr.Journal: the receipt is completed and signed, stored,
 // and then the transaction is closed. A crash in between signs once more the
 // next time.

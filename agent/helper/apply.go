@@ -76,7 +76,9 @@ func (h *Helper) attempt(ctx context.Context, t *talk, offer parley.Offer, name 
 	progress := &lines{to: t.progress}
 	defer progress.end()
 	o.Writ, o.Pool, o.Ask, o.Progress = raw, pool.path(), t.ask, progress
-	_, err = agent.Apply(ctx, o)
+	if _, err = agent.Apply(ctx, o); t.broken != nil {
+		return t.broken
+	}
 	return err
 }
 
@@ -106,6 +108,8 @@ type talk struct {
 	log  *slog.Logger
 	gone bool
 	said int
+
+	broken error // something else than an answer was said to the question
 }
 
 // Limits of progress.
@@ -131,11 +135,12 @@ func (t *talk) ask(_ context.Context, q agent.Question) (agent.Answer, error) {
 	if err == nil {
 		err = parley.Expect(t.conn, parley.MaxSaid, parley.KindAnswer, &a)
 	}
-	if err != nil {
-		return agent.Answer{}, err
+	leases, berr := parley.Bytes(a.Leases)
+	if err = errors.Join(err, berr); err != nil {
+		t.broken = refusal.New(parley.CodeForm, "%v", err)
+		return agent.Answer{}, t.broken
 	}
-	leases, err := parley.Bytes(a.Leases)
-	if err == nil && a.Why != "" {
+	if a.Why != "" {
 		err = errors.New(a.Why.Text())
 	}
 	return agent.Answer{Leases: leases, Consistency: a.Consistency}, err

@@ -42,7 +42,13 @@ func (h *Helper) see() {
 	if err != nil {
 		f.Why = canon.NoteOf(err.Error())
 	}
-	f.Mapped = append(f.Mapped, mapped[:min(len(mapped), maxMapped)]...)
+	if len(mapped) > maxMapped {
+		f.Why = canon.NoteOf("there are more deleted files in use than are listed")
+	}
+	for _, d := range mapped[:min(len(mapped), maxMapped)] {
+		d.Path, d.Inode = printable(d.Path), d.Inode%(canon.MaxInt+1)
+		f.Mapped = append(f.Mapped, d)
+	}
 	raw, err := canon.Encode(f)
 	if err == nil {
 		err = publish(filepath.Join(h.e.Public.Text(), parley.FactsFile), raw)
@@ -51,6 +57,22 @@ func (h *Helper) see() {
 		h.Logger.Warn("the facts could not be written", "err", err)
 	}
 }
+
+// printable keeps a path that is printable ASCII, and escapes any other.
+func printable(path string) string {
+	if strings.Trim(path, ascii) == "" {
+		return path
+	}
+	return string(canon.NoteOf(path))
+}
+
+var ascii = func() string {
+	all := make([]byte, 0, '~'-' '+1)
+	for c := byte(' '); c <= '~'; c++ {
+		all = append(all, c)
+	}
+	return string(all)
+}()
 
 // publish replaces a file that everybody may read.
 func publish(path string, raw []byte) error {

@@ -91,6 +91,7 @@ func (h *Helper) takeTrust(m messenger) error {
 	if err := os.RemoveAll(fresh); err != nil {
 		return refusal.New(codeFiles, "%v", err)
 	}
+	defer os.RemoveAll(fresh) // what is left when it was not taken
 	if err := m.copyTree(parley.TrustDir, fresh); err != nil {
 		return err
 	}
@@ -159,6 +160,9 @@ func (m messenger) copyFile(name, to string, left int64) (int64, error) {
 		return 0, err
 	}
 	defer in.Close()
+	if st, err := in.Stat(); err != nil || st.Size() > left {
+		return 0, refusal.New(codeFiles, "%s makes it more than %d bytes", path.Base(name), int64(maxTrust))
+	}
 	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return 0, refusal.New(codeFiles, "%v", err)

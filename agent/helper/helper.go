@@ -100,7 +100,7 @@ func Run(ctx context.Context, c Config) error {
 		}
 		select {
 		case slots <- struct{}{}:
-			busy.Go(func() { defer func() { <-slots }(); h.serve(ctx, conn); idle.Rest() })
+			busy.Go(func() { defer func() { <-slots }(); h.serve(ctx, conn) })
 		default:
 			conn.Close()
 		}
@@ -198,6 +198,7 @@ func (h *Helper) answer(ctx context.Context, t *talk, offer parley.Offer, err er
 		return ended("", refusal.New(codeBusy, "the helper is carrying out another offer"))
 	}
 	defer h.work.Unlock()
+	defer idle.Rest()
 	defer h.see()
 	e, err := h.apply(ctx, t, offer)
 	if err != nil {

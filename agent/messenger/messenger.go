@@ -63,6 +63,8 @@ type Messenger struct {
 	state   wire.HostState // as the control plane sees this host; "" until it has said
 	every   time.Duration
 	told    canon.Digest // digest of the snapshot that the control plane has
+	marked  string       // mark of the files it was made of
+	looked  time.Time
 	refused canon.Digest // file of the writ that was refused last: not offered twice in one round
 }
 

@@ -3,12 +3,13 @@ package messenger
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -23,7 +24,7 @@ import (
 const maxStatus = 64 << 20
 
 // snapshot looks at the host.
-func (m *Messenger) snapshot() (wire.Snapshot, error) {
+func (m *Messenger) snapshot(ctx context.Context) (wire.Snapshot, error) {
 	s := wire.Snapshot{Type: wire.TypeSnapshot, Host: m.server.Host, Origins: []wire.PackageOrigin{}, Services: []wire.Service{}, Mapped: []inventory.Mapping{}}
 	root, err := os.OpenRoot(m.server.Root.Text())
 	if err != nil {
@@ -44,21 +45,85 @@ func (m *Messenger) snapshot() (wire.Snapshot, error) {
 			break
 		}
 	}
+	if s.Origins, err = origins(root.FS(), inv.Packages); err != nil {
+		m.Logger.Warn("where packages came from is known in part only", "err", err)
+	}
 	if m.server.Root.Text() == "/" {
-		var u unix.Utsname
-		if err := unix.Uname(&u); err == nil {
-			s.Kernel = string(canon.NoteOf(unix.ByteSliceToString(u.Release[:])))
+		s.Kernel = kernel()
+		s.Services = services(ctx)
+	}
+	s.Boot = bootID()
+	s.Mapped = m.mapped(s.Boot)
+	return s, nil
+}
+
+// kernel is the release that runs.
+func kernel() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return ""
+	}
+	return string(canon.NoteOf(unix.ByteSliceToString(u.Release[:])))
+}
+
+func bootID() string {
+	raw, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(raw))
+}
+
+// maxFacts bounds the facts file.
+const maxFacts = 4 << 20
+
+// mapped is what the helper has seen since this boot.
+func (m *Messenger) mapped(boot string) []inventory.Mapping {
+	var f parley.Facts
+	file, err := os.Open(m.factsFile())
+	if err != nil {
+		return []inventory.Mapping{}
+	}
+	defer file.Close()
+	raw, err := io.ReadAll(io.LimitReader(file, maxFacts))
+	if err != nil || canon.Decode(raw, &f) != nil || f.Boot != boot {
+		return []inventory.Mapping{}
+	}
+	return f.Mapped
+}
+
+func (m *Messenger) factsFile() string {
+	return filepath.Join(m.server.Public.Text(), parley.FactsFile)
+}
+
+// lookEvery is how old the last look may be when no file has changed: services
+// come and go without one.
+const lookEvery = 10 * time.Minute
+
+// look is a snapshot, when there may be another than the one that was told last.
+func (m *Messenger) look(ctx context.Context) (s wire.Snapshot, fresh bool, err error) {
+	mark := m.mark()
+	if m.told != "" && mark == m.marked && m.Now().Sub(m.looked) < lookEvery {
+		return s, false, nil
+	}
+	if s, err = m.snapshot(ctx); err == nil {
+		m.marked, m.looked = mark, m.Now()
+	}
+	return s, true, err
+}
+
+// mark changes when one of the files does that a snapshot is made of.
+func (m *Messenger) mark() string {
+	var b strings.Builder
+	root := m.server.Root.Text()
+	for _, name := range []string{filepath.Join(root, "var/lib/dpkg/status"), filepath.Join(root, "var/lib/apt/lists"),
+		filepath.Join(root, "etc/os-release"), filepath.Join(root, "usr/lib/os-release"), m.factsFile()} {
+		var st unix.Stat_t
+		if err := unix.Stat(name, &st); err == nil {
+			fmt.Fprintln(&b, st.Ino, st.Size, st.Mtim.Sec, st.Mtim.Nsec)
 		}
 	}
-	if raw, err := os.ReadFile("/proc/sys/kernel/random/boot_id"); err == nil {
-		s.Boot = strings.TrimSpace(string(raw))
-	}
-	var f parley.Facts
-	raw, err := os.ReadFile(filepath.Join(m.server.Public.Text(), parley.FactsFile))
-	if err == nil && canon.Decode(raw, &f) == nil && f.Boot == s.Boot {
-		s.Mapped = f.Mapped
-	}
-	return s, nil
+	return b.String()
 }
 
 func readFile(root *os.Root, name string, limit int64) (string, error) {
@@ -116,30 +181,33 @@ type base struct {
 
 // report tells what the host has: the digest, and as much as is asked for.
 func (m *Messenger) report(ctx context.Context) error {
-	s, err := m.snapshot()
-	if err != nil {
+	s, fresh, err := m.look(ctx)
+	if err != nil || !fresh {
 		return err
 	}
 	d := s.Digest()
 	if d == m.told {
 		return nil
 	}
-	empty := s
-	empty.Status = []canon.Note{}
-	q := wire.InventoryRequest{Digest: d, Gone: []string{}, Rest: wire.Snapshot{Status: []canon.Note{}, Origins: []wire.PackageOrigin{}, Services: []wire.Service{}, Mapped: []inventory.Mapping{}}}
+	m.told = ""
+	q := wire.InventoryRequest{Digest: d, Gone: []string{}, Rest: blank()}
 	a, err := ask[wire.InventoryAnswer](ctx, m.Wire, wire.Report, q)
 	for tries := 0; err == nil && a.Want != "nothing"; tries++ {
 		if tries == 3 {
-			return refusal.New(codeFetch, "the control plane wants the inventory again and again")
+			return refusal.New(codeFetch, "the control plane wants the inventory again and again: %s", a.Want)
 		}
-		a, err = m.tell(ctx, s, empty, a)
+		a, err = m.tell(ctx, s, a)
 	}
 	if err != nil {
 		return err
 	}
 	m.told = d
-	b := base{Digest: d, Status: sums(s.Status)}
-	return m.put(snapshotFile, b)
+	m.Logger.Info("inventory told", "snapshot", d.Short(), "packages", len(s.Status))
+	return m.put(snapshotFile, base{Digest: d, Status: sums(s.Status)})
+}
+
+func blank() wire.Snapshot {
+	return wire.Snapshot{Status: []canon.Note{}, Origins: []wire.PackageOrigin{}, Services: []wire.Service{}, Mapped: []inventory.Mapping{}}
 }
 
 func sums(status []canon.Note) []string {
@@ -151,50 +219,63 @@ func sums(status []canon.Note) []string {
 	return out
 }
 
-// maxPart bounds the paragraphs of one part.
-const maxPart = wire.MaxBody - 200<<10
-
-// tell sends the whole snapshot, or what has changed, in parts.
-func (m *Messenger) tell(ctx context.Context, s, empty wire.Snapshot, want wire.InventoryAnswer) (wire.InventoryAnswer, error) {
-	status, gone, from := s.Status, []string{}, canon.Digest("")
-	var b base
-	if err := m.get(snapshotFile, &b); err == nil && want.Want == "delta" && want.Base == b.Digest {
-		from = b.Digest
-		now := sums(s.Status)
-		gone = slices.DeleteFunc(slices.Clone(b.Status), func(d string) bool { _, ok := slices.BinarySearch(now, d); return ok })
-		status = slices.DeleteFunc(slices.Clone(s.Status), func(p canon.Note) bool {
-			_, ok := slices.BinarySearch(b.Status, string(canon.SumFile([]byte(p))))
-			return ok
-		})
-	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		m.Logger.Warn("what the control plane has is not known any more", "err", err)
-	}
-	blank := wire.Snapshot{Origins: []wire.PackageOrigin{}, Services: []wire.Service{}, Mapped: []inventory.Mapping{}}
-	for part := 1; ; part++ {
-		n := fits(status)
-		q := wire.InventoryRequest{Digest: s.Digest(), Base: from, Part: part, More: n < len(status), Gone: gone, Rest: blank}
-		if !q.More {
-			q.Rest = empty
-		}
-		q.Rest.Status = append([]canon.Note{}, status[:n]...)
-		a, err := ask[wire.InventoryAnswer](ctx, m.Wire, wire.Report, q)
-		if err != nil || !q.More {
-			return a, err
-		}
-		if a.Want != "more" {
-			return a, nil
-		}
-		status, gone, from = status[n:], []string{}, ""
-	}
+// changed is what the paragraphs have that the base has not, and the digests of
+// what they have no more.
+func (b base) changed(status []canon.Note) (fresh []canon.Note, gone []string) {
+	now := sums(status)
+	gone = slices.DeleteFunc(slices.Clone(b.Status), func(d string) bool { _, ok := slices.BinarySearch(now, d); return ok })
+	fresh = slices.DeleteFunc(slices.Clone(status), func(p canon.Note) bool {
+		_, ok := slices.BinarySearch(b.Status, string(canon.SumFile([]byte(p))))
+		return ok
+	})
+	return fresh, gone
 }
 
-// fits is how many paragraphs go into one part; at least one.
-func fits(status []canon.Note) int {
-	size := 0
+// tell sends the whole snapshot, or what has changed, in parts.
+func (m *Messenger) tell(ctx context.Context, s wire.Snapshot, want wire.InventoryAnswer) (wire.InventoryAnswer, error) {
+	q := wire.InventoryRequest{Digest: s.Digest(), Gone: []string{}}
+	status := s.Status
+	var b base
+	if err := m.get(snapshotFile, &b); err == nil && want.Want == "delta" && want.Base == b.Digest {
+		q.Base = b.Digest
+		status, q.Gone = b.changed(status)
+	}
+	rest := s
+	rest.Status = []canon.Note{}
+	parts := split(status, maxPart-len(canon.MustEncode(q)), maxPart-len(canon.MustEncode(rest)))
+	for i, part := range parts {
+		q.Part, q.More, q.Rest = i+1, i < len(parts)-1, blank()
+		if !q.More {
+			q.Rest = rest
+		}
+		q.Rest.Status = append([]canon.Note{}, part...)
+		a, err := ask[wire.InventoryAnswer](ctx, m.Wire, wire.Report, q)
+		if err != nil || !q.More || a.Want != "more" {
+			return a, err
+		}
+		q.Base, q.Gone = "", []string{}
+	}
+	return wire.InventoryAnswer{}, nil // not reached: there is a last part
+}
+
+// maxPart bounds a part, with room for its own fields.
+const maxPart = wire.MaxBody - 16<<10
+
+// split cuts paragraphs into parts of at most most bytes, the last of at most
+// last bytes; the last may be empty. A paragraph is never cut.
+func split(status []canon.Note, most, last int) [][]canon.Note {
+	var parts [][]canon.Note
+	from, size := 0, 0
 	for i, p := range status {
-		if size += len(p) + strings.Count(string(p), "\"") + strings.Count(string(p), "\\") + 3; size > maxPart && i > 0 {
-			return i
+		n := len(canon.MustEncode(p)) + 1
+		if size += n; size > most && i > from {
+			parts = append(parts, status[from:i])
+			from, size = i, n
 		}
 	}
-	return len(status)
+	parts = append(parts, status[from:])
+	if size > last {
+		parts = append(parts, nil)
+	}
+	return parts
 }
