@@ -223,7 +223,7 @@ func sums(status []canon.Note) []string {
 // what they have no more.
 func (b base) changed(status []canon.Note) (fresh []canon.Note, gone []string) {
 	now := sums(status)
-	gone = slices.DeleteFunc(slices.Clone(b.Status), func(d string) bool { _, ok := slices.BinarySearch(now, d); return ok })
+	gone = slices.DeleteFunc(append([]string{}, b.Status...), func(d string) bool { _, ok := slices.BinarySearch(now, d); return ok })
 	fresh = slices.DeleteFunc(slices.Clone(status), func(p canon.Note) bool {
 		_, ok := slices.BinarySearch(b.Status, string(canon.SumFile([]byte(p))))
 		return ok
@@ -233,7 +233,7 @@ func (b base) changed(status []canon.Note) (fresh []canon.Note, gone []string) {
 
 // tell sends the whole snapshot, or what has changed, in parts.
 func (m *Messenger) tell(ctx context.Context, s wire.Snapshot, want wire.InventoryAnswer) (wire.InventoryAnswer, error) {
-	q := wire.InventoryRequest{Digest: s.Digest(), Gone: []string{}}
+	q := wire.InventoryRequest{Digest: s.Digest(), Gone: []string{}, Rest: blank()}
 	status := s.Status
 	var b base
 	if err := m.get(snapshotFile, &b); err == nil && want.Want == "delta" && want.Base == b.Digest {
