@@ -15,6 +15,7 @@ import (
 	"github.com/patchwrit/patchwrit/proposal"
 	"github.com/patchwrit/patchwrit/refusal"
 	"github.com/patchwrit/patchwrit/store"
+	"github.com/patchwrit/patchwrit/tlog"
 	"github.com/patchwrit/patchwrit/trust"
 	"github.com/patchwrit/patchwrit/wire"
 )
@@ -58,6 +59,8 @@ type Logged struct {
 	At       int64        `json:"at"`
 	Subject  canon.Digest `json:"subject"` // "" for an event that stays out of the log
 	Index    int64        `json:"index"`   // in the log, -1 when not there
+	Entry    *tlog.Entry  `json:"entry,omitempty"`
+	Proof    tlog.Proof   `json:"proof,omitempty"`
 	Body     []byte       `json:"body,omitempty"`
 }
 
@@ -78,12 +81,14 @@ func (c *Control) API() http.Handler {
 	read("plans", func(r *http.Request) (any, error) { return listOf[Plan](r.Context(), c.Store, kindPlan) })
 	read("plans/{id}", func(r *http.Request) (any, error) { return c.apiPlan(r) })
 	read("plans/{id}/file", c.apiPlanFile)
+	read("plans/{id}/basis", c.apiBasis)
 	read("grants", func(r *http.Request) (any, error) { return listOf[Grant](r.Context(), c.Store, kindGrant) })
 	read("writs", func(r *http.Request) (any, error) { return listOf[Writ](r.Context(), c.Store, kindWrit) })
 	read("receipts", func(r *http.Request) (any, error) { return c.receiptsNow(r.Context()) })
 	read("why", c.apiWhy)
 	read("reviews", func(r *http.Request) (any, error) { return c.Reviews(r.Context()) })
 	read("ledger", c.apiLedger)
+	read("checkpoint", c.apiCheckpoint)
 	read("evidence/{id}", c.apiEvidence)
 	read("trouble", func(*http.Request) (any, error) { return c.Trouble(), nil })
 	write("tokens", c.apiToken)
@@ -193,28 +198,43 @@ func (c *Control) apiWhy(r *http.Request) (any, error) {
 	return c.Why(r.Context(), trust.HostID(r.FormValue("host")), r.FormValue("package"))
 }
 
-// maxEvents is how many events one answer lists.
-const maxEvents = 1000
+// Limits of one answer about the ledger.
+const (
+	maxEvents = 1000
+	maxBodies = 16 << 20 // bytes; one event alone may be longer
+)
 
+// apiLedger lists events after a position, in order. With logged, only those
+// that the log is to hold; with bodies, all that proves them too.
 func (c *Control) apiLedger(r *http.Request) (any, error) {
 	after, err := strconv.ParseInt("0"+r.FormValue("after"), 10, 64)
 	if err != nil {
 		return nil, fmt.Errorf("%w: after=%q", errRequest, r.FormValue("after"))
 	}
-	out := []Logged{}
+	out, size := []Logged{}, 0
 	for e, err := range c.Store.Events(r.Context(), after) {
 		if err != nil {
 			return nil, err
 		}
+		if r.FormValue("logged") != "" && e.Entry.Subject == "" {
+			continue
+		}
 		l := Logged{Position: e.Position, Stream: e.Stream, Kind: e.Kind, At: e.At, Subject: e.Entry.Subject, Index: e.Index}
 		if r.FormValue("bodies") != "" {
-			l.Body = e.Body
+			l.Entry, l.Proof, l.Body = &e.Entry, e.Proof, e.Body
+			size += len(e.Body)
 		}
-		if out = append(out, l); len(out) == maxEvents {
+		if out = append(out, l); len(out) == maxEvents || size > maxBodies {
 			break
 		}
 	}
 	return out, nil
+}
+
+// apiCheckpoint is the newest checkpoint that the witnesses have seen.
+func (c *Control) apiCheckpoint(r *http.Request) (any, error) {
+	signed, _, err := c.Log.Checkpoint(r.Context())
+	return map[string][]byte{"checkpoint": signed}, err
 }
 
 // maxTokenLife is how long a token may wait to be used.

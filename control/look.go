@@ -190,6 +190,9 @@ func (c *Control) propose(ctx context.Context, g group, s solve.Solved, generati
 	if err != nil {
 		return err
 	}
+	if err := c.found(ctx, proposal.NewBasis(f, s.Digest, s.Findings, now)); err != nil {
+		return err
+	}
 	return c.Accepted(ctx, f, cover)
 }
 

@@ -146,3 +146,24 @@ func (w *Witness) sees(c tlog.Checkpoint) error {
 	w.seen[c.Origin] = c
 	return nil
 }
+
+// newest answers GET /newest with the checkpoint that was cosigned last,
+// cosigned again now: whoever holds a record can see whether its end was cut
+// off. It is a note with this witness's signature alone.
+func (w *Witness) newest(rw http.ResponseWriter, _ *http.Request) {
+	w.mu.Lock()
+	c := w.seen[w.policy.Origin()]
+	w.mu.Unlock()
+	if c.Size == 0 {
+		http.Error(rw, "nothing was cosigned yet", http.StatusNotFound)
+		return
+	}
+	text := fmt.Sprintf("%s\n%d\n%s\n", c.Origin, c.Size, base64.StdEncoding.EncodeToString(c.Hash.Bytes()))
+	line, err := w.key.cosign(text, w.now())
+	if err != nil {
+		http.Error(rw, "the witness cannot sign", http.StatusInternalServerError)
+		return
+	}
+	rw.Header().Set("Cache-Control", "no-store")
+	io.WriteString(rw, text+"\n"+line)
+}

@@ -47,6 +47,7 @@ func (w *Witness) Handler() http.Handler {
 	mux.HandleFunc("POST /halt", answers(w, ask.MaxHaltRequest, func(q ask.HaltRequest) (any, error) { return w.take(q, approval.Stop) }))
 	mux.HandleFunc("POST /lift", answers(w, ask.MaxHaltRequest, func(q ask.HaltRequest) (any, error) { return w.take(q, approval.Lift) }))
 	mux.HandleFunc("GET /halts", func(rw http.ResponseWriter, _ *http.Request) { w.say(rw, w.standings(), nil) })
+	mux.HandleFunc("GET /newest", w.newest)
 	mux.HandleFunc("GET /reach", func(rw http.ResponseWriter, r *http.Request) {
 		a, err := w.reach(canon.Digest(r.FormValue("halt")))
 		w.say(rw, a, err)

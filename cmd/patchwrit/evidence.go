@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -43,15 +44,20 @@ type exporting struct {
 func evidenceExportCmd() *cobra.Command {
 	var x exporting
 	cmd := &cobra.Command{
-		Use:   "export PLANFILE|DIGEST",
+		Use:   "export PLAN",
 		Short: "write one file with everything about a plan, for patchwrit verify",
 		Long: "Gathers plan, answers, verdict, writs, leases and receipts, logs receipts that are not in the log yet, proves every event\n" +
 			"at the log's newest checkpoint, and adds the vendors' releases from the pool. Writs and receipts that the ledger knows\n" +
 			"come by themselves; leases, and receipts it has not seen, come from the hosts' agents.\n\n" +
+			"PLAN is a plan file, or a plan's digest (or, at the control plane, the beginning of it). Where a control plane is named\n" +
+			"(and no --data), it puts the evidence together; it is believed no more than any other.\n\n" +
 			"The bundle is checked before this command ends. Exit code 5: it was written, and it does not hold.",
-		Example: "  patchwrit evidence export plan.json --data data --pool pool --agent-state /var/lib/patchwrit-agent -o evidence.json",
+		Example: "  patchwrit evidence export 5be1c09a22f3 -o evidence.json\n  patchwrit evidence export plan.json --data data --pool pool --agent-state /var/lib/patchwrit-agent -o evidence.json",
 		Args:    exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if serverName(cmd) != "" && !cmd.Flags().Changed("data") {
+				return x.fetch(cmd, args[0])
+			}
 			if x.pool == "" {
 				return usagef("say where the vendors' releases are: --pool DIR")
 			}
@@ -59,6 +65,7 @@ func evidenceExportCmd() *cobra.Command {
 		},
 	}
 	addHouseFlags(cmd)
+	addServerFlags(cmd)
 	addDataFlag(cmd)
 	f := cmd.Flags()
 	f.StringVar(&x.pool, "pool", "", "the pool that the plan was made with")
@@ -88,16 +95,53 @@ func (x *exporting) run(ctx context.Context, cmd *cobra.Command, root trust.Root
 	if err != nil {
 		return err
 	}
+	return x.write(cmd, root, raw)
+}
+
+// fetch has the control plane put the evidence together.
+func (x *exporting) fetch(cmd *cobra.Command, plan string) error {
+	root, err := openHouse(cmd)
+	if err != nil {
+		return err
+	}
+	if !digits(plan) {
+		p, err := planFile(plan)
+		if err != nil {
+			return err
+		}
+		plan = string(p.Header.Digest())
+	}
+	s, err := openServer(cmd)
+	if err != nil {
+		return err
+	}
+	p, err := s.plan(cmd.Context(), plan)
+	if err != nil {
+		return err
+	}
+	raw, err := s.raw(cmd.Context(), http.MethodGet, "evidence/"+string(p.Digest), nil)
+	if err != nil {
+		return err
+	}
+	var b evidence.Bundle
+	if err := canon.Decode(raw, &b); err != nil || b.Header.Digest() != p.Digest {
+		return swapped("its evidence is not about plan %s: %v", p.Digest.Short(), err)
+	}
+	return x.write(cmd, root, raw)
+}
+
+// write writes the bundle, and says whether it holds.
+func (x *exporting) write(cmd *cobra.Command, root trust.Root, raw []byte) error {
 	if err := writeFile(cmd, x.out, raw); err != nil {
 		return err
 	}
-	r := evidence.Run(raw, root, decide(ctx, root), false)
+	r := evidence.Run(raw, root, decide(cmd.Context(), root), false)
 	for _, c := range r.Checks {
 		if !c.OK {
 			return exit{exitIntegrity, fmt.Errorf("the evidence was written, and it does not hold: %s: %s", c.Name, c.Says)}
 		}
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "patchwrit: evidence about plan %s: %d events, %d bytes; every check holds\n", g.b.Header.Digest().Short(), len(g.b.Entries), len(raw))
+	tell(cmd, "evidence about plan %s: %d bytes; every check holds", canon.Digest(r.Plan).Short(), len(raw))
 	return nil
 }
 

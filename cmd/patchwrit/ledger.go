@@ -26,7 +26,7 @@ func init() { verbs = append(verbs, ledgerCmd) }
 // ledgerCmd keeps the log and the events it names.
 func ledgerCmd() *cobra.Command {
 	cmd := &cobra.Command{Use: "ledger", Short: "keep the transparency log and the events it names"}
-	cmd.AddCommand(ledgerInitCmd(), ledgerLsCmd())
+	cmd.AddCommand(ledgerInitCmd(), ledgerLsCmd(), ledgerShowCmd(), ledgerExportCmd(), ledgerVerifyCmd())
 	return cmd
 }
 
@@ -187,21 +187,30 @@ func withLedger(cmd *cobra.Command, use func(context.Context, trust.Root, *ledge
 }
 
 func ledgerLsCmd() *cobra.Command {
+	all := false
 	cmd := &cobra.Command{
 		Use:   "ls",
-		Short: "list the log's entries",
-		Args:  exactly(0),
+		Short: "list what was logged: the events with their leaf",
+		Long: "Lists the control plane's events that go to the log, or with --all every event. With --data and no control plane, the\n" +
+			"leaves of the log in that data directory.",
+		Example: "  patchwrit ledger ls\n  patchwrit ledger ls --all -o json\n  patchwrit ledger ls --data data --trust trust --root-sha256 3f2a…",
+		Args:    exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			format, err := output(cmd, "table", "json")
 			if err != nil {
 				return err
 			}
+			if serverName(cmd) != "" && !cmd.Flags().Changed("data") {
+				return listRecord(cmd, all)
+			}
 			return withLedger(cmd, func(ctx context.Context, _ trust.Root, l *ledger) error { return l.list(ctx, cmd, format) })
 		},
 	}
 	addHouseFlags(cmd)
+	addServerFlags(cmd)
 	addDataFlag(cmd)
-	cmd.Flags().StringP("output", "o", "table", "table or json")
+	addFormatFlag(cmd)
+	cmd.Flags().BoolVar(&all, "all", false, "also events that do not go to the log")
 	return cmd
 }
 

@@ -48,18 +48,18 @@ func paperRoot(t *testing.T, version string) string {
 	return dir
 }
 
-// record is an OSV record that was modified some time ago.
-func record(ago time.Duration) string {
+// osvRecord is an OSV record that was modified some time ago.
+func osvRecord(ago time.Duration) string {
 	return fmt.Sprintf(`{"schema_version":"1.6.0","id":"DEBIAN-CVE-2026-1001","modified":%q,"affected":[{"package":{"ecosystem":"Debian:12","name":"pw-tool"},
 "ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"fixed":"1.1-1"}]}]}]}`, time.Now().Add(-ago).UTC().Format(time.RFC3339))
 }
 
 func TestScanEndsWithTheRightCode(t *testing.T) {
 	feed := t.TempDir()
-	fresh := place(t, feed, "fresh/a.json", record(time.Hour))
-	stale := place(t, feed, "stale/a.json", record(100*24*time.Hour))
+	fresh := place(t, feed, "fresh/a.json", osvRecord(time.Hour))
+	stale := place(t, feed, "stale/a.json", osvRecord(100*24*time.Hour))
 	broken := place(t, feed, "broken/b.json", `{"id":`)
-	place(t, feed, "broken/a.json", record(time.Hour))
+	place(t, feed, "broken/a.json", osvRecord(time.Hour))
 	for name, c := range map[string]struct {
 		version string
 		args    []string
@@ -88,7 +88,7 @@ func TestScanEndsWithTheRightCode(t *testing.T) {
 }
 
 func TestScanSaysTheSameTwice(t *testing.T) {
-	root, feed := paperRoot(t, "1.0-1"), place(t, t.TempDir(), "a.json", record(time.Hour))
+	root, feed := paperRoot(t, "1.0-1"), place(t, t.TempDir(), "a.json", osvRecord(time.Hour))
 	one := call(t, "scan", "-q", "--root", root, "--feed", feed, "-o", "json")
 	two := call(t, "scan", "-q", "--root", root, "--feed", feed, "-o", "json")
 	cut := func(s string) string { // when the feed was read is all that may differ

@@ -19,6 +19,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,10 +29,14 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/mod/sumdb/note"
 
 	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/evidence/record"
 	"github.com/patchwrit/patchwrit/internal/evidencetest"
+	"github.com/patchwrit/patchwrit/plan/whole"
 	"github.com/patchwrit/patchwrit/proposal"
+	"github.com/patchwrit/patchwrit/tlog"
 	"github.com/patchwrit/patchwrit/trust"
 	"github.com/patchwrit/patchwrit/trust/ceremony"
 	"github.com/patchwrit/patchwrit/wire"
@@ -174,7 +179,7 @@ func runWitness() {
 
 // worldTool is the tool of the scripts.
 func worldTool() {
-	verbs := map[string]func([]string) error{"enrol": worldEnrol, "act": worldAct, "swap": worldSwap, "lease": worldLease}
+	verbs := map[string]func([]string) error{"enrol": worldEnrol, "act": worldAct, "swap": worldSwap, "lease": worldLease, "tamper": worldTamper}
 	if err := verbs[os.Args[1]](os.Args[2:]); err != nil {
 		fmt.Fprintln(os.Stderr, "world:", err)
 		os.Exit(1)
@@ -432,4 +437,105 @@ func await(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Fatalf("%q does not come; last: %s", args[0], said)
 		}
 	}
+}
+
+// tamper FILE HOW N OUT: the control plane changes row N of a record, with all
+// the keys that it has.
+func worldTamper(args []string) error {
+	raw, err := os.ReadFile(args[0])
+	if err != nil {
+		return err
+	}
+	n, err := strconv.Atoi(args[2])
+	if err != nil {
+		return err
+	}
+	lines := strings.Split(strings.TrimSpace(string(raw)), "\n")
+	last := len(lines) - 1
+	var r, next record.Row
+	var seal record.Seal
+	if err := errors.Join(canon.Decode([]byte(lines[n]), &r), canon.Decode([]byte(lines[n+1]), &next), canon.Decode([]byte(lines[last]), &seal)); err != nil {
+		return err
+	}
+	put := func(i int, v any) { lines[i] = string(canon.MustEncode(v)) }
+	switch args[1] {
+	case "body":
+		b, err := base64.StdEncoding.DecodeString(r.Body)
+		if err != nil {
+			return err
+		}
+		r.Body = base64.StdEncoding.EncodeToString(bytes.Replace(b, []byte("p-00"), []byte("p-10"), 1))
+		put(n, r)
+	case "entry":
+		r.Entry.At++
+		put(n, r)
+	case "delete":
+		lines = slices.Delete(lines, n, n+1)
+		seal.Rows--
+		put(last-1, seal)
+	case "swap":
+		lines[n], lines[n+1] = lines[n+1], lines[n]
+	case "renumber":
+		r.Index, next.Index = next.Index, r.Index
+		put(n, next)
+		put(n+1, r)
+	case "truncate":
+		seal.Rows = int64(n)
+		put(last, seal)
+		lines = append(lines[:n], lines[last])
+	case "unseal":
+		lines = lines[:last]
+	case "resign":
+		err = resign(lines, n)
+	}
+	return errors.Join(err, os.WriteFile(args[3], []byte(strings.Join(lines, "\n")+"\n"), 0o600))
+}
+
+// resign changes row n, makes the tree anew, and signs it with the log's key.
+func resign(lines []string, n int) error {
+	key, err := os.ReadFile("data/log.key")
+	if err != nil {
+		return err
+	}
+	signer, err := note.NewSigner(strings.TrimSpace(string(key)))
+	if err != nil {
+		return err
+	}
+	rows, last := []record.Row{}, len(lines)-1
+	leaves := [][]byte{}
+	for i := range last {
+		var r record.Row
+		if err := canon.Decode([]byte(lines[i]), &r); err != nil {
+			return err
+		}
+		if i == n {
+			r.Entry.At++
+		}
+		rows, leaves = append(rows, r), append(leaves, r.Entry.Bytes())
+	}
+	root, err := whole.Tree(leaves)
+	if err != nil {
+		return err
+	}
+	text := fmt.Sprintf("%s\n%d\n%s\n", signer.Name(), len(leaves), base64.StdEncoding.EncodeToString(root.Bytes()))
+	signed, err := note.Sign(&note.Note{Text: text}, signer)
+	if err != nil {
+		return err
+	}
+	path, err := whole.Path(leaves, n)
+	if err != nil {
+		return err
+	}
+	rows[n].Proof = tlog.NewProof(int64(n), path, signed)
+	lines[n] = string(canon.MustEncode(rows[n]))
+	lines[last] = string(canon.MustEncode(record.Seal{Type: record.TypeSeal, Root: rootOf(), Checkpoint: base64.StdEncoding.EncodeToString(signed), Rows: int64(last)}))
+	return nil
+}
+
+func rootOf() canon.Digest {
+	raw, err := os.ReadFile("trust/1.root.json")
+	if err != nil {
+		panic(err)
+	}
+	return canon.SumFile(raw)
 }

@@ -13,12 +13,16 @@ package ask
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"sync"
 	"time"
+
+	"filippo.io/torchwood"
+	"golang.org/x/mod/sumdb/note"
 
 	"github.com/patchwrit/patchwrit/approval"
 	"github.com/patchwrit/patchwrit/canon"
@@ -250,6 +254,42 @@ func Reaches(ctx context.Context, witnesses []tlog.Witness, halt canon.Digest) [
 		out[i] = Reached{a.Witness, a.reach, a.Err}
 	}
 	return out
+}
+
+// freshness is how far a witness's clock may be from the asker's.
+const freshness = 10 * time.Minute
+
+// Newest asks one witness for the checkpoint of the log that it has cosigned
+// last. The answer is signed by the witness, at a time near now.
+func Newest(ctx context.Context, w tlog.Witness, origin string, now time.Time) (tlog.Checkpoint, error) {
+	none := tlog.Checkpoint{}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.URL+"/newest", nil)
+	if err != nil {
+		return none, err
+	}
+	raw, err := do(req, tlog.MaxCheckpoint)
+	if err != nil {
+		return none, err
+	}
+	v, err := torchwood.NewCosignatureVerifier(w.VKey)
+	if err != nil {
+		return none, err
+	}
+	n, err := note.Open(raw, note.VerifierList(v))
+	if err != nil {
+		return none, fmt.Errorf("its answer is not signed by its key: %w", err)
+	}
+	at, err := torchwood.CosignatureTimestamp(n.Sigs[0])
+	if off := now.Sub(time.Unix(at, 0)); err != nil || off.Abs() > freshness {
+		return none, fmt.Errorf("its answer is of another time: %d (%w)", at, err)
+	}
+	c, err := torchwood.ParseCheckpoint(n.Text)
+	if err != nil || c.Origin != origin || c.N > canon.MaxInt {
+		return none, fmt.Errorf("its answer is no checkpoint of %s: %w", origin, err)
+	}
+	return tlog.Checkpoint{Origin: c.Origin, Size: c.N, Hash: canon.Digest(hex.EncodeToString(c.Hash[:]))}, nil
 }
 
 // Err joins what went wrong, each under its witness's name; nil when all is well.
