@@ -45,6 +45,9 @@ type play struct {
 	yes     []Person
 	owners  []Person // enough for a routine plan, not for a rollback
 
+	server *server // while an act needs the control plane to run
+	a, b   mole    // two agents that have enrolled there
+
 	mu      sync.Mutex // guards the next two
 	parcels int
 	last    map[string]writ.Receipt // the newest one that each host has signed, by its name
@@ -182,13 +185,15 @@ func (p *play) id(w Person) (trust.PersonID, error) {
 	return as[0].Person, nil
 }
 
-// steal copies the control plane's data directory and opens its log with its
-// key. Witnesses cannot tell the thief from the owner.
+// steal copies the control plane's data directory.
 func (p *play) steal() error {
+	return copyState(p.Data, filepath.Join(p.Dir, "stolen"))
+}
+
+// openLog opens the stolen log with its key. Witnesses cannot tell the thief
+// from the owner.
+func (p *play) openLog() error {
 	data := filepath.Join(p.Dir, "stolen")
-	if err := copyState(p.Data, data); err != nil {
-		return err
-	}
 	key, err := os.ReadFile(filepath.Join(data, "log.key"))
 	if err != nil {
 		return err
@@ -205,7 +210,12 @@ func (p *play) steal() error {
 func (p *play) leave() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), 10*time.Second)
 	defer cancel()
-	p.log.Close(ctx)
+	if err := p.down(); err != nil {
+		p.say("%v", err)
+	}
+	if p.log != nil {
+		p.log.Close(ctx)
+	}
 }
 
 func now() int64 { return time.Now().Unix() }

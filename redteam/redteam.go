@@ -39,8 +39,9 @@ type Scene struct {
 	Dir       string       // an empty directory for the attacker's own files
 	Trust     string       // the trust repository
 	Pinned    canon.Digest // of its first root
-	Data      string       // the control plane's data directory: log.key and log/; it is copied, not changed
+	Data      string       // the control plane's data directory, as patchwrit up keeps it; it is copied, not changed
 	Agent     string       // the patchwrit-agent binary
+	CLI       string       // the patchwrit binary
 	People    []Person     // see Cast
 	Witnesses []string     // state directories of the witnesses, for the rows in which they collude
 	Hosts     []Host       // at least three, see Cast
@@ -123,6 +124,7 @@ type act struct {
 	rows    []Row
 	proof   func(*play) error
 	after   []Row
+	end     func(*play) error
 }
 
 // Table lists every attack.
@@ -185,6 +187,11 @@ func (p *play) act(a act, wanted map[string]bool) ([]Result, error) {
 		results[i].ControlOK = results[i].ControlOK && err == nil
 		if err != nil {
 			results[i].Detail = strings.TrimSpace(results[i].Detail + "; the control failed: " + err.Error())
+		}
+	}
+	if a.end != nil {
+		if err := a.end(p); err != nil {
+			return results, err
 		}
 	}
 	return results, p.ctx.Err()

@@ -3,6 +3,9 @@ package redteam
 import (
 	"bufio"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -19,6 +22,8 @@ import (
 
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/internal/debworld"
+	"github.com/patchwrit/patchwrit/policy/rego"
+	"github.com/patchwrit/patchwrit/policy/rego/standard"
 	"github.com/patchwrit/patchwrit/tlog"
 	"github.com/patchwrit/patchwrit/tlog/writer"
 	"github.com/patchwrit/patchwrit/trust"
@@ -48,14 +53,17 @@ func newStage(t *testing.T, args ...string) *stage {
 	s := &stage{t: t, dir: t.TempDir()}
 	agentBin := s.build("patchwrit-agent", args...)
 	witnessBin := s.build("patchwrit-witness")
+	cliBin := s.build("patchwrit")
 	vendor, err := NewVendor()
 	s.must(err)
+	rules, policy := s.rules()
 	lines, addrs := s.witnessKeys(witnessBin, 3)
 	house := trusttest.Must(nil, trusttest.Options{Now: time.Now().Add(-24 * time.Hour), People: 4, Hosts: 3, Log: "log.redteam.example/one",
 		Keyrings: map[string][]byte{VendorKeyring: vendor.Keyring}, Origins: []trust.Origin{vendor.Origin},
 		Edit: func(c *ceremony.Contents) {
 			log, _, _ := strings.Cut(c.Witnesses, "\n")
 			c.Witnesses = log + "\n" + strings.Join(lines, "\n") + "\ngroup two-of-three 2 w1 w2 w3\nquorum two-of-three\n"
+			c.Policy = policy
 			for i, role := range []string{"web", "web", "db"} {
 				c.Hosts[i].Labels = []trust.Label{{Key: "role", Value: role}}
 			}
@@ -66,7 +74,7 @@ func newStage(t *testing.T, args ...string) *stage {
 	for i, addr := range addrs {
 		s.witness(witnessBin, i, addr, house.Pinned)
 	}
-	s.scene = Scene{Dir: s.in("attacker"), Trust: s.in("trust"), Pinned: house.Pinned, Data: s.in("data"), Agent: agentBin, Vendor: vendor, Progress: testLog{t}}
+	s.scene = Scene{Dir: s.in("attacker"), Trust: s.in("trust"), Pinned: house.Pinned, Data: s.in("data"), Agent: agentBin, CLI: cliBin, Vendor: vendor, Progress: testLog{t}}
 	s.must(os.Mkdir(s.scene.Dir, 0o700))
 	for i := range addrs {
 		s.scene.Witnesses = append(s.scene.Witnesses, s.in(fmt.Sprintf("w%d", i+1)))
@@ -78,7 +86,20 @@ func newStage(t *testing.T, args ...string) *stage {
 		s.scene.Hosts = append(s.scene.Hosts, s.host(name, house.Hosts[i]))
 	}
 	s.ledger(house)
+	s.must(os.WriteFile(s.in("data", "policy.tar.gz"), rules, 0o600))
 	return s
+}
+
+// rules are the standard rules, signed, and what the trust root says of them.
+func (s *stage) rules() ([]byte, trust.Policy) {
+	s.t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	s.must(err)
+	raw, err := rego.Sign(standard.Rules, key)
+	s.must(err)
+	public, err := rego.PublicPEM(&key.PublicKey)
+	s.must(err)
+	return raw, trust.Policy{Type: trust.TypePolicy, Bundle: canon.SumFile(raw), Key: string(canon.NoteOf(public))}
 }
 
 type testLog struct{ t *testing.T }
