@@ -39,6 +39,9 @@ func opening() act {
 	return act{
 		name: "a first honest plan", control: "the writ itself, the first time it comes",
 		set: func(p *play) error {
+			if err := p.openLog(); err != nil {
+				return err
+			}
 			for _, t := range p.targets {
 				if err := p.install(t, v1, pkg(bystand, "1.0-1"), mild); err != nil {
 					return err

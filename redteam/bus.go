@@ -176,7 +176,7 @@ func onTheBus() act {
 			}
 			return nil
 		},
-		end: func(p *play) error { return errors.Join(p.down(), p.openLog()) },
+		end: func(p *play) error { return p.down() },
 	}
 }
 

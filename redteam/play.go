@@ -48,13 +48,15 @@ type play struct {
 	server *server // while an act needs the control plane to run
 	a, b   mole    // two agents that have enrolled there
 
-	mu      sync.Mutex // guards the next two
-	parcels int
-	last    map[string]writ.Receipt // the newest one that each host has signed, by its name
-	twin    *twin                   // the honest step of this act
-	before  *twin                   // and of the one before
-	second  *twin                   // another step under the same grant
-	kept    map[string]string
+	mu       sync.Mutex // guards the next two
+	parcels  int
+	last     map[string]writ.Receipt // the newest one that each host has signed, by its name
+	twin     *twin                   // the honest step of this act
+	before   *twin                   // and of the one before
+	second   *twin                   // another step under the same grant
+	kept     map[string]string
+	quiet    []byte    // the plan of a host in which nobody has written anything
+	loopDate time.Time // of the releases that the loop plans from
 
 	allowed    []string // a row that may change hosts names what it may change
 	controlled error    // a row's own control that failed

@@ -61,6 +61,8 @@ func leaseRows() []Row {
 				q.offline = true
 				return q, err
 			}},
+		{ID: "step-under-a-halt", Where: AtWitness, Code: "PW-AGENT-LEASE", Says: "PW-WITNESS-HALTED", What: "a person has halted the host at the witnesses; the control plane hands the approved writ over all the same", play: underAHalt,
+			Control: "once a quorum has lifted the halt, the same writ is applied on the same host"},
 		{ID: "too-few-leases", Where: OnHost, Code: "PW-WRIT-LEASE", Says: "no quorum", What: "the lease of one witness only",
 			make: func(p *play) (parcel, error) {
 				q, err := p.letter(p.twin, p.web)

@@ -128,9 +128,11 @@ type act struct {
 }
 
 // Table lists every attack.
-func Table() []Row {
+func Table() []Row { return rowsOf(acts()) }
+
+func rowsOf(acts []act) []Row {
 	var all []Row
-	for _, a := range acts() {
+	for _, a := range acts {
 		for _, r := range append(append([]Row{}, a.rows...), a.after...) {
 			if r.Control == "" {
 				r.Control = a.control
@@ -145,6 +147,11 @@ func Table() []Row {
 // error says that the scene itself did not hold; what attacks came to is in the
 // results.
 func Run(ctx context.Context, s Scene, only ...string) ([]Result, error) {
+	return perform(ctx, s, acts(), only...)
+}
+
+// perform plays acts in their order; the first ones make what later ones need.
+func perform(ctx context.Context, s Scene, acts []act, only ...string) ([]Result, error) {
 	p, err := enter(ctx, s)
 	if err != nil {
 		return nil, err
@@ -155,7 +162,7 @@ func Run(ctx context.Context, s Scene, only ...string) ([]Result, error) {
 		wanted[id] = true
 	}
 	var all []Result
-	for _, a := range acts() {
+	for _, a := range acts {
 		results, err := p.act(a, wanted)
 		all = append(all, results...)
 		if err != nil {

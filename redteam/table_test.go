@@ -41,6 +41,13 @@ var named = map[string][]string{
 	"lease for another nonce":            {"lease-for-another-nonce"},
 	"enrol to a false root":              {"false-root"},
 	"log forked for one agent":           {"log-forked-for-one-agent"},
+	"injected text":                      {"injected-log-line", "injected-hostname", "injected-package-description"},
+	"halt":                               {"step-under-a-halt"},
+	"agent named *":                      {"agent-named-star", "agent-speaks-as-another"},
+	"agent A as B":                       {"agent-speaks-as-another", "agent-listens-as-another", "pass-for-another", "anothers-receipt"},
+	"rogue and cloned agent":             {"rogue-agent-without-a-token", "rogue-agent-not-in-the-trust-root", "token-used-twice", "enrol-in-anothers-name", "cloned-agent"},
+	"tree re-signed with the log's key":  {"witness-edited-entry", "witness-deleted-entry", "witness-reordered-entries", "witness-truncated-log"},
+	"all control-plane keys stolen":      {"control-plane-owned-without-a-grant", "control-plane-owned-with-a-grant"},
 }
 
 func TestTheTableHoldsWhatWasPromised(t *testing.T) {

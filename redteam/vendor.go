@@ -56,7 +56,11 @@ func (v *Vendor) pool(dir string, e edition) error {
 	if err := repo.Add(e.packages...); err != nil {
 		return err
 	}
-	in, err := repo.Publish(debworld.Publication{At: e.at, Edit: e.edit, Signers: []debworld.Signer{{Key: v.key, At: time.Now().Add(-time.Hour)}}})
+	signed := e.at
+	if late := time.Now().Add(-time.Minute); signed.After(late) {
+		signed = late // a signature of the future is refused for that
+	}
+	in, err := repo.Publish(debworld.Publication{At: e.at, Edit: e.edit, Signers: []debworld.Signer{{Key: v.key, At: signed}}})
 	if err != nil {
 		return err
 	}
