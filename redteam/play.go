@@ -74,6 +74,11 @@ func enter(ctx context.Context, s Scene) (*play, error) {
 }
 
 func (p *play) trusting() error {
+	for what, name := range map[string]string{"Agent": p.Agent, "CLI": p.CLI, "Data": p.Data} {
+		if _, err := os.Stat(name); err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+	}
 	var err error
 	if p.root, err = trust.Load(os.DirFS(p.Trust), p.Pinned, trust.Versions{}, time.Now()); err != nil {
 		return err
