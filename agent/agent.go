@@ -270,7 +270,11 @@ func (a *attempt) ready(ctx context.Context) (writ.Raw, error) {
 	if len(raw.Leases) > 0 {
 		return raw, nil
 	}
-	said, err := a.ask(ctx, Question{Witnesses: policy.Witnesses(), Host: mem.Host, Nonce: mem.Nonce, Older: mem.Checkpoint.Size, Newer: newer.Size})
+	q := Question{Witnesses: policy.Witnesses(), Host: mem.Host, Nonce: mem.Nonce, Older: mem.Checkpoint.Size, Newer: newer.Size}
+	if mem.Checkpoint.Origin != policy.Origin() {
+		q.Older = 0 // another log: no proof leads from there, and the verification says whether that may be
+	}
+	said, err := a.ask(ctx, q)
 	if raw.Leases = said.Leases; said.Consistency != nil {
 		raw.Consistency = said.Consistency
 	}

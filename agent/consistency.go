@@ -36,7 +36,7 @@ func checkpointOf(policy tlog.Policy, raw []byte) tlog.Checkpoint {
 // carried to the verification, which believes none of it. Without a directory,
 // and where nothing has to be shown, it is empty.
 func consistency(dir string, older, newer tlog.Checkpoint) ([]canon.Digest, error) {
-	if dir == "" || older.Size == 0 || newer.Size == 0 {
+	if dir == "" || older.Size == 0 || newer.Size == 0 || older.Origin != newer.Origin {
 		return nil, nil
 	}
 	if older.Size > newer.Size {

@@ -11,6 +11,9 @@
 package tlog
 
 import (
+	"strconv"
+	"strings"
+
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/refusal"
 )
@@ -66,4 +69,14 @@ type Verified struct {
 	Checkpoint Checkpoint
 	Time       int64    // latest time such that the witnesses that cosigned at or after it satisfy the quorum; Unix seconds
 	Witnesses  []string // names of the witnesses whose cosignatures verified, sorted
+}
+
+// ContinuedBy reports whether origin is the name that the keepers give the next
+// log after this one was lost: it carries the last witnessed checkpoint, which
+// must not be older than what c's holder has seen (docs/formats.md §5).
+func (c Checkpoint) ContinuedBy(origin string) bool {
+	rest, ok := strings.CutPrefix(origin, c.Origin+"/after/")
+	size, hash, _ := strings.Cut(rest, "/")
+	n, err := strconv.ParseInt(size, 10, 64)
+	return ok && err == nil && (n > c.Size || n == c.Size && strings.HasPrefix(hash, string(c.Hash)))
 }

@@ -100,7 +100,7 @@ func (c *checker) form() error {
 	return nil
 }
 
-func (c *checker) rooted() error {
+func (c *checker) rooted() (err error) {
 	v, b := c.root.Versions, c.w.Body.Trust
 	switch {
 	case !c.root.Loaded():
@@ -112,11 +112,12 @@ func (c *checker) rooted() error {
 	case b.Newer(v):
 		return refusal.New("PW-WRIT-TRUST", "the writ was made under %+v, this host has %+v", b, v)
 	}
-	policy, err := tlog.ParsePolicy(c.root.Witnesses)
-	if err != nil {
+	if c.policy, err = tlog.ParsePolicy(c.root.Witnesses); err != nil {
 		return refusal.New("PW-WRIT-ROOT", "%v", err)
 	}
-	c.policy = policy
+	if c.mem.Checkpoint.ContinuedBy(c.policy.Origin()) { // the log was lost, and the keepers opened a new one
+		c.mem.Checkpoint, c.mem.Generation = tlog.Checkpoint{}, 0
+	}
 	return nil
 }
 
@@ -355,15 +356,13 @@ func (c *checker) earlier(e Earlier) error {
 
 // logged checks that the leaf derived from the writ's own body stands in a
 // witnessed checkpoint.
-func (c *checker) logged() error {
-	seen, err := c.policy.Verify(c.w.Body.Entry(), c.w.Proof)
-	if err != nil {
+func (c *checker) logged() (err error) {
+	if c.seen, err = c.policy.Verify(c.w.Body.Entry(), c.w.Proof); err != nil {
 		return refusal.New("PW-WRIT-LOG", "%v", err)
 	}
-	if c.w.Header.Generation > seen.Checkpoint.Size {
-		return refusal.New("PW-WRIT-LOG", "the plan claims generation %d in a log of %d entries", c.w.Header.Generation, seen.Checkpoint.Size)
+	if size := c.seen.Checkpoint.Size; c.w.Header.Generation > size {
+		return refusal.New("PW-WRIT-LOG", "the plan claims generation %d in a log of %d entries", c.w.Header.Generation, size)
 	}
-	c.seen = seen
 	return nil
 }
 

@@ -96,6 +96,7 @@ func planSubject(root trust.Root, p proposal.File) subject {
 
 func approverCmd() *cobra.Command {
 	var person, passkeys, out string
+	var port int
 	register := &cobra.Command{
 		Use:   "register",
 		Short: "make a passkey for approving, and print its roster entry for the root keepers",
@@ -104,7 +105,7 @@ func approverCmd() *cobra.Command {
 			if person == "" {
 				return usagef("say for whom: --person NAME")
 			}
-			p, err := registered(cmd.Context(), person, passkeys, announce(cmd))
+			p, err := registered(cmd.Context(), person, port, passkeys, announce(cmd))
 			if err != nil {
 				return err
 			}
@@ -113,14 +114,15 @@ func approverCmd() *cobra.Command {
 	}
 	register.Flags().StringVar(&person, "person", "", "your name or pseudonym, shown by the authenticator")
 	register.Flags().StringVar(&passkeys, "passkeys", defaultPasskeys(), "where this machine keeps passkey handles")
+	register.Flags().IntVar(&port, "port", page.DefaultPort, "port on localhost of every page this passkey will answer on")
 	register.Flags().StringVar(&out, "out", "-", "file for the roster entry")
 	cmd := &cobra.Command{Use: "approver", Short: "prepare a person's key for approving"}
 	cmd.AddCommand(register)
 	return cmd
 }
 
-func registered(ctx context.Context, person, passkeys string, open func(string)) (page.Passkey, error) {
-	p, err := page.Register(ctx, page.Registering{Person: trust.PersonID(person), Open: open})
+func registered(ctx context.Context, person string, port int, passkeys string, open func(string)) (page.Passkey, error) {
+	p, err := page.Register(ctx, page.Registering{Person: trust.PersonID(person), Port: port, Open: open})
 	if err != nil {
 		return p, err
 	}

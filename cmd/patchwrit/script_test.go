@@ -2,6 +2,11 @@ package main
 
 import (
 	"bytes"
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,8 +24,10 @@ func TestMain(m *testing.M) {
 
 // TestScript runs what a person would type. Each script finds in its directory
 // a house ("trust"), evidence that holds ("evidence.json"), evidence in which
-// the control plane made one receipt say more ("edited.json"), and the pin of
-// the house in $PIN, of another house in $OTHERPIN.
+// the control plane made one receipt say more ("edited.json"), the keys of two
+// of its three keepers ("keeper-1.pem", "keeper-2.pem") and of the third, and the
+// pin of the house in $PIN, of another house in $OTHERPIN. The people of the
+// roster are $P1 to $P3.
 func TestScript(t *testing.T) {
 	w := evidencetest.Must(evidencetest.Options{Now: time.Now().Truncate(time.Second).UTC()})
 	good := w.Raw()
@@ -43,6 +50,20 @@ func TestScript(t *testing.T) {
 				if err := os.WriteFile(path, b, 0o644); err != nil {
 					return err
 				}
+			}
+			for i, key := range w.House.Keepers {
+				der, err := x509.MarshalPKCS8PrivateKey(key)
+				if err != nil {
+					return err
+				}
+				file := filepath.Join(e.WorkDir, fmt.Sprintf("keeper-%d.pem", i+1))
+				if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+					return err
+				}
+				e.Setenv(fmt.Sprintf("K%d", i+1), hex.EncodeToString(key.Public().(ed25519.PublicKey)))
+			}
+			for i, p := range w.House.People {
+				e.Setenv(fmt.Sprintf("P%d", i+1), string(p.ID))
 			}
 			e.Setenv("PIN", string(w.House.Pinned))
 			e.Setenv("OTHERPIN", strings.Repeat("ab", 32))

@@ -22,7 +22,8 @@ func init() { verbs = append(verbs, trustCmd) }
 // trustCmd makes and shows trust repositories.
 func trustCmd() *cobra.Command {
 	cmd := &cobra.Command{Use: "trust", Short: "make and show the trust repository: who may permit what"}
-	cmd.AddCommand(trustInitCmd(), trustShowCmd(), trustAddHostCmd(), trustSetPolicyCmd())
+	cmd.AddCommand(trustInitCmd(), trustShowCmd(), trustAddHostCmd(), trustSetPolicyCmd(), trustAddPersonCmd(), trustRevokeCmd(), trustSetWitnessesCmd(),
+		trustRenewCmd(), trustNewKeeperCmd(), trustRotateCmd(), trustSignCmd(), trustPublishCmd())
 	return cmd
 }
 
@@ -270,28 +271,6 @@ func trustShowCmd() *cobra.Command {
 	return cmd
 }
 
-// addKeeperFlags adds what a ceremony needs to sign.
-func addKeeperFlags(cmd *cobra.Command) {
-	addHouseFlags(cmd)
-	cmd.Flags().StringArray("key", nil, "a keeper's private key file (repeat up to the threshold)")
-}
-
-// ceremonyOf reads the keepers' keys and says for which house they sign.
-func ceremonyOf(cmd *cobra.Command) (dir string, s ceremony.Signing, err error) {
-	if _, err = openHouse(cmd); err != nil {
-		return "", s, err
-	}
-	dir, _ = cmd.Flags().GetString("trust") // openHouse has read both
-	pin, _ := cmd.Flags().GetString("root-sha256")
-	files, err := cmd.Flags().GetStringArray("key")
-	if err != nil {
-		return "", s, err
-	}
-	s = ceremony.Signing{Pinned: canon.Digest(pin), Now: time.Now()}
-	s.Keys, err = ceremony.ReadKeys(files...)
-	return dir, s, err
-}
-
 func trustAddHostCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "add-host PUBLICKEYHEX:DOMAIN[:KEY=VALUE,…]",
@@ -303,11 +282,7 @@ func trustAddHostCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			dir, s, err := ceremonyOf(cmd)
-			if err != nil {
-				return err
-			}
-			if _, err := ceremony.AddHost(dir, s, h); err != nil {
+			if err := carryOut(cmd, func(c *ceremony.Contents) error { return c.Enter(h) }, nil); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), h.ID)
@@ -328,15 +303,10 @@ func trustSetPolicyCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			dir, s, err := ceremonyOf(cmd)
-			if err != nil {
-				return err
-			}
-			_, err = ceremony.Update(dir, s, func(c *ceremony.Contents) error {
+			return carryOut(cmd, func(c *ceremony.Contents) error {
 				c.Policy = p
 				return nil
-			})
-			return err
+			}, nil)
 		},
 	}
 	addKeeperFlags(cmd)

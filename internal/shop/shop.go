@@ -50,7 +50,8 @@ type Shop struct {
 
 // Options of a house. Everything may be empty.
 type Options struct {
-	Origins []string // as `patchwrit trust init --origin` takes them
+	Origins []string               // as `patchwrit trust init --origin` takes them
+	People  func(s *Shop) []string // makes more people's keys, as --person takes them; ann and bob are replaced by those of that name
 }
 
 // Witnesses are the names of the witnesses.
@@ -99,8 +100,17 @@ func (s *Shop) found(hostKey string, o Options) {
 	s.t.Helper()
 	argv := []string{"patchwrit", "trust", "init", s.In("trust"), "--demo", "--keeper", "keeper-1", "--keeper", "keeper-2", "--keeper", "keeper-3", "--threshold", "2",
 		"--keys", s.In("keys"), "--names", s.In("names.json"), "--roles", "owner,security",
-		"--person", "ann:owner:" + s.In("keys", "ann.pub"), "--person", "bob:security:" + s.In("keys", "bob.pub"), "--person", "eve:owner,security:" + s.In("keys", "eve.pub"),
 		"--host", hostKey + ":rack-1:role=web", "--witness-policy", s.In("witness.policy"), "--policy", s.In("policy.tar.gz"), "--policy-key", s.In("keys", "policy.pem")}
+	people := map[string]string{"ann": "ann:owner:" + s.In("keys", "ann.pub"), "bob": "bob:security:" + s.In("keys", "bob.pub"), "eve": "eve:owner,security:" + s.In("keys", "eve.pub")}
+	if o.People != nil {
+		for _, spec := range o.People(s) {
+			name, _, _ := strings.Cut(spec, ":")
+			people[name] = spec
+		}
+	}
+	for _, spec := range people {
+		argv = append(argv, "--person", spec)
+	}
 	for _, origin := range o.Origins {
 		argv = append(argv, "--origin", origin)
 	}

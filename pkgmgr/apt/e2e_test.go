@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -436,6 +437,9 @@ func TestNoRoomForTheAgentsOwnDirectory(t *testing.T) {
 	small(t, filepath.Join(w.host.Dir, "var/lib"), 0)
 	_, err := w.apply(pair{old10, new20})
 	w.refused(err, pkgmgr.CodeSpace)
+	if _, err := os.Stat(filepath.Join(w.host.Dir, agentBin)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("half an agent is left where the gate runs from: %v", err)
+	}
 }
 
 func TestTheOwnDirectoryMustBePrivate(t *testing.T) {

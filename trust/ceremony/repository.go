@@ -208,6 +208,7 @@ type writer struct {
 	next   trust.Versions
 	root   *metadata.Metadata[metadata.RootType]
 	former []string // key ids of the keepers before a rotation: they sign along
+	apart  bool     // keepers sign one after the other: files are named by version alone
 
 	base fs.FS      // the repository as it is; nil for a new one
 	old  trust.Root // what base says
@@ -244,13 +245,24 @@ func (w *writer) all(c Contents, top, hosts bool) error {
 	if err != nil {
 		return err
 	}
-	if top {
-		if err := w.targets(metadata.TARGETS, w.next.Targets, above); err != nil {
+	if !top {
+		above = nil
+	}
+	if !hosts {
+		below = nil
+	}
+	return w.bodies(above, below)
+}
+
+// bodies writes the targets of each role that has any.
+func (w *writer) bodies(top, hosts map[string][]byte) error {
+	if top != nil {
+		if err := w.targets(metadata.TARGETS, w.next.Targets, top); err != nil {
 			return err
 		}
 	}
-	if hosts {
-		if err := w.targets(trust.RoleHosts, w.next.Hosts, below); err != nil {
+	if hosts != nil {
+		if err := w.targets(trust.RoleHosts, w.next.Hosts, hosts); err != nil {
 			return err
 		}
 	}
@@ -259,7 +271,8 @@ func (w *writer) all(c Contents, top, hosts bool) error {
 
 // seal writes snapshot and timestamp over everything else, by version, length
 // and SHA-256: a file left over from a ceremony that broke off, signed though
-// it is, can never stand in for the one that was meant.
+// it is, can never stand in for the one that was meant. Keepers who sign apart
+// cannot know a file's bytes before the last of them has signed: see Stage.
 func (w *writer) seal() error {
 	snapshot := metadata.Snapshot(w.s.end())
 	snapshot.Signed.Version = w.next.Snapshot
@@ -294,6 +307,9 @@ func (w *writer) info(name string, version int64) (*metadata.MetaFiles, error) {
 		}
 	}
 	info := metadata.MetaFile(version)
+	if w.apart {
+		return info, nil
+	}
 	info.Length, info.Hashes = int64(len(b)), metadata.Hashes{"sha256": canon.SumFile(b).Bytes()}
 	return info, nil
 }

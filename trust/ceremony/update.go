@@ -59,13 +59,16 @@ func Renew(dir string, s Signing) (Done, error) {
 
 // AddHost enters a machine.
 func AddHost(dir string, s Signing, h trust.Host) (Done, error) {
-	return Update(dir, s, func(c *Contents) error {
-		if slices.ContainsFunc(c.Hosts, func(have trust.Host) bool { return have.ID == h.ID }) {
-			return fmt.Errorf("host %s is there already", h.ID.Short())
-		}
-		c.Hosts = append(c.Hosts, h)
-		return nil
-	})
+	return Update(dir, s, func(c *Contents) error { return c.Enter(h) })
+}
+
+// Enter enters a machine.
+func (c *Contents) Enter(h trust.Host) error {
+	if slices.ContainsFunc(c.Hosts, func(have trust.Host) bool { return have.ID == h.ID }) {
+		return fmt.Errorf("host %s is there already", h.ID.Short())
+	}
+	c.Hosts = append(c.Hosts, h)
+	return nil
 }
 
 // SetRoster replaces the people.
@@ -95,6 +98,25 @@ func (c *Contents) Revoke(id canon.Digest) error {
 		}
 	}
 	return fmt.Errorf("no credential %s in the roster", id.Short())
+}
+
+// Join enters a person, or another key and role of one.
+func (c *Contents) Join(p trust.Person) error {
+	i := slices.IndexFunc(c.People, func(have trust.Person) bool { return have.ID == p.ID })
+	if i < 0 {
+		c.People = append(c.People, p)
+		return nil
+	}
+	have := c.People[i]
+	have.Roles = slices.Clone(have.Roles)
+	for _, role := range p.Roles {
+		if !slices.Contains(have.Roles, role) {
+			have.Roles = append(have.Roles, role)
+		}
+	}
+	have.Credentials = append(slices.Clone(have.Credentials), p.Credentials...)
+	c.People[i] = have
+	return nil
 }
 
 // SetWitnesses replaces the witness policy.
@@ -129,11 +151,7 @@ func RotateRoot(dir string, s Signing, k Keepers) (Done, error) {
 	if err := w.enough(w.root, "old keepers"); err != nil {
 		return Done{}, err
 	}
-	before := w.root
-	w.former = before.Signed.Roles[metadata.ROOT].KeyIDs
-	w.next.Root++
-	demo := before.Signed.UnrecognizedFields[DemoField] == true && stays(before, k)
-	if err := w.newRoot(k, demo); err != nil {
+	if err := w.rotate(k); err != nil {
 		return Done{}, err
 	}
 	if err := w.enough(w.root, "new keepers"); err != nil {
@@ -143,6 +161,15 @@ func RotateRoot(dir string, s Signing, k Keepers) (Done, error) {
 		return Done{}, err
 	}
 	return w.write(dir)
+}
+
+// rotate writes the root of other keepers.
+func (w *writer) rotate(k Keepers) error {
+	before := w.root
+	w.former = before.Signed.Roles[metadata.ROOT].KeyIDs
+	w.next.Root++
+	demo := before.Signed.UnrecognizedFields[DemoField] == true && stays(before, k)
+	return w.newRoot(k, demo)
 }
 
 // stays reports whether a keeper of the old root is one of the new.
@@ -206,20 +233,32 @@ func (w *writer) update(dir string, edit func(*Contents) error) (Done, error) {
 	if err != nil {
 		return Done{}, err
 	}
-	sameTop, sameHosts := maps.EqualFunc(top, newTop, bytes.Equal), maps.EqualFunc(hosts, newHosts, bytes.Equal)
-	if sameTop && sameHosts {
+	if top, hosts = changed(top, newTop), changed(hosts, newHosts); top == nil && hosts == nil {
 		return Done{}, ErrNothing
 	}
-	if sameTop {
-		w.next.Targets--
-	}
-	if sameHosts {
-		w.next.Hosts--
-	}
-	if err := w.all(c, !sameTop, !sameHosts); err != nil {
+	w.keep(top, hosts)
+	if err := w.bodies(top, hosts); err != nil {
 		return Done{}, err
 	}
 	return w.write(dir)
+}
+
+// changed is the new targets of a role, or nil when they are the old ones.
+func changed(old, now map[string][]byte) map[string][]byte {
+	if maps.EqualFunc(old, now, bytes.Equal) {
+		return nil
+	}
+	return now
+}
+
+// keep leaves the version of a role that does not change.
+func (w *writer) keep(top, hosts map[string][]byte) {
+	if top == nil {
+		w.next.Targets = w.old.Versions.Targets
+	}
+	if hosts == nil {
+		w.next.Hosts = w.old.Versions.Hosts
+	}
 }
 
 // encode gives the targets of both roles.
