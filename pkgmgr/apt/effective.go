@@ -277,7 +277,19 @@ func (v *verifier) claimed(c change.Change, p string) bool {
 	return false
 }
 
-// running fills in whether the system runs what is installed.
+// bootsAnew reports whether the changes brought a kernel: then it runs only
+// after a reboot. A kernel that somebody else has installed is no reason to call
+// other changes ineffective; the host's inventory shows it.
+func bootsAnew(replaced map[string]bool) bool {
+	for p := range replaced {
+		if strings.HasPrefix(p, "/boot/vmlinuz-") {
+			return true
+		}
+	}
+	return false
+}
+
+// running fills in whether the system runs what the changes have installed.
 func (m *Manager) running(inv inventory.Inventory, replaced map[string]bool, r *writ.Receipt) {
 	stale, err := m.stale(replaced)
 	r.Effective.Running = writ.Yes
@@ -288,10 +300,12 @@ func (m *Manager) running(inv inventory.Inventory, replaced map[string]bool, r *
 		fmt.Fprintf(m.Progress, "processes: %v\n", err)
 		r.Effective.Running = writ.Unknown
 	}
-	if line, fact := m.kernel(inv); fact != writ.Yes && r.Effective.Running != writ.No {
-		r.Effective.Running = fact
+	if line, fact := m.kernel(inv); fact != writ.Yes && bootsAnew(replaced) {
 		if fact == writ.No {
 			stale = append(stale, line)
+		}
+		if r.Effective.Running != writ.No {
+			r.Effective.Running = fact
 		}
 	}
 	slices.Sort(stale)

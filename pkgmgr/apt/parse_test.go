@@ -365,3 +365,11 @@ func TestASupervisorStartsNothingElse(t *testing.T) {
 		t.Errorf("the verb itself: %v", err)
 	}
 }
+
+func TestOnlyAKernelWaitsForAReboot(t *testing.T) {
+	for path, want := range map[string]bool{"/boot/vmlinuz-6.1.0-56-cloud-amd64": true, "/boot/config-6.1.0-56-cloud-amd64": false, "/usr/bin/hello-pw": false} {
+		if got := bootsAnew(map[string]bool{"/usr/share/doc/x": true, path: true}); got != want {
+			t.Errorf("%s: %t", path, got)
+		}
+	}
+}
