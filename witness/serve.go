@@ -14,7 +14,6 @@ import (
 	"github.com/patchwrit/patchwrit/approval"
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/refusal"
-	"github.com/patchwrit/patchwrit/tlog"
 	"github.com/patchwrit/patchwrit/trust"
 	"github.com/patchwrit/patchwrit/witness/ask"
 	"github.com/patchwrit/patchwrit/writ"
@@ -24,20 +23,6 @@ const (
 	maxHalts = 100 // that one person has signed and whose end has not come, so that nobody can fill the witness up
 	skew     = 300 // seconds by which a halt may begin in the future and is in force nonetheless: clocks differ
 )
-
-// TypeHealth is the type of the answer to GET /healthz.
-const TypeHealth = "patchwrit/witnesshealth/v1"
-
-// Health is the answer to GET /healthz.
-type Health struct {
-	Type       string          `json:"type"`
-	Witness    string          `json:"witness"`
-	Time       int64           `json:"time"`
-	Checkpoint tlog.Checkpoint `json:"checkpoint"` // of the log in the policy, cosigned last
-	Trust      canon.Digest    `json:"trust"`
-	Versions   trust.Versions  `json:"versions"`
-	Halts      int             `json:"halts"` // whose end has not come, lifted ones included
-}
 
 // Handler answers the witness's requests.
 func (w *Witness) Handler() http.Handler {
@@ -194,11 +179,11 @@ func (w *Witness) standings() ask.Halts {
 	return ask.Halts{Type: ask.TypeHalts, Witness: w.key.name, Time: w.now(), Halts: w.held(w.now())}
 }
 
-func (w *Witness) health() Health {
+func (w *Witness) health() ask.Health {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return Health{
-		Type: TypeHealth, Witness: w.key.name, Time: w.now(), Checkpoint: w.seen[w.policy.Origin()],
+	return ask.Health{
+		Type: ask.TypeHealth, Witness: w.key.name, Time: w.now(), Checkpoint: w.seen[w.policy.Origin()],
 		Trust: w.root.ID, Versions: w.root.Versions, Halts: len(w.held(w.now())),
 	}
 }

@@ -590,9 +590,9 @@ func TestHealth(t *testing.T) {
 	var b bytes.Buffer
 	_, err = b.ReadFrom(resp.Body)
 	must(t, err)
-	var h witness.Health
+	var h ask.Health
 	must(t, canon.Decode(b.Bytes(), &h))
-	if (h != witness.Health{Type: witness.TypeHealth, Witness: r.Name(), Time: w.clock.Load(), Checkpoint: w.log.Checkpoint(1), Trust: w.Pinned, Versions: w.Root.Versions}) {
+	if (h != ask.Health{Type: ask.TypeHealth, Witness: r.Name(), Time: w.clock.Load(), Checkpoint: w.log.Checkpoint(1), Trust: w.Pinned, Versions: w.Root.Versions}) {
 		t.Errorf("%+v", h)
 	}
 }

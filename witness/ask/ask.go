@@ -40,6 +40,7 @@ const (
 	TypeHalts        = "patchwrit/halts/v1"
 	TypeRefused      = "patchwrit/refused/v1"
 	TypeReach        = "patchwrit/reach/v1"
+	TypeHealth       = "patchwrit/witnesshealth/v1"
 )
 
 // Limits of the messages, in bytes. An approval is at most 4 KB and a tally
@@ -112,6 +113,17 @@ func (h Held) State() State {
 
 // Digest names the halt.
 func (h Held) Digest() canon.Digest { return h.Halt.Statement(approval.Stop).Digest() }
+
+// Health is the answer of GET /healthz.
+type Health struct {
+	Type       string          `json:"type"`
+	Witness    string          `json:"witness"`
+	Time       int64           `json:"time"`
+	Checkpoint tlog.Checkpoint `json:"checkpoint"` // of the log in the policy, cosigned last
+	Trust      canon.Digest    `json:"trust"`
+	Versions   trust.Versions  `json:"versions"`
+	Halts      int             `json:"halts"` // whose end has not come, lifted ones included
+}
 
 // Reach is the answer of GET /reach?halt=DIGEST: whom a halt has reached, as far
 // as this witness knows. It remembers leases since it was started, and tells so.
@@ -215,40 +227,39 @@ func hand(ctx context.Context, witnesses []tlog.Witness, verb string, h approval
 
 // Standings asks one witness for the halts it holds.
 func Standings(ctx context.Context, w tlog.Witness) (Halts, error) {
+	return get[Halts](ctx, w.URL+"/halts", maxHalts)
+}
+
+// HealthOf asks one witness how it is. The answer is not signed.
+func HealthOf(ctx context.Context, w tlog.Witness) (Health, error) {
+	return get[Health](ctx, w.URL+"/healthz", maxLease)
+}
+
+// get asks for a message.
+func get[T any](ctx context.Context, url string, limit int64) (v T, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.URL+"/halts", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return Halts{}, err
+		return v, err
 	}
-	raw, err := do(req, maxHalts)
+	raw, err := do(req, limit)
 	if err != nil {
-		return Halts{}, err
+		return v, err
 	}
-	var h Halts
-	if err := canon.Decode(raw, &h); err != nil {
-		return Halts{}, fmt.Errorf("its answer is unreadable: %w", err)
+	if err := canon.Decode(raw, &v); err != nil {
+		return v, fmt.Errorf("its answer is unreadable: %w", err)
 	}
-	return h, nil
+	return v, nil
 }
 
 // Reaches asks every witness whom a halt has reached; answers come in the
 // witnesses' order.
 func Reaches(ctx context.Context, witnesses []tlog.Witness, halt canon.Digest) []Reached {
 	out := make([]Reached, len(witnesses))
-	answers := all(ctx, witnesses, func(ctx context.Context, w tlog.Witness, a *Answer) error {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.URL+"/reach?halt="+string(halt), nil)
-		if err != nil {
-			return err
-		}
-		raw, err := do(req, maxHalts)
-		if err != nil {
-			return err
-		}
-		if err := canon.Decode(raw, &a.reach); err != nil {
-			return fmt.Errorf("its answer is unreadable: %w", err)
-		}
-		return nil
+	answers := all(ctx, witnesses, func(ctx context.Context, w tlog.Witness, a *Answer) (err error) {
+		a.reach, err = get[Reach](ctx, w.URL+"/reach?halt="+string(halt), maxHalts)
+		return err
 	})
 	for i, a := range answers {
 		out[i] = Reached{a.Witness, a.reach, a.Err}
