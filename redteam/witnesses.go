@@ -151,7 +151,7 @@ func seenBy(w tlog.Witness) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	var h witness.Health
+	var h ask.Health
 	err = canon.Decode(raw, &h)
 	return h.Checkpoint.Size, err
 }
