@@ -75,6 +75,7 @@ type Terms struct {
 	Life   time.Duration // of a plan; 72 h
 	Writ   time.Duration // of a writ; a host that is silent for so long has failed; 1 h
 	Every  time.Duration // between two questions of an agent; 60 s
+	Settle time.Duration // without a new inventory before hosts are planned for; 0: at once
 	Only   []string      // packages to plan for; none: all that are affected
 }
 
@@ -109,9 +110,10 @@ type Control struct {
 
 	mu      sync.Mutex // one decision at a time; guards the next fields
 	root    trust.Root
-	rules   Rules     // those of root.Policy
-	planned time.Time // when the last look for work began
-	want    bool      // look for work as soon as may be
+	rules   Rules       // those of root.Policy
+	planned time.Time   // when the last look for work began
+	want    bool        // look for work as soon as may be
+	news    []time.Time // when the first and the last new inventory came since then
 
 	ill     sync.Mutex        // guards trouble
 	trouble map[string]string // what does not work, by subject, for people
@@ -186,12 +188,14 @@ func (c *Control) Run(ctx context.Context) error {
 	defer working.Wait()
 	for {
 		c.turn(ctx)
-		if c.due() {
-			select {
-			case planning <- struct{}{}:
-				working.Go(func() { c.look(ctx); <-planning; c.Kick() })
-			default: // the last look is not over
+		select {
+		case planning <- struct{}{}:
+			if !c.due() {
+				<-planning
+				break
 			}
+			working.Go(func() { c.look(ctx); <-planning; c.Kick() })
+		default: // the last look is not over
 		}
 		select {
 		case <-ctx.Done():
@@ -207,11 +211,30 @@ func (c *Control) due() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.Now()
-	if !c.want && now.Sub(c.planned) < c.Terms.Plan {
+	if !c.want && now.Sub(c.planned) < c.Terms.Plan || c.settling(now) {
 		return false
 	}
-	c.want, c.planned = false, now
+	c.want, c.planned, c.news = false, now, nil
 	return true
+}
+
+// patience is how many times as long as Terms.Settle hosts that do not stop
+// bringing news are waited for.
+const patience = 12
+
+// settling reports whether inventories are just coming in: hosts that bring the
+// same are planned for together, canary first.
+func (c *Control) settling(now time.Time) bool {
+	return len(c.news) == 2 && now.Sub(c.news[1]) < c.Terms.Settle && now.Sub(c.news[0]) < patience*c.Terms.Settle
+}
+
+// heard notes that an inventory with something new has come.
+func (c *Control) heard() {
+	now := c.Now()
+	if len(c.news) == 0 {
+		c.news = []time.Time{now, now}
+	}
+	c.want, c.news[1] = true, now
 }
 
 // turn is one round of everything that does not take long.

@@ -48,7 +48,7 @@ type group struct {
 }
 
 // groups are the enrolled hosts by what they have, but those that an open plan
-// is about to change.
+// is about to change, and those whose last change is newer than what they told.
 func (c *Control) groups(ctx context.Context) ([]group, trust.Root, error) {
 	hosts, err := all[Host](ctx, c.Store, kindHost)
 	if err != nil {
@@ -67,7 +67,7 @@ func (c *Control) groups(ctx context.Context) ([]group, trust.Root, error) {
 	by := map[canon.Digest][]trust.Host{}
 	for _, h := range hosts {
 		known, ok := c.root.Host(h.ID)
-		if ok && c.seenAs(h) == wire.Enrolled && h.Inventory != "" && !busy[h.ID] {
+		if ok && c.seenAs(h) == wire.Enrolled && h.Inventory != "" && !h.Stale && !busy[h.ID] {
 			by[h.Inventory] = append(by[h.Inventory], known)
 		}
 	}

@@ -43,6 +43,7 @@ type Host struct {
 	Runs      []string       `json:"runs"`     // those before, the last few
 	Snapshot  canon.Digest   `json:"snapshot"` // newest, kept as a blob
 	Inventory canon.Digest   `json:"inventory"`
+	Stale     bool           `json:"stale"`   // it has handed over a receipt and not yet told what it has now
 	Leased    int64          `json:"leased"`  // last quorum of leases that was relayed
 	Refused   int64          `json:"refused"` // last time that no quorum of leases came
 	Why       canon.Note     `json:"why"`     // the witnesses' reason then

@@ -46,7 +46,10 @@ func (c *Control) report(ctx context.Context, h Host, q wire.InventoryRequest) (
 	case !q.Digest.Valid():
 		return wire.InventoryAnswer{}, refusal.New(codeMessage, "inventory %q", q.Digest)
 	case q.Digest == h.Snapshot:
-		h.Seen = c.Now().Unix()
+		if h.Stale {
+			c.heard()
+		}
+		h.Seen, h.Stale = c.Now().Unix(), false
 		return wire.InventoryAnswer{Want: "nothing"}, c.keepHost(ctx, h)
 	case q.Part == 0 && h.Snapshot != "" && c.has(h.Snapshot):
 		return wire.InventoryAnswer{Want: "delta", Base: h.Snapshot}, nil
@@ -163,8 +166,9 @@ func (c *Control) take(ctx context.Context, h Host, s wire.Snapshot) error {
 		return err
 	}
 	h.Snapshot, h.Seen = d, c.Now().Unix()
-	if inv != h.Inventory {
-		h.Inventory, c.want = inv, true
+	if inv != h.Inventory || h.Stale {
+		h.Inventory, h.Stale = inv, false
+		c.heard()
 		defer c.Kick()
 	}
 	type told struct {

@@ -479,7 +479,8 @@ func (c *Control) receipt(ctx context.Context, h Host, r writ.Receipt, leases []
 	if _, err := c.Store.Doc(ctx, kindReceipt, string(r.Digest())); err == nil {
 		return nil
 	}
-	docs := []store.Doc{doc(kindReceipt, string(r.Digest()), Receipt{r, leases})}
+	h.Stale = true
+	docs := []store.Doc{doc(kindReceipt, string(r.Digest()), Receipt{r, leases}), h.doc()}
 	w, err := get[Writ](ctx, c.Store, kindWrit, string(r.Writ))
 	switch {
 	case err == nil && (w.State == Ready || w.State == Lapsed || w.State == Failed && r.Outcome == writ.RolledBack):
@@ -492,7 +493,7 @@ func (c *Control) receipt(ctx context.Context, h Host, r writ.Receipt, leases []
 	case err != nil && !errors.Is(err, store.ErrNotFound):
 		return err
 	}
-	c.want = true
+	c.heard()
 	return c.commit(ctx, "host/"+h.Wire, "receipt", canon.MustEncode(r), r.Entry(), docs...)
 }
 

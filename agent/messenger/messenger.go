@@ -234,5 +234,8 @@ func (m *Messenger) next(ctx context.Context) error {
 		if err := m.deliver(ctx); err != nil {
 			return err
 		}
+		if err := m.report(ctx); err != nil {
+			return err
+		}
 	}
 }

@@ -193,6 +193,7 @@ func (m *Messenger) deliver(ctx context.Context) error {
 			m.Logger.Warn("the control plane does not take a report", "name", name, "err", err)
 			continue
 		}
+		m.told = "" // it is asked for again: something was done, or taken back
 		if err := m.delivered(e.Name()); err != nil {
 			return err
 		}

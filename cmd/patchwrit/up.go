@@ -69,6 +69,7 @@ func upCmd() *cobra.Command {
 	f.DurationVar(&u.terms.Life, "plan-life", 72*time.Hour, "how long a plan lives, at most 168h")
 	f.DurationVar(&u.terms.Writ, "writ-life", time.Hour, "how long a writ lives, at most 24h; a host that is silent for so long has failed")
 	f.DurationVar(&u.terms.Every, "poll-every", time.Minute, "how often an agent asks when nothing wakes it")
+	f.DurationVar(&u.terms.Settle, "settle", 5*time.Second, "time without a new inventory before hosts are planned for: those that come together are planned together")
 	f.StringSliceVar(&u.terms.Only, "only", nil, "plan for these packages only (comma-separated)")
 	f.BoolVar(&u.jsonLog, "log-json", false, "log as JSON lines")
 	return cmd
@@ -123,6 +124,7 @@ func (u *upFlags) check(cmd *cobra.Command, root trust.Root) (err error) {
 		{"plan-life", u.terms.Life, time.Minute, plan.MaxLife * time.Second},
 		{"writ-life", u.terms.Writ, time.Second, maxWritLife},
 		{"poll-every", u.terms.Every, time.Second, time.Hour},
+		{"settle", u.terms.Settle, 0, time.Hour},
 	} {
 		if d.value < d.least || d.value > d.top {
 			return usagef("--%s takes %s to %s, not %s", d.flag, d.least, d.top, d.value)
