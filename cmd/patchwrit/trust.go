@@ -30,6 +30,7 @@ func trustCmd() *cobra.Command {
 // founding are the flags of trust init.
 type founding struct {
 	keepers, people, hosts, origins, roles   []string
+	critical                                 []string
 	threshold                                int
 	keys, names, witnesses, keyring, release string
 	policy, policyKey, data                  string
@@ -70,6 +71,7 @@ func trustInitCmd() *cobra.Command {
 	fl.StringVar(&f.keyring, "keyring", "", "Debian's archive keyring, binary OpenPGP")
 	fl.StringVar(&f.release, "release", "bookworm", "Debian release whose sources are trusted")
 	fl.StringArrayVar(&f.origins, "origin", nil, "FILE:KEYRING of one more source: JSON as in origins.json, with its keyring (repeat)")
+	fl.StringArrayVar(&f.critical, "critical", nil, "package (or NAME*) that this house adds to the highest class (repeat)")
 	fl.StringVar(&f.policy, "policy", "", "signed policy bundle to pin ('patchwrit policy sign')")
 	fl.StringVar(&f.policyKey, "policy-key", "", "PEM of the key that signed it")
 	fl.StringVar(&f.data, "data", "", "the control plane's data directory, if on this machine: no key is written into it")
@@ -95,6 +97,10 @@ func (f *founding) found(dir string) (ceremony.Made, error) {
 	}
 	if err := f.enterSources(c); err != nil {
 		return ceremony.Made{}, err
+	}
+	if len(f.critical) > 0 {
+		c.Critical = ceremony.DebianCritical()
+		c.Critical.Packages = append(c.Critical.Packages, f.critical...)
 	}
 	text, err := os.ReadFile(f.witnesses)
 	if err != nil {
