@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -294,7 +295,28 @@ func (p *play) falseHouse() (dir string, pinned canon.Digest, err error) {
 			return "", "", err
 		}
 	}
-	return dir, h.Pinned, nil
+	return dir, h.Pinned, p.aged(dir, h)
+}
+
+// aged brings a trust repository of the attacker's to versions that are not
+// older than the house's, so that they are not what it is refused for.
+func (p *play) aged(dir string, h trusttest.House) error {
+	const most = 1000 // updates of a house
+	for i := range most {
+		root, err := trust.Load(os.DirFS(dir), h.Pinned, trust.Versions{}, time.Now())
+		if err != nil || !p.root.Versions.Newer(root.Versions) {
+			return err
+		}
+		if _, err := ceremony.Update(dir, h.Signing(), func(c *ceremony.Contents) error {
+			labels := slices.DeleteFunc(c.Hosts[0].Labels, func(l trust.Label) bool { return l.Key == "update" })
+			c.Hosts[0].Labels = append(labels, trust.Label{Key: "update", Value: strconv.Itoa(i)})
+			c.Critical.Packages = append(c.Critical.Packages, "false-"+strconv.Itoa(i))
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("after %d updates it is still older than the house", most)
 }
 
 // relabelled is the house's repository as the control plane would like it: with
