@@ -1,0 +1,278 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/patchwrit/patchwrit/approval"
+	"github.com/patchwrit/patchwrit/control"
+	"github.com/patchwrit/patchwrit/internal/debworld"
+)
+
+// The matrix's package: its maintainer script counts its runs, and stops in the
+// middle of dpkg like a fault point.
+const (
+	matrixPackage = "pw-matrix"
+	hostFaults    = "/var/tmp/faults"
+	matrixScript  = `#!/bin/sh
+[ "$1" = configure ] || exit 0
+cat /usr/share/pw-matrix/version >> /var/lib/pw-matrix.runs
+d=` + hostFaults + `
+if [ -e $d/armed ] && [ ! -e $d/in-dpkg.at ]; then
+	touch $d/in-dpkg.at
+	while [ ! -e $d/in-dpkg.go ] && [ -e $d/armed ]; do sleep 0.05; done
+fi
+`
+)
+
+func matrixVersion(n int) debworld.Package {
+	p := Fix(matrixPackage, fmt.Sprintf("1.%d-1", n), "", map[string]string{"postinst": matrixScript})
+	for i := n; i > 0; i-- { // every version's changelog names all that came before
+		p.Changelog = append([]debworld.Change{{Version: fmt.Sprintf("1.%d-1", n-i+1), Lines: []string{fmt.Sprintf("Fix CVE-2026-2%03d.", n-i+1)}, At: time.Now()}}, p.Changelog...)
+	}
+	return p
+}
+
+// victim is what dies at every step of a round, and how it comes back.
+type victim struct {
+	name   string
+	pass   string // a point that is not stopped at
+	strike func(*town) error
+	mend   func(*town) error
+}
+
+// struck is the host at whose steps victims die.
+const struck = "web-1"
+
+var victims = []victim{
+	{"control plane", "", func(w *town) error { return w.Kill(Control) }, func(w *town) error { return w.StartControl(w.t.Context()) }},
+	{"messenger", "", func(w *town) error { return w.Kill(Messenger(struck)) }, func(w *town) error { return w.StartMessenger(w.Machine(struck)) }},
+	// A helper that died during dpkg does not come to the point after it: its
+	// successor finds out how dpkg ended. So there are two rounds.
+	{"helper", "in-dpkg", func(w *town) error { return w.Kill(Helper(struck)) }, func(w *town) error { return w.StartHelper(w.Machine(struck)) }},
+	{"helper during dpkg", "after-dpkg", func(w *town) error { return w.Kill(Helper(struck)) }, func(w *town) error { return w.StartHelper(w.Machine(struck)) }},
+	{"two witnesses, and with them the quorum", "", func(w *town) error { return errors.Join(w.Kill(WitnessName(0)), w.Kill(WitnessName(1))) },
+		func(w *town) error {
+			return errors.Join(w.StartWitness(w.t.Context(), 0), w.StartWitness(w.t.Context(), 1))
+		}},
+	{"bus connection", "", func(w *town) error { return w.Machine(struck).Unplug(w.t.Context()) }, func(w *town) error {
+		time.Sleep(outage) // the outage itself
+		return w.Machine(struck).Plug(w.t.Context())
+	}},
+}
+
+// TestCrashMatrix kills each part of the fleet at each step of the loop, over
+// real processes and real dpkg: nothing acknowledged is lost, nothing is applied
+// twice, and the loop goes on.
+func TestCrashMatrix(t *testing.T) {
+	if os.Getenv("PATCHWRIT_E2E") == "" {
+		t.Skip("PATCHWRIT_E2E is not set: real Debian roots, network namespaces, real processes")
+	}
+	dir := t.TempDir()
+	root, err := moduleRoot()
+	must(t, err)
+	overlay, err := faultOverlay(root, dir)
+	must(t, err)
+	x := &faults{dirs: []string{filepath.Join(dir, "faults")}}
+	must(t, os.Mkdir(x.dirs[0], 0o777))
+	w := newTown(t, Options{Bin: programs(t, filepath.Join(dir, "bin"), overlay), Hosts: []Host{{Name: struck, Domain: "rack-1", Role: "web"}, {Name: "web-2", Domain: "rack-2", Role: "web"}},
+		Env: []string{FaultsEnv + "=" + x.dirs[0]}, HostEnv: []string{FaultsEnv + "=" + hostFaults}, Up: []string{"--plan-every", "1s", "--poll-every", "1s", "--settle", "1s"}}, matrixVersion(0))
+	x.dirs = append(x.dirs, filepath.Join(w.Machine(struck).Root.Dir, hostFaults))
+	for i, v := range victims {
+		ok := t.Run(v.name, func(t *testing.T) {
+			here := *w
+			here.t = t
+			here.round(x, v, i+1)
+		})
+		if !ok {
+			return
+		}
+	}
+}
+
+// round has one version go round while a victim dies at every step.
+func (w *town) round(x *faults, v victim, n int) {
+	must(w.t, x.arm(v.pass))
+	version := fmt.Sprintf("1.%d-1", n)
+	must(w.t, w.vendor.Offer(matrixVersion(n)))
+	ctx, stop := context.WithTimeout(w.t.Context(), roundTime)
+	defer stop()
+	acknowledged := make(chan []string, 1)
+	go func() { acknowledged <- w.approving(ctx, version) }()
+	struckAt := w.strikeAll(ctx, x, v)
+	must(w.t, x.disarm())
+	w.t.Logf("%s died at %d points: %s", v.name, len(struckAt), strings.Join(struckAt, " "))
+	for _, p := range append(pointNames(), "in-dpkg") {
+		if p != v.pass && !slices.Contains(struckAt, p) {
+			w.t.Errorf("point %s was not reached", p)
+		}
+	}
+	people := <-acknowledged
+	w.settled(version, people)
+}
+
+// roundTime bounds a round on a busy machine.
+const roundTime = 6 * time.Minute
+
+func pointNames() []string {
+	out := []string{}
+	for _, p := range faultPoints {
+		out = append(out, p.name)
+	}
+	return out
+}
+
+// ofVersion finds the plan to a version.
+func (w *town) ofVersion(ctx context.Context, version string) (control.Plan, bool) {
+	plans, err := w.PlansNow(ctx)
+	if err != nil {
+		return control.Plan{}, false // the control plane is dead just now
+	}
+	for _, p := range plans {
+		if slices.Contains(p.Packages, matrixPackage) && strings.Contains(w.target(ctx, p), version) {
+			return p, true
+		}
+	}
+	return control.Plan{}, false
+}
+
+// target is the version that a plan leads to.
+func (w *town) target(ctx context.Context, p control.Plan) string {
+	var file struct {
+		Branches []struct {
+			Changes []struct{ To string }
+		}
+	}
+	if err := w.Get(ctx, "plans/"+string(p.Digest)+"/file", &file); err != nil || len(file.Branches) == 0 || len(file.Branches[0].Changes) == 0 {
+		return ""
+	}
+	return file.Branches[0].Changes[0].To
+}
+
+// approving has two people say yes as soon as the plan is there, again and again
+// until each was acknowledged. It returns who was.
+func (w *town) approving(ctx context.Context, version string) []string {
+	done := []string{}
+	err := w.Wait(ctx, "two people have approved", roundTime, func() (bool, error) {
+		p, there := w.ofVersion(ctx, version)
+		if !there || p.State != control.Review {
+			return len(done) == 2, nil
+		}
+		for _, name := range []string{"ann", "bob"} {
+			if !slices.Contains(done, name) && w.Approve(ctx, string(p.Digest), name) == nil {
+				done = append(done, name)
+			}
+		}
+		return len(done) == 2, nil
+	})
+	if err != nil {
+		w.t.Error(err)
+	}
+	return done
+}
+
+// strikeAll strikes the victim at each point that is reached, until the plan is
+// finished on both hosts or the time is over.
+func (w *town) strikeAll(ctx context.Context, x *faults, v victim) []string {
+	w.t.Helper()
+	var at []string
+	want := len(faultPoints) + 1 // in-dpkg
+	if v.pass != "" {
+		want--
+	}
+	err := w.Wait(ctx, "every point was reached", roundTime, func() (bool, error) {
+		for _, point := range x.reached() {
+			at = append(at, strings.TrimSuffix(filepath.Base(point), ".at"))
+			if err := errors.Join(v.strike(w), release(point), v.mend(w)); err != nil {
+				return false, fmt.Errorf("at %s: %w", point, err)
+			}
+		}
+		return len(at) == want, nil
+	})
+	if err != nil {
+		w.t.Error(err)
+	}
+	return at
+}
+
+// settled looks at the end of a round: everybody has the version, by one run of
+// dpkg each; every yes that was acknowledged is there; and everything that had to
+// be logged is in the log.
+func (w *town) settled(version string, people []string) {
+	w.t.Helper()
+	var p control.Plan
+	must(w.t, w.Wait(w.t.Context(), "the plan has ended", roundTime, func() (bool, error) {
+		var there bool
+		p, there = w.ofVersion(w.t.Context(), version)
+		return there && (p.State == control.Finished || p.State == control.Stopped || p.State == control.Denied), w.allAlive()
+	}))
+	if p.State != control.Finished {
+		w.t.Fatalf("the plan is %s: %s", p.State, p.Why.Text())
+	}
+	for _, m := range w.Machines {
+		if got := w.version(m.Name, matrixPackage); got != version+" installed" {
+			w.t.Errorf("%s has %s", m.Name, got)
+		}
+		raw, err := os.ReadFile(filepath.Join(m.Root.Dir, "var/lib/pw-matrix.runs"))
+		if must(w.t, err); strings.Count(string(raw), version+"\n") != 1 {
+			w.t.Errorf("on %s the maintainer script of %s ran %d times", m.Name, version, strings.Count(string(raw), version+"\n"))
+		}
+	}
+	good := map[string]int{}
+	for _, r := range w.receiptsOf(p) {
+		if r.Receipt.Good() {
+			good[w.NameOf(string(r.Receipt.Host))]++
+		}
+	}
+	if len(good) != 2 || good[struck] != 1 || good["web-2"] != 1 {
+		w.t.Errorf("good receipts %v, want one of each host", good)
+	}
+	for _, name := range people {
+		if !slices.ContainsFunc(p.Answers, func(a approval.Approval) bool { return string(a.Person) == w.house.People[name] }) {
+			w.t.Errorf("the yes of %s was acknowledged and is lost", name)
+		}
+	}
+	w.allLogged()
+	must(w.t, w.Wait(w.t.Context(), "both hosts have told what they have now", roundTime, func() (bool, error) {
+		hosts, err := w.HostsNow(w.t.Context())
+		return err == nil && !hosts[0].Stale && !hosts[1].Stale && hosts[0].Inventory == hosts[1].Inventory, err
+	}))
+}
+
+// allLogged wants every event of the record that belongs to the log in it, at a
+// place of its own.
+func (w *town) allLogged() {
+	w.t.Helper()
+	must(w.t, w.Wait(w.t.Context(), "every event stands in the log", answering, func() (bool, error) {
+		places := map[int64]string{}
+		for after := int64(0); ; {
+			var events []control.Logged
+			if err := w.Get(w.t.Context(), fmt.Sprintf("ledger?after=%d", after), &events); err != nil {
+				return false, err
+			}
+			if len(events) == 0 {
+				return true, nil
+			}
+			for _, e := range events {
+				if after = e.Position; e.Subject == "" {
+					continue
+				}
+				if e.Index < 0 {
+					return false, nil
+				}
+				what := e.Kind + " " + string(e.Subject)
+				if was := places[e.Index]; was != "" && was != what {
+					return false, fmt.Errorf("%s and %s have the same place %d in the log", was, what, e.Index)
+				}
+				places[e.Index] = what
+			}
+		}
+	}))
+}
