@@ -54,7 +54,7 @@ bench: ## measure; writes docs/BENCHMARKS.md
 	$(GO) run ./internal/bench
 
 .PHONY: demo
-demo: deps build ## the main job, for real, on a Debian root made here
+demo: deps build ## the main job, for real, on six Debian hosts made here, and every attack on them
 	$(GO) run ./internal/demo
 
 .PHONY: clean-demo

@@ -1,17 +1,22 @@
-// Command demo does Patchwrit's main job once, for real, and then attacks the
-// result: a Debian root made here, its really pending security updates, real
-// keys, a real log with two witnesses as processes of their own, real apt.
+// Command demo does Patchwrit's main job for real, on a fleet made here, and
+// then attacks it: six Debian hosts with addresses of their own and really
+// pending security updates, three witnesses, a control plane and an agent on
+// every host as processes, real keys, a real log, real apt.
 //
 // What stands in for people is software and says so: their keys are files that
 // this program made. Everything else is done by the three binaries in bin/, as
-// a person would call them. Nothing outside demo/ and the cache is touched.
+// people would call them. Nothing outside demo/ and the cache is touched, but
+// for a bridge with the hosts' cables, which goes when the demo ends.
 //
-// PATCHWRIT_DEMO_YES=1 runs it through without a keyboard.
+// Environment:
+//
+//	PATCHWRIT_DEMO_YES=1     run through without a keyboard
+//	PATCHWRIT_DEMO_ONLY=a,b  plan for these packages instead of a small choice
+//	PATCHWRIT_DEMO_SOAK=3s   soak of the grant; people choose hours
 package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -22,6 +27,7 @@ import (
 	"time"
 
 	"github.com/patchwrit/patchwrit/internal/debworld"
+	"github.com/patchwrit/patchwrit/internal/fleet"
 )
 
 func main() {
@@ -31,7 +37,7 @@ func main() {
 	defer stop()
 	dir, err := filepath.Abs("demo")
 	if err == nil && *clean {
-		err = debworld.Remove(dir)
+		err = errors.Join(fleet.Sweep(ctx), debworld.Remove(dir))
 	} else if err == nil {
 		err = run(ctx, dir)
 	}
@@ -41,33 +47,31 @@ func main() {
 	}
 }
 
-// hostName is the demo's only machine.
-const hostName = "web-1"
-
 // run plays the scenes one after the other.
 func run(ctx context.Context, dir string) (err error) {
 	if os.Geteuid() != 0 {
-		return errors.New("the demo makes a Debian root and runs its package manager: run it as root")
+		return errors.New("the demo makes Debian hosts and runs their package managers: run it as root")
 	}
 	if err := debworld.Remove(dir); err != nil {
 		return err
 	}
-	s := &stage{ctx: ctx, dir: dir, yes: os.Getenv("PATCHWRIT_DEMO_YES") == "1", began: time.Now(), summary: summary{Seconds: map[string]float64{}}}
+	s := newStage(ctx, dir)
 	defer func() { err = errors.Join(err, s.strike()) }()
 	for _, scene := range []struct {
 		name, title string
 		play        func() error
 	}{
-		{"host", "A Debian root, as the mirror's main suite has it: security updates are pending", s.makeHost},
-		{"house", "A house: keys, a log, two witnesses, rules, the trust repository", s.foundHouse},
-		{"scan", "Scan the host with the changelogs of the vendor's own signed packages", s.scan},
-		{"plan", "Plan: exact changes by the real solver, and the way back", s.plan},
-		{"approve", "Two people look and sign", s.approve},
-		{"writ", "Log everything, issue the writ", s.issue},
-		{"apply", "The host verifies the writ itself, then runs dpkg", s.apply},
-		{"effective", "Is it effective? Scan again", s.rescan},
-		{"refuse", "The same writ again, and a forged one: the host refuses", s.refuse},
-		{"verify", "Evidence: one file, checked offline", s.verify},
+		{"house", "Six Debian hosts as the mirror's main suite has them, and a house: keys, log, three witnesses, rules, trust repository, control plane", s.found},
+		{"alone", "Hosts reach the control plane's address and nothing else", s.alone},
+		{"grant", "A grant: people lend autonomy for routine changes, within limits that every host checks", s.grant},
+		{"plans", "Agents tell what their hosts have; the control plane finds what is affected and makes plans", s.plans},
+		{"routine", "The routine changes run under the grant, canaries first", s.routine},
+		{"approve", "The high-risk changes wait for a quorum: two people look and sign", s.approve},
+		{"critical", "Log, lease, writs wave by wave, canaries first; every host verifies its writ itself, then runs dpkg", s.critical},
+		{"effective", "Is it effective? By the hosts' own signed receipts, and dpkg's word", s.effective},
+		{"injected", "Words in a host's inventory, name and log have made no work", s.injected},
+		{"evidence", "Evidence: one file a plan, checked offline", s.evidence},
+		{"attacks", "The attacker owns everything but the people", s.attacks},
 		{"tamper", "Flip every byte of a small bundle, one at a time", s.tamper},
 	} {
 		began := time.Now()
@@ -76,75 +80,11 @@ func run(ctx context.Context, dir string) (err error) {
 			return fmt.Errorf("%s: %w", scene.name, err)
 		}
 		s.summary.Seconds[scene.name] = round(time.Since(began))
+		fmt.Printf("   %.1f s\n", s.summary.Seconds[scene.name])
 	}
 	return s.tell()
 }
 
 func round(d time.Duration) float64 {
 	return float64(d.Round(100*time.Millisecond)) / float64(time.Second)
-}
-
-// summary is demo/summary.json.
-type summary struct {
-	Hosts    []hostSummary      `json:"hosts"`
-	Attacks  []attack           `json:"attacks"`
-	Evidence string             `json:"evidence"`
-	Trust    string             `json:"trust"`
-	Root     string             `json:"root_sha256"`
-	Verify   verified           `json:"verify"`
-	Tamper   tampered           `json:"tamper"`
-	Software bool               `json:"software_keys"` // the approvers are files, not people
-	Seconds  map[string]float64 `json:"seconds"`
-}
-
-type hostSummary struct {
-	ID        string            `json:"id"`
-	Before    map[string]string `json:"before"`
-	After     map[string]string `json:"after"`
-	Effective bool              `json:"effective"`
-	Writ      string            `json:"writ"`
-}
-
-type attack struct {
-	ID       string `json:"id"`
-	Where    string `json:"where"`
-	Expected string `json:"expected_code"`
-	Code     string `json:"code"`
-	Outcome  string `json:"outcome"`
-	Control  bool   `json:"control_ok"`
-}
-
-type verified struct {
-	OK     bool `json:"ok"`
-	Checks int  `json:"checks"`
-}
-
-type tampered struct {
-	Tried int `json:"tried"`
-	Found int `json:"found"`
-}
-
-// tell writes the summary and prints its table.
-func (s *stage) tell() error {
-	s.summary.Seconds["total"] = round(time.Since(s.began))
-	b, err := json.MarshalIndent(s.summary, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(s.in("summary.json"), append(b, '\n'), 0o644); err != nil {
-		return err
-	}
-	fmt.Printf("\n== Done in %.0f s\n", s.summary.Seconds["total"])
-	for _, h := range s.summary.Hosts {
-		fmt.Printf("host %s: %d packages changed under writ %.12s\n", h.ID, len(h.After), h.Writ)
-		for p, v := range h.After {
-			fmt.Printf("  %-28s %s -> %s\n", p, h.Before[p], v)
-		}
-	}
-	for _, a := range s.summary.Attacks {
-		fmt.Printf("attack %-16s %-8s %s\n", a.ID, a.Outcome, a.Code)
-	}
-	fmt.Printf("evidence: %d checks ok; %d of %d flipped bytes found\n", s.summary.Verify.Checks, s.summary.Tamper.Found, s.summary.Tamper.Tried)
-	fmt.Println("The approvers of this demo were software keys. summary: demo/summary.json; the root stays at demo/hosts/" + hostName + "/root until 'make clean-demo'.")
-	return nil
 }

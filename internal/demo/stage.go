@@ -1,19 +1,21 @@
 package main
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/patchwrit/patchwrit/control"
+	"github.com/patchwrit/patchwrit/internal/debworld"
+	"github.com/patchwrit/patchwrit/internal/fleet"
+	"github.com/patchwrit/patchwrit/inventory"
+	"github.com/patchwrit/patchwrit/redteam"
 )
 
 // stage holds what one scene leaves for the next.
@@ -23,165 +25,154 @@ type stage struct {
 	yes     bool
 	began   time.Time
 	summary summary
+	wrong   int // attacks that were not refused as they should be, or whose control did not work
 
-	rootSHA   string // the house's pinned digest
-	host      string // fingerprint
-	hostKey   string // public key, hex
-	author    string
-	sources   []string
-	ports     []string
-	witnesses []*exec.Cmd
+	fleet  *fleet.Fleet
+	vendor *redteam.Vendor
+	before map[string]map[string]string // versions by host and package
+	low    []control.Plan               // they run under the grant
+	high   []control.Plan               // they wait for people
 }
 
-// in is a path in the demo's directory.
-func (s *stage) in(parts ...string) string {
-	return filepath.Join(append([]string{s.dir}, parts...)...)
+func newStage(ctx context.Context, dir string) *stage {
+	return &stage{ctx: ctx, dir: dir, yes: os.Getenv("PATCHWRIT_DEMO_YES") == "1", began: time.Now(),
+		before: map[string]map[string]string{}, summary: summary{Seconds: map[string]float64{}, Attacks: []attack{}, Hosts: []hostSummary{}}}
 }
 
-// root is the demo's Debian root.
-func (s *stage) root() string { return s.in("hosts", hostName, "root") }
+// Times of the demo.
+const (
+	solving = 5 * time.Minute // from inventories to plans, downloads included
+	running = 5 * time.Minute // of a plan, all waves
+)
 
-// call is one command, as a person would type it.
-type call struct {
-	argv []string
-	in   io.Reader
-	code int  // the exit code that is right
-	mute bool // do not show what it prints
+// only are the packages that the demo plans for: few, so that six hosts are done
+// in minutes; some routine, some that this house counts as critical.
+func only() string {
+	return cmp.Or(os.Getenv("PATCHWRIT_DEMO_ONLY"), "libpcre2-8-0,libssl3,openssl")
 }
 
-// try runs a command, shows it, and returns its standard output. Another exit
-// code than the expected one is an error.
-func (s *stage) try(c call) (string, error) {
-	fmt.Printf("$ %s\n", s.shown(c.argv))
-	cmd := exec.CommandContext(s.ctx, s.binary(c.argv[0]), c.argv[1:]...)
-	var out, errs bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.in, &out, &errs
-	if c.in == os.Stdin {
-		cmd.Stderr = os.Stderr
+// soak is how long a plan must have stood in the log before the grant lets it
+// begin.
+func soak() string { return cmp.Or(os.Getenv("PATCHWRIT_DEMO_SOAK"), "3s") }
+
+// hosts are two roles in two fault domains. All have the same packages, one of
+// them with a description that is full of orders; one calls itself an order.
+func (s *stage) hosts() []fleet.Host {
+	hosts := []fleet.Host{
+		{Name: "web-1", Domain: "rack-1", Role: "web"}, {Name: "web-2", Domain: "rack-2", Role: "web"}, {Name: "web-3", Domain: "rack-2", Role: "web"},
+		{Name: "db-1", Domain: "rack-1", Role: "db"}, {Name: "db-2", Domain: "rack-2", Role: "db", Calls: hostileName}, {Name: "db-3", Domain: "rack-1", Role: "db"}}
+	for i := range hosts {
+		hosts[i].Furnish = s.hostile
 	}
-	err := cmd.Run()
-	if !c.mute {
-		fmt.Print(indent(errs.String()), indent(out.String()))
-	}
-	var status *exec.ExitError
-	if err != nil && !errors.As(err, &status) {
-		return "", err
-	}
-	if got := cmd.ProcessState.ExitCode(); got != c.code {
-		return "", fmt.Errorf("exit code %d, expected %d: %s\n%s", got, c.code, s.shown(c.argv), errs.String())
-	}
-	return out.String() + errs.String(), nil
+	return hosts
 }
 
-// do runs a command that must succeed and returns its trimmed output.
-func (s *stage) do(argv ...string) (string, error) {
-	cmd := exec.CommandContext(s.ctx, s.binary(argv[0]), argv[1:]...)
-	fmt.Printf("$ %s\n", s.shown(argv))
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("%s: %w\n%s", s.shown(argv), err, errs.String())
+// found makes hosts and house.
+func (s *stage) found() error {
+	fmt.Println("    The approvers' and keepers' keys below are SOFTWARE KEYS made by this demo. They stand in for people and protect nothing.")
+	base, err := debworld.BaseRoot(s.ctx, "", os.Stderr)
+	if err != nil {
+		return err
 	}
-	fmt.Print(indent(errs.String()))
-	return strings.TrimSpace(out.String()), nil
+	mirror, err := debworld.MirrorSources()
+	if err != nil {
+		return err
+	}
+	if mirror.Security == "" {
+		return errors.New("this machine's apt sources name no security suite, so nothing would be pending; add it and run the demo again")
+	}
+	if err := os.MkdirAll(s.dir, 0o755); err != nil {
+		return err
+	}
+	attackers, err := s.attackers()
+	if err != nil {
+		return err
+	}
+	origins := []fleet.Origin{attackers,
+		{Source: "debian=" + mirror.Main + "," + debworld.Codename},
+		{Source: "debian-security=" + mirror.Security + "," + debworld.Codename + "-security"}}
+	s.fleet, err = fleet.New(s.ctx, fleet.Options{Dir: s.dir, Bin: filepath.Join(filepath.Dir(s.dir), "bin"), Base: base, Hosts: s.hosts(),
+		Debian: mirror.Keyring, Origins: origins, Critical: []string{"libssl3", "openssl"}, Say: indented{},
+		Up: []string{"--only", only(), "--poll-every", "2s", "--settle", "3s"}})
+	if err != nil {
+		return err
+	}
+	s.summary.Trust = "trust"
+	for _, m := range s.fleet.Machines {
+		if s.before[m.Name], err = versions(m); err != nil {
+			return err
+		}
+		fmt.Printf("    host %-6s %s, %d packages\n", m.Name, m.Addr, len(s.before[m.Name]))
+	}
+	fmt.Printf("    control plane https://%s:8443\n", s.fleet.Street.Addr)
+	return s.show(append([]string{"patchwrit", "trust", "show"}, s.fleet.House()...)...)
 }
 
-// answer runs a scan that may know only part of the answer (exit code 6) and
-// returns its standard output.
-func (s *stage) answer(argv ...string) (string, error) {
-	fmt.Printf("$ %s\n", s.shown(argv))
-	var errs bytes.Buffer
-	cmd := exec.CommandContext(s.ctx, s.binary(argv[0]), argv[1:]...)
-	cmd.Stderr = &errs
-	out, err := cmd.Output()
-	const partial = 6
-	if err != nil && (cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != partial) {
-		return "", fmt.Errorf("%s: %w\n%s", s.shown(argv), err, errs.String())
+// versions reads what dpkg says is installed.
+func versions(m *fleet.Machine) (map[string]string, error) {
+	inv, err := inventory.Read(os.DirFS(m.Root.Dir))
+	if err != nil {
+		return nil, err
 	}
-	return string(out), nil
+	versions := map[string]string{}
+	for _, p := range inv.Packages {
+		versions[p.Key()] = p.Version
+	}
+	return versions, nil
 }
 
-// binary finds our own programs in bin/.
-func (s *stage) binary(name string) string {
-	if strings.HasPrefix(name, "patchwrit") {
-		return filepath.Join(filepath.Dir(s.dir), "bin", name)
+func (s *stage) alone() error {
+	for _, m := range s.fleet.Machines {
+		if err := m.Alone(s.ctx, s.fleet.Machines); err != nil {
+			return err
+		}
 	}
-	return name
+	fmt.Printf("    %d hosts: no route to the world, and no neighbour answers\n", len(s.fleet.Machines))
+	return nil
 }
 
-// shown is a command line with the demo's directory as "demo".
-func (s *stage) shown(argv []string) string {
-	return strings.ReplaceAll(strings.Join(argv, " "), s.dir, "demo")
+// indented is where the fleet says what it does.
+type indented struct{}
+
+func (indented) Write(b []byte) (int, error) {
+	fmt.Print("    ", string(b))
+	return len(b), nil
+}
+
+// show runs one of our programs and shows what it prints.
+func (s *stage) show(argv ...string) error {
+	out, err := s.fleet.Do(s.ctx, argv...)
+	fmt.Print(indent(out))
+	return err
+}
+
+// person runs a program that asks a person, at this terminal.
+func (s *stage) person(argv ...string) error {
+	if s.yes {
+		_, err := s.fleet.Do(s.ctx, append(argv, "--yes")...)
+		return err
+	}
+	cmd := exec.CommandContext(s.ctx, filepath.Join(s.fleet.Bin, argv[0]), argv[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	return cmd.Run()
 }
 
 func indent(text string) string {
 	if text == "" {
 		return ""
 	}
-	const most = 60 // lines; the files keep the rest
+	const most = 40 // lines; the files keep the rest
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	if len(lines) > most {
 		lines = append(lines[:most], fmt.Sprintf("… %d more lines", len(lines)-most))
 	}
-	return "    " + strings.Join(lines, "\n    ") + "\n"
+	return "      " + strings.Join(lines, "\n      ") + "\n"
 }
 
-// house are the flags that say whose word counts.
-func (s *stage) house() []string {
-	return []string{"--trust", s.in("trust"), "--root-sha256", s.rootSHA}
-}
-
-// ledger are the flags of the control plane's verbs.
-func (s *stage) ledger() []string { return append(s.house(), "--data", s.in("data")) }
-
-// freePort finds a port on loopback for a witness.
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
-}
-
-// startWitness starts a witness as a process of its own and waits until it
-// answers.
-func (s *stage) startWitness(name, addr string) error {
-	argv := append([]string{"patchwrit-witness", "run", "--dir", s.in(name), "--listen", addr}, s.house()...)
-	fmt.Printf("$ %s &\n", s.shown(argv))
-	log, err := os.Create(s.in(name + ".log"))
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	cmd := exec.Command(s.binary(argv[0]), argv[1:]...)
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	s.witnesses = append(s.witnesses, cmd)
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		answer, err := http.Get("http://" + addr + "/healthz")
-		if err == nil {
-			answer.Body.Close()
-			return nil
-		}
-	}
-	return fmt.Errorf("witness %s does not answer; see demo/%s.log", name, name)
-}
-
-// strike ends what the demo started.
+// strike ends what the demo started. The roots stay.
 func (s *stage) strike() error {
-	var errs []error
-	for _, w := range s.witnesses {
-		errs = append(errs, w.Process.Signal(syscall.SIGTERM))
-		if err := w.Wait(); err != nil {
-			var status *exec.ExitError
-			if !errors.As(err, &status) {
-				errs = append(errs, err)
-			}
-		}
+	if s.fleet == nil {
+		return nil
 	}
-	return errors.Join(errs...)
+	return s.fleet.Strike()
 }
