@@ -229,7 +229,7 @@ func ownedAlone() act {
 func ownedWithGrant() act {
 	return act{
 		name: "everything of the control plane stolen, one grant live", control: "one of the refused changes, with the signatures of two people, is applied",
-		rows: []Row{{ID: "control-plane-owned-with-a-grant", Where: AtControl, What: "the same, and people have signed a grant for one package on web hosts: on each of those exactly one granted change happens, in its slot; nothing else, nowhere else", play: raid}},
+		rows: []Row{{ID: "control-plane-owned-with-a-grant", Where: AtControl, Effect: "exactly the grant, host by host", What: "the same, and people have signed a grant for one package on web hosts: on each of those exactly one granted change happens, in its slot; nothing else, nowhere else", play: raid}},
 		proof: func(p *play) error {
 			t, err := p.plan(nil, part{to: p.web, steps: []step{{mild, rival3}}})
 			if t, err = p.approved(t, err, p.yes...); err != nil {

@@ -70,6 +70,7 @@ type Row struct {
 	Says    string       // part of the refusal's detail: which check it was
 	What    string       // what the attacker does
 	Control string       // the same step, unmodified; "" when it is its act's
+	Effect  string       // what it comes to where there is no code; "" for no effect
 
 	make func(*play) (parcel, error) // what is handed to a host; nil when the row plays by itself
 	play func(*play) (answer, error)

@@ -20,7 +20,7 @@ func freePort(t *testing.T) string {
 
 // TestEveryAttackOnRealHosts plays the whole table.
 func TestEveryAttackOnRealHosts(t *testing.T) {
-	s := newStage(t)
+	s := newStage(t, built(t))
 	results, err := Run(context.WithoutCancel(t.Context()), s.scene)
 	if err != nil {
 		t.Error(err)

@@ -46,18 +46,25 @@ func needE2E(t *testing.T) {
 	}
 }
 
-// newStage builds everything. args are further arguments of the agent's build.
-func newStage(t *testing.T, args ...string) *stage {
+// programs are our binaries, built from this tree.
+type programs struct{ agent, witness, cli string }
+
+// built builds all of them once.
+func built(t *testing.T) programs {
 	t.Helper()
 	needE2E(t)
+	dir := t.TempDir()
+	return programs{build(t, dir, "patchwrit-agent"), build(t, dir, "patchwrit-witness"), build(t, dir, "patchwrit")}
+}
+
+// newStage makes a scene of its own.
+func newStage(t *testing.T, bin programs) *stage {
+	t.Helper()
 	s := &stage{t: t, dir: t.TempDir()}
-	agentBin := s.build("patchwrit-agent", args...)
-	witnessBin := s.build("patchwrit-witness")
-	cliBin := s.build("patchwrit")
 	vendor, err := NewVendor()
 	s.must(err)
 	rules, policy := s.rules()
-	lines, addrs := s.witnessKeys(witnessBin, 3)
+	lines, addrs := s.witnessKeys(bin.witness, 3)
 	house := trusttest.Must(nil, trusttest.Options{Now: time.Now().Add(-24 * time.Hour), People: 4, Hosts: 3, Log: "log.redteam.example/one",
 		Keyrings: map[string][]byte{VendorKeyring: vendor.Keyring}, Origins: []trust.Origin{vendor.Origin},
 		Edit: func(c *ceremony.Contents) {
@@ -72,9 +79,9 @@ func newStage(t *testing.T, args ...string) *stage {
 		s.must(put(s.in("trust", name), raw))
 	}
 	for i, addr := range addrs {
-		s.witness(witnessBin, i, addr, house.Pinned)
+		s.witness(bin.witness, i, addr, house.Pinned)
 	}
-	s.scene = Scene{Dir: s.in("attacker"), Trust: s.in("trust"), Pinned: house.Pinned, Data: s.in("data"), Agent: agentBin, CLI: cliBin, Vendor: vendor, Progress: testLog{t}}
+	s.scene = Scene{Dir: s.in("attacker"), Trust: s.in("trust"), Pinned: house.Pinned, Data: s.in("data"), Agent: bin.agent, CLI: bin.cli, Vendor: vendor, Progress: testLog{t}}
 	s.must(os.Mkdir(s.scene.Dir, 0o700))
 	for i := range addrs {
 		s.scene.Witnesses = append(s.scene.Witnesses, s.in(fmt.Sprintf("w%d", i+1)))
@@ -120,14 +127,14 @@ func (s *stage) must(err error) {
 	}
 }
 
-// build builds one of our programs.
-func (s *stage) build(name string, args ...string) string {
-	s.t.Helper()
-	out := s.in(name)
+// build builds one of our programs into dir.
+func build(t *testing.T, dir, name string, args ...string) string {
+	t.Helper()
+	out := filepath.Join(dir, name)
 	cmd := exec.Command("go", append(append([]string{"build", "-trimpath", "-ldflags", "-s -w", "-o", out}, args...), "../cmd/"+name)...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if said, err := cmd.CombinedOutput(); err != nil {
-		s.t.Fatalf("build %s: %v\n%s", name, err, said)
+		t.Fatalf("build %s: %v\n%s", name, err, said)
 	}
 	return out
 }

@@ -22,7 +22,7 @@ func TestSomeActs(t *testing.T) {
 			}
 		}
 	}
-	s := newStage(t)
+	s := newStage(t, built(t))
 	results, err := perform(context.WithoutCancel(t.Context()), s.scene, some)
 	if err != nil {
 		t.Error(err)

@@ -2,6 +2,7 @@ package docs
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -25,7 +26,7 @@ func WithAttacks(text []byte) ([]byte, error) {
 	b.Write(head)
 	b.WriteString(attacksBegin + "\n| attack | where | meets | what is done | the same step, unmodified |\n|---|---|---|---|---|\n")
 	for _, r := range redteam.Table() {
-		meets := "no effect"
+		meets := cmp.Or(r.Effect, "no effect")
 		if r.Code != "" {
 			meets = "`" + string(r.Code) + "`"
 		}
