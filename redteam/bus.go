@@ -155,7 +155,7 @@ func onTheBus() act {
 	return act{
 		name: "agents in hostile hands", control: "the agent itself does the same in its own name, and is answered",
 		set: func(p *play) error {
-			err := p.up()
+			err := p.up(p.stolen())
 			if err == nil {
 				p.a, err = p.enrolled("*")
 			}

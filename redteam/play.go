@@ -56,6 +56,7 @@ type play struct {
 	second   *twin                   // another step under the same grant
 	kept     map[string]string
 	quiet    []byte    // the plan of a host in which nobody has written anything
+	ledger   string    // what the control plane exported
 	loopDate time.Time // of the releases that the loop plans from
 
 	allowed    []string // a row that may change hosts names what it may change
@@ -194,14 +195,16 @@ func (p *play) id(w Person) (trust.PersonID, error) {
 
 // steal copies the control plane's data directory.
 func (p *play) steal() error {
-	return copyState(p.Data, filepath.Join(p.Dir, "stolen"))
+	return copyState(p.Data, p.stolen())
 }
+
+// stolen is the copy that the attacker works with.
+func (p *play) stolen() string { return filepath.Join(p.Dir, "stolen") }
 
 // openLog opens the stolen log with its key. Witnesses cannot tell the thief
 // from the owner.
 func (p *play) openLog() error {
-	data := filepath.Join(p.Dir, "stolen")
-	key, err := os.ReadFile(filepath.Join(data, "log.key"))
+	key, err := os.ReadFile(filepath.Join(p.stolen(), "log.key"))
 	if err != nil {
 		return err
 	}
@@ -209,8 +212,11 @@ func (p *play) openLog() error {
 	if err != nil {
 		return err
 	}
-	p.logDir = filepath.Join(data, "log")
+	p.logDir = filepath.Join(p.stolen(), "log")
 	p.log, err = writer.Open(p.ctx, writer.Config{Dir: p.logDir, Signer: signer, Policy: p.root.Witnesses})
+	if err == nil { // a log with nothing in it has no checkpoint to plan from
+		_, err = p.log.Append(p.ctx, tlog.NewEntry("verdict", canon.SumFile([]byte(nonce())), now()))
+	}
 	return err
 }
 

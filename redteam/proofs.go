@@ -135,7 +135,7 @@ func rootRows() []Row {
 // owned is the house as the attacker can play it: the log with its key, and the
 // first so many witnesses.
 func (p *play) owned(colluding int) (trusttest.House, error) {
-	key, err := os.ReadFile(filepath.Join(p.Dir, "stolen", "log.key"))
+	key, err := os.ReadFile(filepath.Join(p.stolen(), "log.key"))
 	if err != nil {
 		return trusttest.House{}, err
 	}

@@ -2,13 +2,11 @@ package redteam
 
 import (
 	"bufio"
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -18,14 +16,10 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/mod/sumdb/note"
-
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/internal/debworld"
 	"github.com/patchwrit/patchwrit/policy/rego"
 	"github.com/patchwrit/patchwrit/policy/rego/standard"
-	"github.com/patchwrit/patchwrit/tlog"
-	"github.com/patchwrit/patchwrit/tlog/writer"
 	"github.com/patchwrit/patchwrit/trust"
 	"github.com/patchwrit/patchwrit/trust/ceremony"
 	"github.com/patchwrit/patchwrit/trust/trusttest"
@@ -181,20 +175,9 @@ func (s *stage) host(name string, h trusttest.Host) Host {
 	return Host{Name: name, Root: root.Dir, State: state}
 }
 
-// ledger is the control plane's data directory, with a log that has a past.
+// ledger is the control plane's data directory, with the log's key.
 func (s *stage) ledger(house trusttest.House) {
 	s.t.Helper()
 	s.must(os.Mkdir(s.in("data"), 0o700))
 	s.must(os.WriteFile(s.in("data", "log.key"), []byte(house.Log.SKey+"\n"), 0o600))
-	signer, err := note.NewSigner(house.Log.SKey)
-	s.must(err)
-	l, err := writer.Open(s.t.Context(), writer.Config{Dir: s.in("data", "log"), Signer: signer, Policy: house.Root.Witnesses})
-	s.must(err)
-	ctx, cancel := context.WithTimeout(s.t.Context(), 30*time.Second)
-	defer cancel()
-	for i := range 3 {
-		_, err = l.Append(ctx, tlog.NewEntry("plan", canon.SumFile([]byte{byte(i)}), int64(i)))
-		s.must(err)
-	}
-	s.must(errors.Join(l.Close(ctx)))
 }

@@ -27,19 +27,20 @@ import (
 // server is a running control plane over the stolen data directory: hostile or
 // not, it is the same program.
 type server struct {
-	cmd  *exec.Cmd
-	url  string
-	key  canon.Digest // of its TLS certificate
-	http *http.Client // the operators' socket
-	said *bytes.Buffer
+	cmd    *exec.Cmd
+	url    string
+	key    canon.Digest // of its TLS certificate
+	http   *http.Client // over the operators' socket
+	socket string
+	said   *bytes.Buffer
 }
 
 // startTime bounds how long a control plane may take to say where it listens.
 const startTime = 30 * time.Second
 
-// up starts the control plane. Its first lines say where it listens.
-func (p *play) up() error {
-	data := filepath.Join(p.Dir, "stolen")
+// up starts the control plane over a data directory. Its first lines say where
+// it listens.
+func (p *play) up(data string) error {
 	cmd := exec.Command(p.CLI, "up", "--data", data, "--trust", p.Trust, "--root-sha256", string(p.Pinned), "--listen", "127.0.0.1:0", "--plan-every", "24h")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	s := &server{cmd: cmd, said: &bytes.Buffer{}}
@@ -67,7 +68,8 @@ func (p *play) up() error {
 		}
 	}
 	go io.Copy(io.Discard, out)
-	socket := filepath.Join(data, "api.sock")
+	s.socket = filepath.Join(data, "api.sock")
+	socket := s.socket
 	s.http = &http.Client{Timeout: startTime, Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}}}

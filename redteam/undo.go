@@ -92,5 +92,5 @@ func wayBack() act {
 // acts are played in this order: each leaves the hosts as the next one wants
 // them.
 func acts() []act {
-	return []act{onTheBus(), opening(), theLoop(), beforeWitnesses(), approvedPlan(), ownedAlone(), grantedPlan(), waves(), wayBack(), ownedWithGrant()}
+	return []act{onTheBus(), theLedger(), opening(), theLoop(), beforeWitnesses(), approvedPlan(), ownedAlone(), grantedPlan(), waves(), wayBack(), ownedWithGrant()}
 }

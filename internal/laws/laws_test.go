@@ -68,7 +68,7 @@ hall   agent/parley:   KERNEL inventory
 hall   agent/helper:   KERNEL inventory pkgmgr agent agent/parley agent/idle
 hall   agent/messenger: KERNEL inventory unpack wire agent/parley agent/idle
 hall   control:        KERNEL CORE trust/ceremony feed policy/rego pkgmgr pkgmgr/apt/solve tlog/writer writ/issue witness/ask wire store
-hall   redteam:        KERNEL CORE EDGE agent witness
+hall   redteam:        KERNEL CORE EDGE agent control witness
 `
 
 // forbidden names the standard packages a pure room may not reach for.
