@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -40,17 +41,57 @@ const codename = "pwtest"
 
 func newScene(t *testing.T, installed debworld.Package) *scene {
 	t.Helper()
+	needsRoots(t)
+	return newSceneWith(t, installed, shipped)
+}
+
+func needsRoots(t *testing.T) {
+	t.Helper()
 	if os.Getenv("PATCHWRIT_E2E") == "" {
 		t.Skip("PATCHWRIT_E2E is not set: real Debian roots, minutes")
 	}
-	s := &scene{t: t, dir: t.TempDir(), host: debworld.NewHost(t)}
-	s.agent = s.in("patchwrit-agent")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", s.agent, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+}
+
+// built is where the binaries of this test run lie, removed at its end.
+var built string
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if built != "" {
+		os.RemoveAll(built)
 	}
+	os.Exit(code)
+}
+
+// build builds the agent once, as it is shipped but for more arguments.
+func build(name string, more ...string) (string, error) {
 	var err error
+	if built == "" {
+		if built, err = os.MkdirTemp("", "patchwrit-agent-test-"); err != nil {
+			return "", err
+		}
+		if err = os.Chmod(built, 0o755); err != nil {
+			return "", err
+		}
+	}
+	to := filepath.Join(built, name)
+	cmd := exec.Command("go", append(append([]string{"build", "-trimpath", "-ldflags", "-s -w", "-o", to}, more...), ".")...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w\n%s", err, out)
+	}
+	return to, nil
+}
+
+// shipped is the agent as it is shipped.
+var shipped = sync.OnceValues(func() (string, error) { return build("patchwrit-agent") })
+
+func newSceneWith(t *testing.T, installed debworld.Package, agent func() (string, error)) *scene {
+	t.Helper()
+	s := &scene{t: t, dir: t.TempDir(), host: debworld.NewHost(t)}
+	var err error
+	s.agent, err = agent()
+	s.must(err)
 	s.key, err = debworld.NewKey(debworld.KeyConfig{Name: "Vendor", Created: time.Now().Add(-24 * time.Hour)})
 	s.must(err)
 	ring, err := debworld.Keyring(s.key)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/internal/agenttest"
+	"github.com/patchwrit/patchwrit/wire"
 	"github.com/patchwrit/patchwrit/writ"
 	"github.com/patchwrit/patchwrit/writ/writtest"
 )
@@ -53,7 +54,7 @@ func (s *station) enrolAgain(more ...string) (int, string) {
 }
 
 // begin starts a service; it ends with the test.
-func (s *station) begin(verb string) *exec.Cmd {
+func (s *station) begin(verb string, env ...string) *exec.Cmd {
 	s.t.Helper()
 	state := map[string]string{"run": "messenger", "helper": "state"}[verb]
 	cmd := exec.Command(s.agent, verb, "--state", s.in(state))
@@ -61,6 +62,7 @@ func (s *station) begin(verb string) *exec.Cmd {
 		s.log[verb] = &bytes.Buffer{}
 	}
 	cmd.Stderr = s.log[verb]
+	cmd.Env = append(os.Environ(), env...)
 	s.must(cmd.Start())
 	s.t.Cleanup(func() {
 		cmd.Process.Signal(syscall.SIGTERM)
@@ -125,4 +127,23 @@ func TestOneWritOverTheWire(t *testing.T) {
 	s.until("the new inventory is told", func() bool {
 		return strings.Contains(string(canon.MustEncode(s.hall.Snapshot().Status)), "1.0-2")
 	})
+}
+
+type refused = wire.ReceiptRequest
+
+func (s *station) hellos() (n int) {
+	for _, q := range s.hall.Said() {
+		if q.Verb == wire.Hello {
+			n++
+		}
+	}
+	return n
+}
+
+// upgraded is how often dpkg's own log says that it unpacked the new version.
+func (s *station) upgraded() int {
+	s.t.Helper()
+	raw, err := os.ReadFile(filepath.Join(s.host.Dir, "var/log/dpkg.log"))
+	s.must(err)
+	return strings.Count(string(raw), " upgrade hello-pw:amd64 1.0-1 1.0-2")
 }
