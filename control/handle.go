@@ -21,6 +21,7 @@ import (
 // Handle answers one question of one agent. Room wire vouches for the wire key
 // and for nothing else.
 func (c *Control) Handle(ctx context.Context, wireKey string, v wire.Verb, body []byte) ([]byte, error) {
+	body = wire.Present(v, body)
 	switch v {
 	case wire.Hello:
 		return ask(ctx, c, wireKey, body, false, c.hello)
@@ -74,6 +75,12 @@ func (c *Control) asking(ctx context.Context, wireKey string, strict bool) (Host
 // the oldest writ that waits for this host.
 func (c *Control) next(ctx context.Context, h Host, q wire.NextRequest) (wire.NextAnswer, error) {
 	a := wire.NextAnswer{Trust: []wire.File{}, Pool: []wire.File{}}
+	if h.Helper != q.Helper {
+		h.Helper = q.Helper
+		if err := c.note(ctx, "host/"+h.Wire, "helper", map[string]canon.Note{"why": q.Helper}, h.doc()); err != nil {
+			return a, err
+		}
+	}
 	if q.Trust.Newer(c.root.Versions) || c.root.Versions.Newer(q.Trust) {
 		files, err := c.trustFiles()
 		if err != nil {

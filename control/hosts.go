@@ -117,8 +117,12 @@ func (c *Control) hostOf(ctx context.Context, id trust.HostID) (Host, error) {
 
 // hello takes note of a start of an agent.
 func (c *Control) hello(ctx context.Context, h Host, q wire.HelloRequest) (wire.HelloAnswer, error) {
-	if q.Host != h.ID || !canon.Hex(q.Run, 16) || q.Protocol < 1 {
-		return wire.HelloAnswer{}, refusal.New(codeMessage, "hello of host %s, protocol %d", q.Host.Short(), q.Protocol)
+	if q.Host != h.ID || !canon.Hex(q.Run, 16) {
+		return wire.HelloAnswer{}, refusal.New(codeMessage, "hello of host %s", q.Host.Short())
+	}
+	spoken, err := wire.Common(q.Protocol)
+	if err != nil {
+		return wire.HelloAnswer{}, err
 	}
 	if h.Run != q.Run {
 		if slices.Contains(h.Runs, q.Run) {
@@ -134,7 +138,7 @@ func (c *Control) hello(ctx context.Context, h Host, q wire.HelloRequest) (wire.
 	if err := c.note(ctx, "host/"+h.Wire, "hello", q, h.doc()); err != nil {
 		return wire.HelloAnswer{}, err
 	}
-	return wire.HelloAnswer{Protocol: min(q.Protocol, wire.Protocol), State: h.State, Time: h.Seen, Every: int(c.Terms.Every / time.Second)}, nil
+	return wire.HelloAnswer{Protocol: spoken, State: h.State, Time: h.Seen, Every: int(c.Terms.Every / time.Second)}, nil
 }
 
 // seenAs is the host's state by the trust root of this moment.

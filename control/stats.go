@@ -97,6 +97,10 @@ func (c *Control) whyHost(h Host) []Reason {
 	case wire.Cloned:
 		r.Text, r.Who = "two machines speak with its keys: find out which is which, enrol the other anew, then patchwrit host accept", []string{"operators"}
 	default:
+		if h.Helper != "" {
+			r.State, r.Text, r.Who = "helper silent", "its helper does not answer, so nothing can be changed there: "+h.Helper.Text(), []string{"whoever operates the host: systemctl status patchwrit-helper"}
+			return []Reason{r}
+		}
 		if h.Refused > h.Leased {
 			r.State, r.Text, r.Who = "no lease", "the witnesses gave no quorum of leases at "+stamp(h.Refused)+": "+h.Why.Text(), []string{"whoever halted it (patchwrit halt ls), or the witnesses' operators"}
 			return []Reason{r}

@@ -18,10 +18,6 @@ import (
 	"github.com/patchwrit/patchwrit/trust"
 )
 
-// Protocol is the version spoken here. A control plane speaks with agents of
-// this one and the one before.
-const Protocol = 1
-
 // Verb is what an agent asks.
 type Verb string
 
@@ -126,7 +122,8 @@ type InventoryAnswer struct {
 
 // NextRequest asks what there is to do.
 type NextRequest struct {
-	Trust trust.Versions `json:"trust"` // of the trust repository that the messenger holds
+	Trust  trust.Versions `json:"trust"`  // of the trust repository that the messenger holds
+	Helper canon.Note     `json:"helper"` // why the helper does not answer, or ""; since protocol 2
 }
 
 // NextAnswer is what there is to do. All of it is found by digest with Fetch.

@@ -63,6 +63,8 @@ type Messenger struct {
 	state   wire.HostState // as the control plane sees this host; "" until it has said
 	every   time.Duration
 	told    canon.Digest // digest of the snapshot that the control plane has
+	spoken  int          // protocol
+	silent  canon.Note   // why the helper does not answer
 	marked  string       // mark of the files it was made of
 	looked  time.Time
 	refused canon.Digest // file of the writ that was refused last: not offered twice in one round
@@ -162,14 +164,20 @@ func (m *Messenger) round(ctx context.Context) error {
 	return err
 }
 
+// work does what there is to do. A helper that does not answer keeps nothing
+// else back, and the control plane is told.
 func (m *Messenger) work(ctx context.Context) error {
 	m.refused = ""
-	for _, step := range []func(context.Context) error{m.resume, m.deliver, m.report, m.next} {
+	waits := m.resume(ctx)
+	if waits != nil && refusal.CodeOf(waits) != codeHelper {
+		return waits
+	}
+	for _, step := range []func(context.Context) error{m.deliver, m.report, m.next} {
 		if err := step(ctx); err != nil {
 			return err
 		}
 	}
-	return nil
+	return waits
 }
 
 // ask asks the control plane one question.
@@ -197,7 +205,7 @@ func (m *Messenger) hello(ctx context.Context) error {
 	if m.state != a.State {
 		m.Logger.Info("the control plane has seen us", "state", a.State, "protocol", a.Protocol, "clock_difference", a.Time-m.Now().Unix())
 	}
-	m.state = a.State
+	m.state, m.spoken = a.State, a.Protocol
 	if d := time.Duration(a.Every) * time.Second; d > 0 {
 		m.every = min(max(d, minEvery), maxEvery)
 	}
@@ -207,13 +215,17 @@ func (m *Messenger) hello(ctx context.Context) error {
 // Greet opens a connection: it says who is there and hears how the control plane
 // sees the host.
 func Greet(ctx context.Context, w Wire, s Server, version, run string) (wire.HelloAnswer, error) {
-	return ask[wire.HelloAnswer](ctx, w, wire.Hello, wire.HelloRequest{Protocol: wire.Protocol, Version: version, Host: s.Host, Run: run, Name: s.Name})
+	a, err := ask[wire.HelloAnswer](ctx, w, wire.Hello, wire.HelloRequest{Protocol: wire.Protocol, Version: version, Host: s.Host, Run: run, Name: s.Name})
+	if err == nil {
+		a.Protocol, err = wire.Common(a.Protocol)
+	}
+	return a, err
 }
 
 // next asks what there is to do, and does it.
 func (m *Messenger) next(ctx context.Context) error {
 	for {
-		a, err := ask[wire.NextAnswer](ctx, m.Wire, wire.Next, wire.NextRequest{Trust: m.held().Versions})
+		a, err := ask[wire.NextAnswer](ctx, m.Wire, wire.Next, wire.NextRequest{Trust: m.held().Versions, Helper: m.silent}.In(m.spoken))
 		if err != nil {
 			return err
 		}
@@ -222,7 +234,7 @@ func (m *Messenger) next(ctx context.Context) error {
 				return err
 			}
 		}
-		if a.Writ == "" || a.Writ == m.refused || m.held().Versions == (trust.Versions{}) {
+		if a.Writ == "" || a.Writ == m.refused || m.silent != "" || m.held().Versions == (trust.Versions{}) {
 			return nil
 		}
 		if err := m.begin(offer{Type: typeOffer, Writ: a.Writ, Pool: a.Pool}); err != nil {

@@ -647,6 +647,84 @@ func TestOriginsComeFromAptsLists(t *testing.T) {
 	}
 }
 
+// Protocols: the other end may be one older or one newer, and no more.
+func TestProtocols(t *testing.T) {
+	for theirs, ok := range map[int]bool{wire.Protocol - 2: false, wire.Protocol - 1: true, wire.Protocol: true, wire.Protocol + 2: false} {
+		w := newTown(t)
+		m := w.messenger()
+		m.Wire = liar{m.Wire, func(v wire.Verb, _ []byte) (any, bool) {
+			return wire.HelloAnswer{Protocol: theirs, State: wire.Enrolled, Every: 60}, v == wire.Hello
+		}}
+		err := w.round(m)
+		if ok != (err == nil) || !ok && refusal.CodeOf(err) != wire.CodeProtocol {
+			t.Errorf("a control plane of protocol %d: %v", theirs, err)
+		}
+		for _, s := range w.hall.Said() {
+			if s.Verb == wire.Next && bytes.Contains(s.Body, []byte("helper")) != (theirs >= 2) {
+				t.Errorf("protocol %d was answered with %s", theirs, s.Body)
+			}
+		}
+	}
+}
+
+// older is an agent of protocol 1, in the bytes that it says.
+func TestAnAgentOfTheProtocolBefore(t *testing.T) {
+	w := newTown(t)
+	c := writtest.New(w.house)
+	w.hall.Table(c, nil)
+	conn, err := dial.Dial(w.dialing())
+	w.must(err)
+	defer conn.Close()
+	say := func(v wire.Verb, text string) (string, error) {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		raw, err := conn.Ask(ctx, v, []byte(text))
+		return string(raw), err
+	}
+	hello := `{"host":"` + string(w.house.Hosts[0].ID) + `","name":"web-1","protocol":%d,"run":"` + strings.Repeat("ab", 16) + `","version":"0.1"}`
+	if a, err := say(wire.Hello, fmt.Sprintf(hello, 1)); err != nil || !strings.Contains(a, `"protocol":1,`) {
+		t.Errorf("hello: %s, %v", a, err)
+	}
+	a, err := say(wire.Next, `{"trust":{"hosts":0,"root":0,"snapshot":0,"targets":0,"timestamp":0}}`)
+	if err != nil || !strings.Contains(a, string(canon.SumFile(c.Raw().Writ))) {
+		t.Errorf("next: %s, %v", a, err)
+	}
+	if _, err := say(wire.Done, `{"code":"PW-AGENT-LEASE","detail":"","leases":[],"receipts":[],"writ":"`+string(canon.SumFile(nil))+`"}`); err != nil || len(w.hall.Refused()) != 1 {
+		t.Errorf("receipt: %v", err)
+	}
+	for _, other := range []int{0, 4} {
+		if _, err := say(wire.Hello, fmt.Sprintf(hello, other)); refusal.CodeOf(err) != wire.CodeProtocol {
+			t.Errorf("an agent of protocol %d: %v", other, err)
+		}
+	}
+}
+
+func TestASilentHelperIsTold(t *testing.T) {
+	w := newTown(t)
+	c := writtest.New(w.house)
+	w.hall.Table(c, nil)
+	w.helper(func(_ *town, conn net.Conn, _ parley.Offer) parley.End { conn.Close(); return parley.End{} })
+	m := w.messenger()
+	for range 2 {
+		if err := w.round(m); refusal.CodeOf(err) != codeHelper {
+			t.Errorf("%v", err)
+		}
+	}
+	if !strings.Contains(w.hall.Helper(), string(codeHelper)) {
+		t.Errorf("told: %q", w.hall.Helper())
+	}
+	w.put("root/var/lib/dpkg/status", strings.Replace(status, "deb12u2", "deb12u3", 1))
+	w.round(m)
+	if !strings.Contains(string(canon.MustEncode(w.hall.Snapshot().Status)), "deb12u3") {
+		t.Error("the inventory was kept back")
+	}
+	w.helper(done(w.receipt(c)))
+	w.must(w.round(m))
+	if len(w.hall.Receipts()) != 1 || w.hall.Helper() != "" {
+		t.Errorf("%d receipts, told %q", len(w.hall.Receipts()), w.hall.Helper())
+	}
+}
+
 func TestUnits(t *testing.T) {
 	got := units("ssh.service loaded active running OpenBSD Secure Shell server\ncron.service loaded failed failed Regular background\n\nbroken\n")
 	if len(got) != 2 || got[0] != (wire.Service{Name: "cron.service", State: "failed"}) || got[1].State != "active" {

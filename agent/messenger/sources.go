@@ -44,7 +44,13 @@ func origins(root fs.FS, packages []inventory.Package) ([]wire.PackageOrigin, er
 		}
 	}
 	entries, err := fs.ReadDir(root, listsDir)
-	if err != nil || len(entries) > maxLists {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return []wire.PackageOrigin{}, nil
+	case err == nil && len(entries) > maxLists:
+		err = fmt.Errorf("%s holds more than %d files", listsDir, maxLists)
+	}
+	if err != nil {
 		return []wire.PackageOrigin{}, err
 	}
 	found := map[wire.PackageOrigin]bool{}

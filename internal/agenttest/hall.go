@@ -52,6 +52,7 @@ type Hall struct {
 	said     []Said
 	before   func(Said) error // may answer no
 	every    int
+	helper   canon.Note
 }
 
 // New starts a hall in dir.
@@ -141,6 +142,13 @@ func (h *Hall) Snapshot() *wire.Snapshot {
 	return h.snapshot
 }
 
+// Helper is why the agent's helper does not answer, as it was told last.
+func (h *Hall) Helper() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.helper.Text()
+}
+
 // Said is everything that was asked, in order.
 func (h *Hall) Said() []Said {
 	h.mu.Lock()
@@ -186,6 +194,7 @@ func (h *Hall) handle(_ context.Context, key string, v wire.Verb, body []byte) (
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	id := h.hosts[key]
+	body = wire.Present(v, body)
 	switch v {
 	case wire.Hello:
 		return answer(body, func(q wire.HelloRequest) (wire.HelloAnswer, error) { return h.hello(id, q) })
@@ -216,7 +225,11 @@ func answer[Q, A any](body []byte, f func(Q) (A, error)) ([]byte, error) {
 }
 
 func (h *Hall) hello(id trust.HostID, q wire.HelloRequest) (wire.HelloAnswer, error) {
-	a := wire.HelloAnswer{Protocol: q.Protocol, State: wire.Pending, Time: time.Now().Unix(), Every: h.every}
+	spoken, err := wire.Common(q.Protocol)
+	a := wire.HelloAnswer{Protocol: spoken, State: wire.Pending, Time: time.Now().Unix(), Every: h.every}
+	if err != nil {
+		return a, err
+	}
 	if q.Host != id {
 		return a, refusal.New("PW-CONTROL-MESSAGE", "another host")
 	}
@@ -264,6 +277,7 @@ func (h *Hall) report(q wire.InventoryRequest) (wire.InventoryAnswer, error) {
 
 func (h *Hall) next(q wire.NextRequest) (wire.NextAnswer, error) {
 	a := wire.NextAnswer{Trust: []wire.File{}, Writ: h.writ, Pool: []wire.File{}}
+	h.helper = q.Helper
 	if q.Trust != h.House.Root.Versions {
 		a.Trust = h.trust
 	}
