@@ -234,6 +234,8 @@ type agent struct {
 	conn *dial.Conn
 	key  ed25519.PrivateKey
 	host trust.Host
+
+	speaks int // protocol
 }
 
 func dialAgent(n string) (*agent, error) {
@@ -250,9 +252,19 @@ func dialAgent(n string) (*agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &agent{conn, key, host}
-	hello := wire.HelloRequest{Protocol: wire.Protocol, Version: "1", Host: host.ID, Run: strings.Repeat(n, 32)[:32], Name: "host-" + canon.Note(n)}
-	return a, a.ask(wire.Hello, hello, &wire.HelloAnswer{})
+	a := &agent{conn, key, host, wire.Protocol}
+	if n == "1" {
+		a.speaks-- // the first host's agent was not upgraded yet
+	}
+	hello := wire.HelloRequest{Protocol: a.speaks, Version: "1", Host: host.ID, Run: strings.Repeat(n, 32)[:32], Name: "host-" + canon.Note(n)}
+	var said wire.HelloAnswer
+	if err := a.ask(wire.Hello, hello, &said); err != nil {
+		return a, err
+	}
+	if said.Protocol != a.speaks {
+		return a, fmt.Errorf("an agent of protocol %d is spoken to in %d", a.speaks, said.Protocol)
+	}
+	return a, nil
 }
 
 func (a *agent) ask(v wire.Verb, q, answer any) error {
@@ -293,7 +305,7 @@ func worldAct(args []string) error {
 	defer a.conn.Close()
 	var next wire.NextAnswer
 	for end := time.Now().Add(30 * time.Second); next.Writ == ""; time.Sleep(100 * time.Millisecond) {
-		if err := a.ask(wire.Next, wire.NextRequest{}, &next); err != nil {
+		if err := a.ask(wire.Next, wire.NextRequest{}.In(a.speaks), &next); err != nil {
 			return err
 		}
 		if time.Now().After(end) {
