@@ -44,6 +44,7 @@ const (
 	codeLost  refusal.Code = "PW-AGENT-LOST"  // the journal is gone
 	codeKey   refusal.Code = "PW-AGENT-KEY"   // host key missing or readable by others
 	codeLease refusal.Code = "PW-AGENT-LEASE" // no leases at hand
+	codeRoot  refusal.Code = "PW-WRIT-ROOT"   // enrolled to another trust root; room writ says the same
 	codeInput refusal.Code = "PW-AGENT-INPUT" // a file that was named cannot be read
 )
 

@@ -521,3 +521,30 @@ func TestOnlyLeasesThatCountedAreKept(t *testing.T) {
 		t.Errorf("%d leases, %v", len(owed[0].Leases), err)
 	}
 }
+
+// A repository of somebody else's, under his own digest, must leave no trace: a
+// memory of its versions would make the true one look old.
+func TestAnotherRootIsNotRemembered(t *testing.T) {
+	p := newPlace(t)
+	if r, err := p.apply(p.theCase()); err != nil {
+		t.Fatalf("%s, %v", outcomes(r), err)
+	}
+	before, err := os.ReadFile(filepath.Join(p.state, stateFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	trueRoot := p.house.Root
+	p.house.Root.ID = canon.SumFile([]byte("another root"))
+	p.house.Root.Versions.Hosts += 5
+	if _, err := p.apply(p.theCase()); refusal.CodeOf(err) != codeRoot {
+		t.Errorf("another root: %v", err)
+	}
+	after, err := os.ReadFile(filepath.Join(p.state, stateFile))
+	if err != nil || !bytes.Equal(before, after) {
+		t.Errorf("the journal has changed, %v", err)
+	}
+	p.house.Root = trueRoot
+	if _, err := p.apply(p.theCase()); refusal.CodeOf(err) != "PW-WRIT-CONSUMED" {
+		t.Errorf("the true root afterwards: %v", err)
+	}
+}

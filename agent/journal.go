@@ -159,6 +159,8 @@ func (j *Journal) load(pinned canon.Digest) error {
 	switch {
 	case j.state.Sequence < marked:
 		return refusal.New(codeOld, "the journal in %s is at %d, %s says %d", j.dir, j.state.Sequence, j.mark, marked)
+	case j.state.Memory.Root != pinned: // before anything of another root's is remembered
+		return refusal.New(codeRoot, "this host was enrolled to %s, the trust root is %s", j.state.Memory.Root.Short(), pinned.Short())
 	case j.state.Memory.Host != j.Host():
 		return refusal.New(codeKey, "the journal belongs to host %s, the key to %s", j.state.Memory.Host.Short(), j.Host().Short())
 	}
