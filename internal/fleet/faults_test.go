@@ -21,6 +21,11 @@ type faultPoint struct {
 	name, file, anchor string
 }
 
+// consumed is the point at which the journal holds the writ as used and dpkg has
+// not begun. A helper that dies there has done nothing and may not begin again,
+// so this is no step of a loop that goes on: it has a test of its own.
+const consumed = "consumed"
+
 // faultPoints are the steps of the loop, each before and after it has happened.
 var faultPoints = []faultPoint{
 	{"before-inventory", "agent/messenger/snapshot.go", "	q := wire.InventoryRequest{Digest: d, Gone: []string{}, Rest: blank()}\n"},
@@ -38,6 +43,7 @@ var faultPoints = []faultPoint{
 	{"before-lease", "agent/messenger/offer.go", "	a, err := ask[wire.LeaseAnswer]("},
 	{"after-lease", "agent/messenger/offer.go", "	return parley.Answer{Leases: a.Leases, Consistency: a.Consistency, Why: a.Why}\n"},
 	{"before-dpkg", "pkgmgr/apt/apply.go", "	a := &attempt{m: m, v: v}\n"},
+	{consumed, "pkgmgr/apt/apply.go", "	name := a.run + \"/apply\"\n"},
 	{"after-dpkg", "pkgmgr/apt/apply.go", "	return m.conclude(a.own, a.begun, a.before.Packages, a.complaint(end, name))\n"},
 	{"before-receipt", "agent/messenger/offer.go", "		_, err := ask[wire.ReceiptAnswer](ctx, m.Wire, wire.Done, q)\n"},
 	{"after-receipt", "agent/messenger/offer.go", "		if refusal.CodeOf(err) == wire.CodeDown {\n"},
@@ -128,15 +134,15 @@ type faults struct {
 	seen []string // points that were reached, in their order
 }
 
-// arm makes the points ready for one round, but for one that is passed by.
-func (x *faults) arm(pass string) error {
+// arm makes the points ready for one round, but for those that are passed by.
+func (x *faults) arm(pass ...string) error {
 	x.seen = nil
 	for _, dir := range x.dirs {
 		if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o777), os.Chmod(dir, 0o777)); err != nil {
 			return err
 		}
-		if pass != "" {
-			at := filepath.Join(dir, pass+".at")
+		for _, name := range pass {
+			at := filepath.Join(dir, name+".at")
 			x.seen = append(x.seen, at)
 			if err := errors.Join(os.WriteFile(at, nil, 0o644), release(at)); err != nil {
 				return err
