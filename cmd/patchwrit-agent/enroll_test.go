@@ -21,13 +21,13 @@ import (
 // office is a control plane and a bare host that is about to enrol, in this
 // process.
 type office struct {
-	t     *testing.T
+	t     testing.TB
 	dir   string
 	house trusttest.House
 	hall  *agenttest.Hall
 }
 
-func newOffice(t *testing.T) *office {
+func newOffice(t testing.TB) *office {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("only root enrols a host")
