@@ -330,6 +330,10 @@ func TestTheMessengersDirectoryIsAStrangers(t *testing.T) {
 		if e := p.offer(offer(d)); e.Code != string(c.code) {
 			t.Errorf("%s: %+v", c.name, e)
 		}
+		own, err := os.ReadFile(p.in("state", "trust", "1.root.json"))
+		if err == nil && canon.SumFile(own) != p.house.Pinned {
+			t.Errorf("%s: the helper took it for its own", c.name)
+		}
 	}
 	p.must(os.Remove(p.in("messenger", "pool")))
 	p.must(os.Mkdir(p.in("messenger", "pool"), 0o700))
