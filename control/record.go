@@ -47,7 +47,7 @@ type Host struct {
 	Leased    int64          `json:"leased"`  // last quorum of leases that was relayed
 	Refused   int64          `json:"refused"` // last time that no quorum of leases came
 	Why       canon.Note     `json:"why"`     // the witnesses' reason then
-	Helper    canon.Note     `json:"helper"`  // why the host's helper does not answer, or ""
+	Helper    canon.Note     `json:"helper"`  // why the host cannot try its writ, or ""
 }
 
 // Token is a permission to enrol one host.

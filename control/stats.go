@@ -98,7 +98,7 @@ func (c *Control) whyHost(h Host) []Reason {
 		r.Text, r.Who = "two machines speak with its keys: find out which is which, enrol the other anew, then patchwrit host accept", []string{"operators"}
 	default:
 		if h.Helper != "" {
-			r.State, r.Text, r.Who = "helper silent", "its helper does not answer, so nothing can be changed there: "+h.Helper.Text(), []string{"whoever operates the host: systemctl status patchwrit-helper"}
+			r.State, r.Text, r.Who = "helper silent", "it has a writ and cannot try it: "+h.Helper.Text(), []string{"whoever operates the host: systemctl status patchwrit-helper"}
 			return []Reason{r}
 		}
 		if h.Refused > h.Leased {

@@ -123,7 +123,7 @@ type InventoryAnswer struct {
 // NextRequest asks what there is to do.
 type NextRequest struct {
 	Trust  trust.Versions `json:"trust"`  // of the trust repository that the messenger holds
-	Helper canon.Note     `json:"helper"` // why the helper does not answer, or ""; since protocol 2
+	Helper canon.Note     `json:"helper"` // why a writ cannot be tried on the host, or ""; since protocol 2
 }
 
 // NextAnswer is what there is to do. All of it is found by digest with Fetch.

@@ -14,7 +14,7 @@ import (
 // first. What is spoken is the lower number of the two.
 //
 //	1  the first
-//	2  next tells why the helper does not answer
+//	2  next tells why a writ cannot be tried
 const Protocol = 2
 
 // CodeProtocol says that two parties have no protocol in common.

@@ -64,7 +64,8 @@ type Messenger struct {
 	every   time.Duration
 	told    canon.Digest // digest of the snapshot that the control plane has
 	spoken  int          // protocol
-	silent  canon.Note   // why the helper does not answer
+	silent  canon.Note   // why an offer does not end
+	waiting bool         // an offer has not ended
 	marked  string       // mark of the files it was made of
 	looked  time.Time
 	refused canon.Digest // file of the writ that was refused last: not offered twice in one round
@@ -164,14 +165,20 @@ func (m *Messenger) round(ctx context.Context) error {
 	return err
 }
 
-// work does what there is to do. A helper that does not answer keeps nothing
-// else back, and the control plane is told.
+// work does what there is to do. An offer that has not ended yet keeps nothing
+// else back, and the control plane is told why it does not end.
 func (m *Messenger) work(ctx context.Context) error {
 	m.refused = ""
 	waits := m.resume(ctx)
-	if waits != nil && refusal.CodeOf(waits) != codeHelper {
+	switch code := refusal.CodeOf(waits); {
+	case code == wire.CodeDown || code == "PW-CONTROL-HOST":
 		return waits
+	case waits == nil || code == "PW-AGENT-BUSY" || code == "PW-APT-RUNNING":
+		m.silent = ""
+	default:
+		m.silent = canon.NoteOf(waits.Error())
 	}
+	m.waiting = waits != nil
 	for _, step := range []func(context.Context) error{m.deliver, m.report, m.next} {
 		if err := step(ctx); err != nil {
 			return err
@@ -234,7 +241,7 @@ func (m *Messenger) next(ctx context.Context) error {
 				return err
 			}
 		}
-		if a.Writ == "" || a.Writ == m.refused || m.silent != "" || m.held().Versions == (trust.Versions{}) {
+		if a.Writ == "" || a.Writ == m.refused || m.waiting || m.held().Versions == (trust.Versions{}) {
 			return nil
 		}
 		if err := m.begin(offer{Type: typeOffer, Writ: a.Writ, Pool: a.Pool}); err != nil {

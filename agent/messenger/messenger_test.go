@@ -491,7 +491,7 @@ func TestAnOfferIsMadeUntilItHasEnded(t *testing.T) {
 	}
 	w.helper(done(r))
 	w.must(w.round(w.messenger()))
-	if len(w.hall.Receipts()) != 1 || len(w.offered()) != 5 {
+	if len(w.hall.Receipts()) != 1 || len(w.offered()) != 5 || w.hall.Helper() != "" {
 		t.Errorf("%d receipts, %d offers", len(w.hall.Receipts()), len(w.offered()))
 	}
 }

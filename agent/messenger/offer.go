@@ -39,8 +39,7 @@ func (m *Messenger) resume(ctx context.Context) error {
 		return err
 	}
 	e, err := m.converse(ctx, o)
-	if m.silent = ""; err != nil {
-		m.silent = canon.NoteOf(err.Error())
+	if err != nil {
 		return err
 	}
 	return m.conclude(o, e)
@@ -81,9 +80,6 @@ func (m *Messenger) conclude(o offer, e parley.End) error {
 		}
 	}
 	if !settled && slices.Contains(unsettled, e.Code) {
-		if e.Code == "" {
-			m.silent = e.Detail // the machine failed: people hear of it
-		}
 		return refusal.New(cmp.Or(refusal.Code(e.Code), codeHelper), "the helper: %s", e.Detail.Text())
 	}
 	if e.Code != "" {
