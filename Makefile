@@ -43,7 +43,7 @@ test-e2e: ## real apt in real Debian roots, real processes, real browser, every 
 
 .PHONY: test-guest
 test-guest: ## boot a real Debian guest: its own kernel, systemd, power cuts, a kernel upgrade
-	PATCHWRIT_E2E=1 $(GO) test -count=1 -v -timeout 30m -p 1 ./internal/debguest
+	PATCHWRIT_E2E=1 $(GO) test -count=1 -v -timeout 60m -p 1 ./internal/debguest ./internal/guesttest
 
 .PHONY: test-mutants
 test-mutants: ## take out each safeguard by build overlay: a test must turn red (all rooms, or ROOMS=…)

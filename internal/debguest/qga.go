@@ -15,7 +15,7 @@ import (
 // How long one answer of the guest's agent may take, how often it is asked
 // again while the guest starts or a command runs, and how long its lines may be.
 const (
-	answerWait = 60 * time.Second
+	answerWait = 5 * time.Minute
 	helloWait  = 2 * time.Second
 	execPoll   = 100 * time.Millisecond
 	maxAnswer  = 64 << 20
