@@ -29,7 +29,25 @@ type ReceiptView struct {
 
 // own is what a receipt itself says.
 func own(r writ.Receipt) Standing {
-	return Standing{Running: r.Effective.Running, Stale: r.Effective.Stale}
+	s := Standing{Running: r.Effective.Running, Stale: []string{}}
+	for _, line := range r.Effective.Stale {
+		s.Stale = append(s.Stale, what(line))
+	}
+	slices.Sort(s.Stale)
+	s.Stale = slices.Compact(s.Stale)
+	return s
+}
+
+// what is still old, of a receipt's line "PID NAME PATH" or "0 kernel RELEASE".
+func what(line string) string {
+	f := strings.SplitN(line, " ", 3)
+	switch {
+	case len(f) != 3:
+		return line
+	case f[0] == "0":
+		return "kernel " + f[2]
+	}
+	return f[2]
 }
 
 // standing looks again at what a receipt called not running. An inventory that

@@ -20,8 +20,8 @@ const Machine = "10.0.2.2"
 
 // Limits of waiting. A boot takes ten seconds on an idle machine with two cores.
 const (
-	bootWait = 5 * time.Minute
-	endWait  = 2 * time.Minute
+	bootWait = 15 * time.Minute
+	endWait  = 6 * time.Minute
 )
 
 // maxRead bounds what ReadFile brings out of the guest.

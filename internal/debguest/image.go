@@ -28,8 +28,10 @@ func recipe() debworld.Recipe {
 		Files: map[string]string{
 			"etc/hostname":   "pw-guest\n",
 			"etc/hosts":      "127.0.0.1 localhost\n127.0.1.1 pw-guest\n",
-			"etc/fstab":      "/dev/vda / ext4 rw,errors=remount-ro 0 1\n/dev/vdb " + Handover + " ext4 ro 0 0\n",
+			"etc/fstab":      "/dev/vda / ext4 rw,errors=remount-ro 0 1\n/dev/vdb " + Handover + " ext4 ro,nofail 0 0\n",
 			"etc/machine-id": "",
+			// Without KVM, beside other work, nothing here is stuck after 90 seconds.
+			"etc/systemd/system.conf.d/slow.conf": "[Manager]\nDefaultTimeoutStartSec=15min\nDefaultTimeoutStopSec=5min\nDefaultDeviceTimeoutSec=15min\n",
 			"etc/systemd/network/10-user.network": "[Match]\nName=eth0\n[Network]\nAddress=10.0.2.15/24\nGateway=10.0.2.2\nDNS=10.0.2.3\n" +
 				"IPv6AcceptRA=no\nLinkLocalAddressing=no\n",
 			"etc/tiny-initramfs/initramfs.conf.d/.keep": "",
