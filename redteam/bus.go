@@ -44,15 +44,22 @@ func newMole() (mole, error) {
 	return m, err
 }
 
-// secret is a fresh enrolment secret, as an operator makes one.
-func (p *play) secret() ([]byte, error) {
+// token is a fresh enrolment token, as an operator makes one.
+func (s *server) token(ctx context.Context) (string, error) {
 	var t struct {
 		Token string `json:"token"`
 	}
-	if err := p.server.ask(p.ctx, "tokens?seconds=600", struct{}{}, &t); err != nil {
+	err := s.ask(ctx, "tokens?seconds=600", struct{}{}, &t)
+	return t.Token, err
+}
+
+// secret is the secret in one.
+func (p *play) secret() ([]byte, error) {
+	text, err := p.server.token(p.ctx)
+	if err != nil {
 		return nil, err
 	}
-	token, err := wire.ParseToken(t.Token)
+	token, err := wire.ParseToken(text)
 	return token.Secret, err
 }
 
@@ -205,6 +212,8 @@ func enrolRows() []Row {
 			p.controlled = p.enrol(first, secret, "first")
 			return p.enrolAs(secret, func(*wire.Enrolment) {})
 		}, Control: "the first agent enrols with it"},
+		{ID: "enrol-to-a-false-root", Where: OnHost, Code: "PW-TRUST-PIN", What: "a new host enrols at the attacker's control plane, with the attacker's token; his trust repository names this host and is well-signed", Control: "with the same digest the same host enrols at the house's own control plane",
+			play: falseEnrolment},
 		{ID: "enrol-in-anothers-name", Where: OnBus, Code: wire.CodeEnrol, Says: "signature does not verify", What: "an agent enrols its own wire key under another host's key, which it does not hold", play: func(p *play) (answer, error) {
 			secret, err := p.secret()
 			if err != nil {
@@ -325,7 +334,7 @@ func (p *play) asItself(t *target) (mole, error) {
 		return m, err
 	}
 	m.key, m.host, m.public = key.(ed25519.PrivateKey), t.known.ID, t.known.Public
-	if err := p.server.ask(p.ctx, "hosts/"+string(t.known.ID)+"/remove", struct{}{}, nil); err != nil && !strings.Contains(err.Error(), "PW-CONTROL-HOST") {
+	if err := p.forget(t); err != nil {
 		return m, err
 	}
 	secret, err := p.secret()
@@ -333,6 +342,15 @@ func (p *play) asItself(t *target) (mole, error) {
 		return m, err
 	}
 	return m, p.enrol(m, secret, t.Name)
+}
+
+// forget has the control plane let a host go, if it serves it.
+func (p *play) forget(t *target) error {
+	err := p.server.ask(p.ctx, "hosts/"+string(t.known.ID)+"/remove", struct{}{}, nil)
+	if err != nil && strings.Contains(err.Error(), "PW-CONTROL-HOST") {
+		return nil
+	}
+	return err
 }
 
 func cloned(p *play) (answer, error) {

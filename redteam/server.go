@@ -38,27 +38,38 @@ type server struct {
 // startTime bounds how long a control plane may take to say where it listens.
 const startTime = 30 * time.Second
 
-// up starts the control plane over a data directory. Its first lines say where
-// it listens.
-func (p *play) up(data string) error {
-	cmd := exec.Command(p.CLI, "up", "--data", data, "--trust", p.Trust, "--root-sha256", string(p.Pinned), "--listen", "127.0.0.1:0", "--plan-every", "24h")
+// up starts the house's control plane over a data directory.
+func (p *play) up(data string) (err error) {
+	p.server, err = p.start(data, p.Trust, p.Pinned)
+	return err
+}
+
+// down ends it.
+func (p *play) down() error {
+	s := p.server
+	p.server = nil
+	return s.stop()
+}
+
+// start starts a control plane. Its first lines say where it listens.
+func (p *play) start(data, trust string, pinned canon.Digest) (*server, error) {
+	cmd := exec.Command(p.CLI, "up", "--data", data, "--trust", trust, "--root-sha256", string(pinned), "--listen", "127.0.0.1:0", "--plan-every", "24h")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	s := &server{cmd: cmd, said: &bytes.Buffer{}}
+	s := &server{cmd: cmd, said: &bytes.Buffer{}, socket: filepath.Join(data, "api.sock")}
 	cmd.Stderr = s.said
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	p.server = s
 	late := time.AfterFunc(startTime, func() { cmd.Process.Kill() })
 	defer late.Stop()
 	lines := bufio.NewScanner(out)
 	for s.url == "" || s.key == "" {
 		if !lines.Scan() {
-			return errors.Join(errors.New("the control plane does not start"), p.down())
+			return nil, errors.Join(errors.New("the control plane does not start"), s.stop())
 		}
 		switch f := strings.Fields(lines.Text()); {
 		case len(f) == 2 && f[0] == "listen":
@@ -68,21 +79,17 @@ func (p *play) up(data string) error {
 		}
 	}
 	go io.Copy(io.Discard, out)
-	s.socket = filepath.Join(data, "api.sock")
-	socket := s.socket
 	s.http = &http.Client{Timeout: startTime, Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
+		return new(net.Dialer).DialContext(ctx, "unix", s.socket)
 	}}}
-	return nil
+	return s, nil
 }
 
-// down ends it.
-func (p *play) down() error {
-	s := p.server
+// stop ends a control plane, if there is one.
+func (s *server) stop() error {
 	if s == nil {
 		return nil
 	}
-	p.server = nil
 	s.cmd.Process.Signal(syscall.SIGTERM)
 	late := time.AfterFunc(startTime, func() { s.cmd.Process.Kill() })
 	defer late.Stop()

@@ -40,7 +40,7 @@ var named = map[string][]string{
 	"no lease":                           {"no-lease", "too-few-leases"},
 	"old lease":                          {"old-lease"},
 	"lease for another nonce":            {"lease-for-another-nonce"},
-	"enrol to a false root":              {"false-root"},
+	"enrol to a false root":              {"false-root", "enrol-to-a-false-root"},
 	"log forked for one agent":           {"log-forked-for-one-agent"},
 	"ledger row edited":                  {"ledger-row-edited", "database-row-edited"},
 	"ledger row deleted":                 {"ledger-row-deleted", "database-row-deleted"},

@@ -59,7 +59,7 @@ func (s *stage) attacks() error {
 func (s *stage) scene() (redteam.Scene, error) {
 	house := s.fleet.House()
 	scene := redteam.Scene{Dir: s.fleet.In("attacker"), Trust: house[1], Pinned: canon.Digest(house[3]), Data: s.fleet.Data(),
-		Agent: filepath.Join(s.fleet.Bin, "patchwrit-agent"), Vendor: s.vendor, Progress: indented{}}
+		Agent: filepath.Join(s.fleet.Bin, "patchwrit-agent"), CLI: filepath.Join(s.fleet.Bin, "patchwrit"), Vendor: s.vendor, Progress: indented{}}
 	if err := os.Mkdir(scene.Dir, 0o700); err != nil {
 		return scene, err
 	}
