@@ -165,6 +165,8 @@ func Highest(cs []Change) Class {
 type List struct {
 	Packages []string `json:"packages"` // exact names, or a prefix that ends in *
 	Paths    []string `json:"paths"`    // absolute path prefixes inside an artefact
+
+	Grants []canon.Digest `json:"grants"` // statements of grants that the keepers have ended
 }
 
 // HasPackage reports whether the list names the package.

@@ -132,7 +132,7 @@ func (c *Control) covering(ctx context.Context, f proposal.File) (canon.Digest, 
 	}
 	now := c.Now().Unix()
 	for _, g := range grants {
-		if g.State == Live && g.Grant.Created <= now && now < g.Grant.Expires && c.covers(g, f) {
+		if g.State == Live && !slices.Contains(c.root.Critical.Grants, g.Digest) && g.Grant.Created <= now && now < g.Grant.Expires && c.covers(g, f) {
 			return g.Digest, nil
 		}
 	}

@@ -255,6 +255,10 @@ var matrix = []struct {
 	{"critical package under a grant", "PW-WRIT-GRANT", "", granted, func(c *writtest.Case) {
 		c.Branches[0] = writtest.Branch(c.Host.ID, 0, writtest.Upgrade("sudo", "1", "2"))
 	}},
+	{"ended by the keepers", "PW-WRIT-GRANT", "ended", granted, func(c *writtest.Case) {
+		s := approval.Statement{Kind: approval.Allow, Bytes: canon.MustEncode(*c.Grant)}
+		c.House.Root.Critical.Grants = []canon.Digest{s.Digest()}
+	}},
 	{"agent's package under a grant", "PW-WRIT-GRANT", "", granted, func(c *writtest.Case) {
 		c.House.Root.Critical = change.List{}
 		c.Branches[0] = writtest.Branch(c.Host.ID, 0, writtest.Upgrade("patchwrit-agent", "1", "2"))

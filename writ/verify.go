@@ -265,8 +265,8 @@ func (c *checker) meetsGrant(class change.Class) error {
 // granted checks the grant itself: its form, its signatures, what it covers.
 func (c *checker) granted(g approval.Grant) error {
 	s := approval.Statement{Kind: approval.Allow, Bytes: canon.MustEncode(g)}
-	if s.Digest() != c.w.Body.Grant {
-		return refusal.New("PW-WRIT-GRANT", "the writ names another grant")
+	if d := s.Digest(); d != c.w.Body.Grant || slices.Contains(c.root.Critical.Grants, d) {
+		return refusal.New("PW-WRIT-GRANT", "the writ names another grant, or the keepers have ended it")
 	}
 	if err := c.answered("grant", s, g.Author); err != nil {
 		return err

@@ -437,7 +437,8 @@ func grantRevokeCmd() *cobra.Command {
 		Use:   "revoke GRANT",
 		Short: "end a grant before its time, with your own key",
 		Long: "No writ is issued under a revoked grant. A host that holds one already may still act on it until it ends, within the\n" +
-			"hour: patchwrit halt stops that too. Where the quorum for revoke wants several people, each writes a signature with\n" +
+			"hour: patchwrit halt stops that too. Hosts hear of it only through the keepers (patchwrit trust end-grant), whom a control\n" +
+			"plane in other hands cannot go round. Where the quorum for revoke wants several people, each writes a signature with\n" +
 			"--out, and the last one brings them with --with.\n\n" +
 			"Exit code 4: it waits for more people.",
 		Example: "  patchwrit grant revoke 91c0ffee --key ~/.ssh/id_ed25519",

@@ -195,6 +195,32 @@ func trustSetWitnessesCmd() *cobra.Command {
 	return cmd
 }
 
+func trustEndGrantCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "end-grant GRANT",
+		Short: "end a grant on every host, whatever the control plane says; the keepers sign",
+		Long: "A revocation by the approvers (patchwrit grant revoke) is kept by the control plane: no host hears of it. A grant that the\n" +
+			"trust root lists as ended is refused by every host that has that version, and witnesses give no lease to one that has\n" +
+			"not: it is as fast as the repository reaches the witnesses. GRANT is the grant's whole digest.",
+		Example: "  patchwrit trust end-grant 91c0ffee… --key ann.keeper.pem --key bob.keeper.pem",
+		Args:    exactly(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			d := canon.Digest(args[0])
+			if !d.Valid() {
+				return usagef("a grant is named by its whole digest, 64 digits, as 'patchwrit grant show' prints it, not %q", args[0])
+			}
+			return carryOut(cmd, func(c *ceremony.Contents) error {
+				if !slices.Contains(c.Critical.Grants, d) {
+					c.Critical.Grants = append(slices.Clone(c.Critical.Grants), d)
+				}
+				return nil
+			}, nil)
+		},
+	}
+	addKeeperFlags(cmd)
+	return cmd
+}
+
 func trustRenewCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "renew",

@@ -26,7 +26,7 @@ func init() { verbs = append(verbs, ledgerCmd) }
 // ledgerCmd keeps the log and the events it names.
 func ledgerCmd() *cobra.Command {
 	cmd := &cobra.Command{Use: "ledger", Short: "keep the transparency log and the events it names"}
-	cmd.AddCommand(ledgerInitCmd(), ledgerLsCmd(), ledgerShowCmd(), ledgerExportCmd(), ledgerVerifyCmd())
+	cmd.AddCommand(ledgerInitCmd(), ledgerContinueCmd(), ledgerLsCmd(), ledgerShowCmd(), ledgerExportCmd(), ledgerVerifyCmd())
 	return cmd
 }
 

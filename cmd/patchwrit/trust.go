@@ -22,7 +22,7 @@ func init() { verbs = append(verbs, trustCmd) }
 // trustCmd makes and shows trust repositories.
 func trustCmd() *cobra.Command {
 	cmd := &cobra.Command{Use: "trust", Short: "make and show the trust repository: who may permit what"}
-	cmd.AddCommand(trustInitCmd(), trustShowCmd(), trustAddHostCmd(), trustSetPolicyCmd(), trustAddPersonCmd(), trustRevokeCmd(), trustSetWitnessesCmd(),
+	cmd.AddCommand(trustInitCmd(), trustShowCmd(), trustAddHostCmd(), trustSetPolicyCmd(), trustAddPersonCmd(), trustRevokeCmd(), trustSetWitnessesCmd(), trustEndGrantCmd(),
 		trustRenewCmd(), trustNewKeeperCmd(), trustRotateCmd(), trustSignCmd(), trustPublishCmd())
 	return cmd
 }

@@ -147,7 +147,8 @@ func (s *Shop) House() []string {
 
 // Env is the environment of every command: the programs come first in PATH.
 func (s *Shop) Env() []string {
-	return append(os.Environ(), "PATH="+s.In("bin")+":"+os.Getenv("PATH"), "ROOT_SHA256="+s.Pin, "HOST="+s.Host,
+	return append(os.Environ(), "PATH="+s.In("bin")+":"+os.Getenv("PATH"), "HOST="+s.Host,
+		"PATCHWRIT_TRUST="+s.In("trust"), "PATCHWRIT_DATA="+s.In("data"), "PATCHWRIT_ROOT_SHA256="+s.Pin,
 		"ANN="+s.People["ann"], "BOB="+s.People["bob"], "EVE="+s.People["eve"])
 }
 
@@ -197,15 +198,19 @@ func (s *Shop) Want(code int, says string, argv ...string) string {
 // MakeWitness makes a witness's key and returns its line for the policy.
 func (s *Shop) MakeWitness(name string) string {
 	s.t.Helper()
+	s.Reserve(name)
+	return s.Must("patchwrit-witness", "keygen", "--dir", s.In(name), "--name", name, "--url", "http://"+s.addrs[name])
+}
+
+// Reserve finds an address for a witness.
+func (s *Shop) Reserve(name string) string {
+	s.t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	s.note(err)
 	s.addrs[name] = l.Addr().String()
 	s.note(l.Close())
-	return s.Must("patchwrit-witness", "keygen", "--dir", s.In(name), "--name", name, "--url", "http://"+s.addrs[name])
+	return s.addrs[name]
 }
-
-// Addr is where a witness listens.
-func (s *Shop) Addr(name string) string { return s.addrs[name] }
 
 // Start starts a witness as a process of its own and waits until it answers.
 func (s *Shop) Start(name string) {

@@ -68,7 +68,7 @@ func (c Contents) top() (map[string][]byte, error) {
 		"roster.json":     trust.Roster{Type: trust.TypeRoster, People: sorted(c.People, tidyPerson, func(p trust.Person) trust.PersonID { return p.ID })},
 		"thresholds.json": trust.Thresholds{Type: trust.TypeThresholds, Solo: c.Solo, Quorums: sorted(c.Quorums, tidyQuorum, func(q trust.Quorum) string { return q.For })},
 		"origins.json":    trust.Origins{Type: trust.TypeOrigins, Origins: sorted(c.Origins, tidyOrigin, func(o trust.Origin) change.Origin { return o.ID })},
-		"critical.json":   trust.Critical{Type: trust.TypeCritical, List: change.List{Packages: filled(c.Critical.Packages), Paths: filled(c.Critical.Paths)}},
+		"critical.json":   trust.Critical{Type: trust.TypeCritical, List: change.List{Packages: filled(c.Critical.Packages), Paths: filled(c.Critical.Paths), Grants: filled(c.Critical.Grants)}},
 		"policy.json":     c.Policy,
 	} {
 		b, err := canon.Encode(v)
