@@ -31,7 +31,7 @@ test: deps ## check, race, real Debian roots, real apt, Chromium, mutation run o
 	$(MAKE) test-race
 	$(MAKE) test-e2e
 	$(MAKE) test-guest
-	$(MAKE) test-mutants ROOMS="canon change plan plan/whole tlog trust approval writ provenance policy proposal"
+	$(MAKE) test-mutants ROOMS="canon change plan plan/whole tlog trust approval writ provenance policy proposal agent witness"
 
 .PHONY: test-race
 test-race: ## unit tests with the race detector
