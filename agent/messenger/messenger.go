@@ -135,9 +135,22 @@ func (m *Messenger) Run(ctx context.Context) error {
 			t.Stop()
 			return nil
 		case <-m.Wire.Wakes():
+			rest(ctx) // whoever wakes all hosts at once, or one of them for ever
 		case <-t.C:
 		}
 		t.Stop()
+	}
+}
+
+// breath is the least time between two rounds.
+const breath = 100 * time.Millisecond
+
+func rest(ctx context.Context) {
+	t := time.NewTimer(jitter(breath))
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
 	}
 }
 

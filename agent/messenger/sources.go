@@ -163,7 +163,8 @@ func published(root fs.FS, name string, wanted map[string]string) ([]string, err
 
 // index opens a Packages file in the compression that its name tells.
 func index(root fs.FS, name string) (io.ReadCloser, error) {
-	base, format := unpack.FormatOf(name)
+	plain, packed := strings.CutSuffix(name, ".lz4")
+	base, format := unpack.FormatOf(plain)
 	if !strings.HasSuffix(base, "_Packages") {
 		return nil, fmt.Errorf("%s: this compression is not known", name)
 	}
@@ -171,18 +172,25 @@ func index(root fs.FS, name string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	at, ok := f.(io.ReaderAt)
-	st, err := f.Stat()
-	if !ok || err != nil {
-		f.Close()
-		return nil, fmt.Errorf("%s: it cannot be read from anywhere: %v", name, err)
-	}
-	in, err := unpack.Open(format, at, st.Size(), maxIndex)
+	in, err := opened(f, format, packed)
 	if err != nil {
 		f.Close()
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return both{in, f}, nil
+}
+
+func opened(f fs.File, format unpack.Format, packed bool) (io.ReadCloser, error) {
+	if packed {
+		l, err := newLZ4(f)
+		return io.NopCloser(io.LimitReader(l, maxIndex)), err
+	}
+	at, ok := f.(io.ReaderAt)
+	st, err := f.Stat()
+	if err != nil || !ok {
+		return nil, fmt.Errorf("it cannot be read from anywhere: %v", err)
+	}
+	return unpack.Open(format, at, st.Size(), maxIndex)
 }
 
 // both closes a decompressor and its file.
