@@ -18,7 +18,7 @@ import (
 // can be waited for.
 const (
 	soak = 12
-	slot = 8 // the second domain waits so much longer
+	slot = 20 // the second domain waits so much longer: more than an attempt takes on a busy machine
 )
 
 // grant has people sign a grant: routine upgrades of the vendor's packages on

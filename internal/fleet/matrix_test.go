@@ -316,3 +316,11 @@ func (w *town) allLogged() {
 		}
 	}))
 }
+
+// TestFaultPointsHaveAPlace keeps the anchors true without a run of the matrix.
+func TestFaultPointsHaveAPlace(t *testing.T) {
+	root, err := moduleRoot()
+	must(t, err)
+	_, err = faultOverlay(root, t.TempDir())
+	must(t, err)
+}
