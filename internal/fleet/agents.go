@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/patchwrit/patchwrit/control"
@@ -29,6 +30,15 @@ func (f *Fleet) enrol(ctx context.Context) error {
 	for i, m := range f.Machines {
 		if err := f.enter(ctx, m, f.Hosts[i]); err != nil {
 			return err
+		}
+	}
+	for i := range Witnesses { // they read the trust root every minute, or when they are told
+		p, err := f.Process(WitnessName(i))
+		if err != nil {
+			return err
+		}
+		if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			return fmt.Errorf("%s: %w", p.Name, err)
 		}
 	}
 	return nil
