@@ -98,6 +98,7 @@ func found(e *testscript.Env) error {
 	}
 	e.Setenv("PIN", string(w.House.Pinned))
 	e.Setenv("PLAN", string(w.Bundle.Header.Digest()))
+	e.Setenv("OTHER", strings.Repeat("ab", 32))
 	e.Setenv("SHORT", w.Bundle.Header.Digest().Short())
 	for i, h := range w.House.Hosts {
 		e.Setenv(fmt.Sprintf("HOST%d", i+1), string(h.ID))
@@ -358,7 +359,7 @@ func (a *agent) done(raw []byte, w writ.Writ) error {
 }
 
 // swap SOCKET REAL OLD NEW: a control plane that passes everything on, and
-// writes NEW in place of OLD in what it answers.
+// writes NEW in place of OLD in what it answers; who asks for NEW gets OLD.
 func worldSwap(args []string) error {
 	l, err := net.Listen("unix", args[0])
 	if err != nil {
@@ -368,7 +369,9 @@ func worldSwap(args []string) error {
 		return new(net.Dialer).DialContext(ctx, "unix", args[1])
 	}}
 	p := &httputil.ReverseProxy{Transport: t, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo),
-		Rewrite: func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = "http", "real" },
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.Out.URL.Scheme, r.Out.URL.Host, r.Out.URL.Path = "http", "real", strings.ReplaceAll(r.In.URL.Path, args[3], args[2])
+		},
 		ModifyResponse: func(r *http.Response) error {
 			raw, err := io.ReadAll(r.Body)
 			raw = bytes.ReplaceAll(raw, []byte(args[2]), []byte(args[3]))
