@@ -1,7 +1,6 @@
 package control
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -78,12 +77,13 @@ func (c *Control) API() http.Handler {
 		})
 	}
 	read("hosts", c.apiHosts)
-	read("plans", func(r *http.Request) (any, error) { return listOf[Plan](r.Context(), c.Store, kindPlan) })
+	read("plans", func(*http.Request) (any, error) { return listed(c, c.book.plans), nil })
 	read("plans/{id}", func(r *http.Request) (any, error) { return c.apiPlan(r) })
 	read("plans/{id}/file", c.apiPlanFile)
 	read("plans/{id}/basis", c.apiBasis)
-	read("grants", func(r *http.Request) (any, error) { return listOf[Grant](r.Context(), c.Store, kindGrant) })
-	read("writs", func(r *http.Request) (any, error) { return listOf[Writ](r.Context(), c.Store, kindWrit) })
+	read("grants", func(*http.Request) (any, error) { return listed(c, c.book.grants), nil })
+	read("writs", func(*http.Request) (any, error) { return listed(c, c.book.writs), nil })
+	read("writs/{id}/file", c.apiWritFile)
 	read("receipts", func(r *http.Request) (any, error) { return c.receiptsNow(r.Context()) })
 	read("why", c.apiWhy)
 	read("reviews", func(r *http.Request) (any, error) { return c.Reviews(r.Context()) })
@@ -104,7 +104,7 @@ func (c *Control) API() http.Handler {
 	})
 	write("look", func(*http.Request) (any, error) {
 		c.mu.Lock()
-		c.want = true
+		c.want, c.all = true, true
 		c.mu.Unlock()
 		c.Kick()
 		return struct{}{}, nil
@@ -144,13 +144,11 @@ func (c *Control) reply(w http.ResponseWriter, r *http.Request, f func(*http.Req
 // errRequest says that a request is not one.
 var errRequest = errors.New("the request cannot be understood")
 
-// listOf reads every document of a kind; an empty list is [].
-func listOf[T any](ctx context.Context, s store.Store, kind string) ([]T, error) {
-	v, err := all[T](ctx, s, kind)
-	if v == nil {
-		v = []T{}
-	}
-	return v, err
+// listed are the values of a part of the book, ascending by key.
+func listed[K ~string, V any](c *Control, m map[K]V) []V {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return sorted(m)
 }
 
 // body reads a request's canonical JSON.
@@ -162,15 +160,11 @@ func body[T any](r *http.Request) (v T, err error) {
 	return v, canon.Decode(raw, &v)
 }
 
-func (c *Control) apiHosts(r *http.Request) (any, error) {
-	hosts, err := all[Host](r.Context(), c.Store, kindHost)
-	if err != nil {
-		return nil, err
-	}
+func (c *Control) apiHosts(*http.Request) (any, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	out := []HostView{}
-	for _, h := range hosts {
+	for _, h := range sorted(c.book.hosts) {
 		known, _ := c.root.Host(h.ID)
 		h.State = c.seenAs(h)
 		out = append(out, HostView{h, known.Domain, append([]trust.Label{}, known.Labels...)})
@@ -179,11 +173,24 @@ func (c *Control) apiHosts(r *http.Request) (any, error) {
 }
 
 func (c *Control) apiPlan(r *http.Request) (Plan, error) {
-	p, err := get[Plan](r.Context(), c.Store, kindPlan, r.PathValue("id"))
-	if errors.Is(err, store.ErrNotFound) {
-		err = refusal.New(codePlan, "no plan %q", r.PathValue("id"))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p, ok := c.book.plans[canon.Digest(r.PathValue("id"))]
+	if !ok {
+		return p, refusal.New(codePlan, "no plan %q", r.PathValue("id"))
 	}
-	return p, err
+	return p, nil
+}
+
+// apiWritFile gives the bytes that a host gets.
+func (c *Control) apiWritFile(r *http.Request) (any, error) {
+	c.mu.Lock()
+	w, ok := c.book.writs[canon.Digest(r.PathValue("id"))]
+	c.mu.Unlock()
+	if !ok || w.File == "" {
+		return nil, refusal.New(codePlan, "no writ %q that was completed", r.PathValue("id"))
+	}
+	return c.blobs.get(w.File)
 }
 
 func (c *Control) apiPlanFile(r *http.Request) (any, error) {
@@ -265,7 +272,7 @@ func (c *Control) apiPropose(r *http.Request) (any, error) {
 	if _, known := c.root.Person(f.Header.Author); !known {
 		return nil, refusal.New(codePlan, "its author %q is not in the roster", f.Header.Author)
 	}
-	if _, err := c.Store.Doc(r.Context(), kindPlan, string(f.Header.Digest())); err == nil {
+	if _, known := c.book.plans[f.Header.Digest()]; known {
 		return struct{}{}, nil
 	}
 	return struct{}{}, c.Accepted(r.Context(), f, f.Header.Digest())

@@ -22,9 +22,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,6 +38,7 @@ import (
 	"github.com/patchwrit/patchwrit/refusal"
 	"github.com/patchwrit/patchwrit/store"
 	"github.com/patchwrit/patchwrit/tlog"
+	"github.com/patchwrit/patchwrit/tlog/writer"
 	"github.com/patchwrit/patchwrit/trust"
 )
 
@@ -54,7 +58,7 @@ const (
 
 // Log is the transparency log.
 type Log interface {
-	Append(ctx context.Context, e tlog.Entry) (tlog.Proof, error)
+	AppendAll(ctx context.Context, entries []tlog.Entry) ([]writer.Placed, error)
 	Prove(ctx context.Context, e tlog.Entry, size int64) (tlog.Proof, error)
 	Find(e tlog.Entry) (int64, bool)
 	Consistency(ctx context.Context, older, newer int64) ([]canon.Digest, error)
@@ -106,21 +110,32 @@ type Config struct {
 type Control struct {
 	Config
 	blobs blobs
-	kick  chan struct{} // something has happened: look at once
+	kick  chan struct{}  // something has happened: look at once
+	ink   chan struct{}  // something waits for the log
+	parts [64]sync.Mutex // by wire key: one part of a host's inventory at a time
 
 	mu      sync.Mutex // one decision at a time; guards the next fields
+	book    *book
+	files   map[canon.Digest]opened // of open plans
 	root    trust.Root
-	rules   Rules       // those of root.Policy
+	rules   Rules     // those of root.Policy
+	loaded  time.Time // when root was looked at
+	print   string    // of the trust repository when it was read
+	read    time.Time
 	planned time.Time   // when the last look for work began
 	want    bool        // look for work as soon as may be
-	news    []time.Time // when the first and the last new inventory came since then
+	all     bool        // and at every host
+	news    []time.Time // when the first and the last new inventory came since the last look
+	looked  map[string]time.Time
+	dirty   map[string]bool // hosts whose document is older than the book
+	saved   time.Time
 
 	ill     sync.Mutex        // guards trouble
 	trouble map[string]string // what does not work, by subject, for people
 }
 
 // Open makes a Control over what the store holds. Run does the work.
-func Open(c Config) (*Control, error) {
+func Open(ctx context.Context, c Config) (*Control, error) {
 	for _, sub := range []string{"blobs", "pool", "hosts"} {
 		if err := os.MkdirAll(filepath.Join(c.Dir, sub), 0o700); err != nil {
 			return nil, err
@@ -130,9 +145,13 @@ func Open(c Config) (*Control, error) {
 	if c.Progress == nil {
 		c.Progress = io.Discard
 	}
-	k := &Control{Config: c, blobs: blobs(filepath.Join(c.Dir, "blobs")), kick: make(chan struct{}, 1), trouble: map[string]string{}}
-	k.want = true
-	return k, k.reload(context.Background())
+	k := &Control{Config: c, blobs: blobs(filepath.Join(c.Dir, "blobs")), kick: make(chan struct{}, 1), ink: make(chan struct{}, 1),
+		trouble: map[string]string{}, files: map[canon.Digest]opened{}, looked: map[string]time.Time{}, dirty: map[string]bool{}}
+	var err error
+	if k.book, err = readBook(ctx, c.Store); err != nil {
+		return nil, err
+	}
+	return k, k.reload(ctx)
 }
 
 func (t Terms) filled() Terms {
@@ -167,10 +186,42 @@ func (c *Control) reload(ctx context.Context) error {
 	return nil
 }
 
+// rereadEvery is how often the trust repository is judged anew though its files
+// have not changed: it may have expired.
+const rereadEvery = time.Minute
+
+// again reads the trust repository when its files have changed, or it was read
+// a while ago.
+func (c *Control) again(ctx context.Context, now time.Time) error {
+	c.loaded = now
+	print, err := fingerprint(os.DirFS(c.Trust))
+	if err != nil || print == c.print && now.Sub(c.read) < rereadEvery {
+		return err
+	}
+	if err := c.reload(ctx); err != nil {
+		return err
+	}
+	c.print, c.read = print, now
+	return nil
+}
+
+// fingerprint changes with every new version of a trust repository: its roots'
+// names and its timestamp's bytes.
+func fingerprint(fsys fs.FS) (string, error) {
+	roots, err := fs.Glob(fsys, "*.root.json")
+	if err != nil {
+		return "", err
+	}
+	stamp, err := fs.ReadFile(fsys, "timestamp.json")
+	return fmt.Sprint(roots, canon.SumFile(stamp)), err
+}
+
 // Kick has the flow look at once.
-func (c *Control) Kick() {
+func (c *Control) Kick() { wake(c.kick) }
+
+func wake(ch chan struct{}) {
 	select {
-	case c.kick <- struct{}{}:
+	case ch <- struct{}{}:
 	default:
 	}
 }
@@ -181,26 +232,25 @@ const pace = time.Second
 // Run runs the flow until ctx ends. Steps that fail are told, kept in Trouble,
 // and tried again.
 func (c *Control) Run(ctx context.Context) error {
+	var working sync.WaitGroup
+	working.Go(func() { rounds(ctx, c.ink, func() { c.told("log", c.flush(ctx)) }) })
+	working.Go(func() { rounds(ctx, nil, func() { c.lookIfDue(ctx) }) })
+	rounds(ctx, c.kick, func() { c.turn(ctx) })
+	working.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.save(context.WithoutCancel(ctx))
+}
+
+// rounds does something again and again: when it is woken, and every pace.
+func rounds(ctx context.Context, woken <-chan struct{}, do func()) {
 	tick := time.NewTicker(pace)
 	defer tick.Stop()
-	planning := make(chan struct{}, 1)
-	var working sync.WaitGroup
-	defer working.Wait()
-	for {
-		c.turn(ctx)
-		select {
-		case planning <- struct{}{}:
-			if !c.due() {
-				<-planning
-				break
-			}
-			working.Go(func() { c.look(ctx); <-planning; c.Kick() })
-		default: // the last look is not over
-		}
+	for ctx.Err() == nil {
+		do()
 		select {
 		case <-ctx.Done():
-			return nil
-		case <-c.kick:
+		case <-woken:
 		case <-tick.C:
 		}
 	}
@@ -211,10 +261,11 @@ func (c *Control) due() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.Now()
-	if !c.want && now.Sub(c.planned) < c.Terms.Plan || c.settling(now) {
+	late := now.Sub(c.planned) >= c.Terms.Plan
+	if !c.want && !late || c.settling(now) {
 		return false
 	}
-	c.want, c.planned, c.news = false, now, nil
+	c.want, c.planned, c.news, c.all = false, now, nil, c.all || late
 	return true
 }
 
@@ -240,16 +291,52 @@ func (c *Control) heard() {
 // turn is one round of everything that does not take long.
 func (c *Control) turn(ctx context.Context) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.told("trust", c.reload(ctx))
-	c.told("log", c.flush(ctx))
-	plans, err := all[Plan](ctx, c.Store, kindPlan)
-	c.told("store", err)
-	for _, p := range plans {
-		if ctx.Err() == nil {
-			c.told("plan "+p.Digest.Short(), c.step(ctx, p))
+	if now := c.Now(); now.Sub(c.loaded) >= pace {
+		c.told("trust", c.again(ctx, now))
+	}
+	if c.Now().Sub(c.saved) >= saveEvery {
+		c.told("store", c.save(ctx))
+	}
+	plans := slices.Sorted(maps.Keys(c.book.open))
+	c.mu.Unlock()
+	for _, d := range plans {
+		if ctx.Err() != nil {
+			return
+		}
+		err := c.step(ctx, d)
+		if err == nil {
+			err = c.complete(ctx, d)
+		}
+		c.told("plan "+d.Short(), err)
+	}
+}
+
+// saveEvery is how often it is written down when hosts were last seen.
+const saveEvery = 30 * time.Second
+
+// save writes down what is known of hosts and was not worth a commit.
+func (c *Control) save(ctx context.Context) error {
+	c.saved = c.Now()
+	keys := slices.Sorted(maps.Keys(c.dirty))
+	for part := range slices.Chunk(keys, maxTogether) {
+		var records []record
+		for _, k := range part {
+			records = append(records, c.book.hosts[k])
+		}
+		if err := c.put(ctx, "", nil, records...); err != nil {
+			return err
+		}
+		for _, k := range part {
+			delete(c.dirty, k)
 		}
 	}
+	return nil
+}
+
+// touch changes what is known of a host, to be written down later.
+func (c *Control) touch(h Host) {
+	h.enter(c.book)
+	c.dirty[h.Wire] = true
 }
 
 // told keeps what is wrong with a subject, and logs it when it is new.

@@ -86,12 +86,12 @@ func standing(r writ.Receipt, s wire.Snapshot, inv inventory.Inventory, seen int
 }
 
 // now is the standing of a receipt by its host's newest inventory.
-func (c *Control) now(ctx context.Context, r writ.Receipt) (Standing, error) {
+func (c *Control) now(r writ.Receipt) (Standing, error) {
 	if r.Effective.Running != writ.No {
 		return own(r), nil
 	}
-	h, err := c.hostOf(ctx, r.Host)
-	if err != nil || h.Snapshot == "" {
+	h, ok := c.book.host(r.Host)
+	if !ok || h.Snapshot == "" {
 		return own(r), nil // a host that was removed says nothing any more
 	}
 	s, err := c.snapshot(h.Snapshot)
@@ -115,7 +115,7 @@ func (c *Control) receiptsNow(ctx context.Context) ([]ReceiptView, error) {
 	}
 	out := []ReceiptView{}
 	for _, r := range list {
-		s, err := c.now(ctx, r.Receipt)
+		s, err := c.now(r.Receipt)
 		if err != nil {
 			return nil, err
 		}
@@ -126,15 +126,16 @@ func (c *Control) receiptsNow(ctx context.Context) ([]ReceiptView, error) {
 
 // effective says in words how far a finished plan has come on a host.
 func (c *Control) effective(ctx context.Context, p Plan, id trust.HostID) (string, error) {
-	list, err := all[Receipt](ctx, c.Store, kindReceipt)
-	if err != nil {
-		return "", err
-	}
-	for _, r := range list {
-		if r.Receipt.Plan != p.Digest || r.Receipt.Host != id || r.Receipt.Outcome != writ.Done {
+	for _, d := range c.book.ofPlan[p.Digest] {
+		w := c.book.writs[d]
+		if w.Host != id || w.State != Done {
 			continue
 		}
-		s, err := c.now(ctx, r.Receipt)
+		r, err := get[Receipt](ctx, c.Store, kindReceipt, string(w.Receipts[len(w.Receipts)-1]))
+		if err != nil {
+			return "", err
+		}
+		s, err := c.now(r.Receipt)
 		switch {
 		case err != nil:
 			return "", err

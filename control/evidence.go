@@ -12,6 +12,7 @@ import (
 	"github.com/patchwrit/patchwrit/evidence"
 	"github.com/patchwrit/patchwrit/refusal"
 	"github.com/patchwrit/patchwrit/tlog"
+	"github.com/patchwrit/patchwrit/trust"
 	"github.com/patchwrit/patchwrit/wire"
 	"github.com/patchwrit/patchwrit/writ"
 )
@@ -33,22 +34,33 @@ func (c *Control) Evidence(ctx context.Context, p Plan) (evidence.Bundle, error)
 	if len(p.Verdict) == 0 {
 		return evidence.Bundle{}, refusal.New(codePlan, "the rules have not been asked about plan %s yet", p.Digest.Short())
 	}
+	if err := c.flush(ctx); err != nil { // what came last is proved too
+		return evidence.Bundle{}, err
+	}
+	c.mu.Lock()
 	f, err := c.file(p)
+	writs, root := []Writ{}, c.root
+	for _, d := range c.book.ofPlan[p.Digest] {
+		if w := c.book.writs[d]; w.File != "" {
+			writs = append(writs, w)
+		}
+	}
+	c.mu.Unlock()
 	if err != nil {
 		return evidence.Bundle{}, err
 	}
-	b := evidence.Bundle{Type: evidence.TypeBundle, Root: c.root.ID, Header: f.Header, Branches: f.Branches, Dossier: f.Dossier,
+	b := evidence.Bundle{Type: evidence.TypeBundle, Root: root.ID, Header: f.Header, Branches: f.Branches, Dossier: f.Dossier,
 		Approvals: slices.Clone(p.Answers), Grant: p.Grant, Verdict: p.Verdict[0], Writs: []evidence.Used{}}
 	slices.SortFunc(b.Approvals, func(x, y approval.Approval) int {
 		return c.before(evidence.ApprovalEntry(x), evidence.ApprovalEntry(y))
 	})
-	if err := c.addWrits(ctx, p, &b); err != nil {
+	if err := c.addWrits(ctx, writs, &b); err != nil {
 		return b, err
 	}
 	if err := c.addBlobs(p, &b); err != nil {
 		return b, err
 	}
-	return b, c.prove(ctx, &b)
+	return b, c.prove(ctx, root, &b)
 }
 
 // before compares the places of two entries in the log.
@@ -58,15 +70,7 @@ func (c *Control) before(a, b tlog.Entry) int {
 	return cmp.Compare(x, y)
 }
 
-func (c *Control) addWrits(ctx context.Context, p Plan, b *evidence.Bundle) error {
-	writs, err := c.writsOf(ctx, func(w Writ) bool { return w.Plan == p.Digest && w.State != Drafted })
-	if err != nil {
-		return err
-	}
-	receipts, err := all[Receipt](ctx, c.Store, kindReceipt)
-	if err != nil {
-		return err
-	}
+func (c *Control) addWrits(ctx context.Context, writs []Writ, b *evidence.Bundle) error {
 	for _, w := range writs {
 		u := evidence.Used{Leases: []writ.Lease{}, Receipts: []writ.Receipt{}}
 		raw, err := c.blobs.get(w.File)
@@ -76,12 +80,14 @@ func (c *Control) addWrits(ctx context.Context, p Plan, b *evidence.Bundle) erro
 		if err := canon.Decode(raw, &u.Writ); err != nil {
 			return err
 		}
-		for _, r := range receipts {
-			if r.Receipt.Writ == w.Digest {
-				u.Receipts = append(u.Receipts, r.Receipt)
-				if r.Receipt.Shown == writ.Shown(raw, r.Leases) {
-					u.Leases = append(u.Leases[:0], r.Leases...)
-				}
+		for _, d := range w.Receipts {
+			r, err := get[Receipt](ctx, c.Store, kindReceipt, string(d))
+			if err != nil {
+				return err
+			}
+			u.Receipts = append(u.Receipts, r.Receipt)
+			if r.Receipt.Shown == writ.Shown(raw, r.Leases) {
+				u.Leases = append(u.Leases[:0], r.Leases...)
 			}
 		}
 		slices.SortFunc(u.Receipts, func(x, y writ.Receipt) int { return cmp.Compare(x.Ended, y.Ended) })
@@ -128,7 +134,7 @@ func (c *Control) addBlobs(p Plan, b *evidence.Bundle) error {
 
 // prove proves every event at the log's newest checkpoint, and links the states
 // that anything in the bundle speaks of.
-func (c *Control) prove(ctx context.Context, b *evidence.Bundle) error {
+func (c *Control) prove(ctx context.Context, root trust.Root, b *evidence.Bundle) error {
 	events := b.Events()
 	slices.SortFunc(events, c.before)
 	_, newest, err := c.Log.Checkpoint(ctx)
@@ -143,7 +149,7 @@ func (c *Control) prove(ctx context.Context, b *evidence.Bundle) error {
 		}
 		b.Entries = append(b.Entries, evidence.Logged{Entry: e, Proof: proof})
 	}
-	policy, err := tlog.ParsePolicy(c.root.Witnesses)
+	policy, err := tlog.ParsePolicy(root.Witnesses)
 	if err != nil {
 		return err
 	}

@@ -2,13 +2,11 @@ package control
 
 import (
 	"context"
-	"errors"
 
 	"github.com/patchwrit/patchwrit/approval"
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/evidence"
 	"github.com/patchwrit/patchwrit/refusal"
-	"github.com/patchwrit/patchwrit/store"
 	"github.com/patchwrit/patchwrit/tlog"
 	"github.com/patchwrit/patchwrit/trust"
 )
@@ -26,16 +24,16 @@ func (c *Control) Grant(ctx context.Context, g approval.Grant, answers []approva
 		return err
 	}
 	d := s.Digest()
-	if _, err := c.Store.Doc(ctx, kindGrant, string(d)); err == nil {
+	if _, known := c.book.grants[d]; known {
 		return nil
 	}
 	if err := c.signatures(ctx, "grant/"+string(d), answers); err != nil {
 		return err
 	}
 	doc := Grant{Digest: d, Grant: g, Approvals: answers, State: Live}
-	c.want = true
+	c.want, c.all = true, true
 	c.Kick()
-	return c.commit(ctx, "grant/"+string(d), "grant", g.Bytes(), tlog.NewEntry("grant", d, g.Created), doc.doc())
+	return c.commit(ctx, "grant/"+string(d), "grant", g.Bytes(), tlog.NewEntry("grant", d, g.Created), doc)
 }
 
 // quorum asks whether answers are the named quorum's word on a statement.
@@ -63,9 +61,12 @@ func (c *Control) signatures(ctx context.Context, stream string, answers []appro
 func (c *Control) Revoke(ctx context.Context, grant canon.Digest, answers []approval.Approval) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	g, err := c.grant(ctx, grant)
-	if err != nil {
-		return err
+	g, ok := c.book.grants[grant]
+	if !ok {
+		return refusal.New(codeGrant, "no grant %s", grant.Short())
+	}
+	if g.State == Revoked {
+		return nil
 	}
 	s := g.Grant.Statement(approval.Revoke)
 	if err := c.quorum("revoke", s, "", answers); err != nil {
@@ -74,25 +75,18 @@ func (c *Control) Revoke(ctx context.Context, grant canon.Digest, answers []appr
 	if err := c.signatures(ctx, "grant/"+string(grant), answers); err != nil {
 		return err
 	}
+	c.Kick()
 	g.State, g.Why = Revoked, canon.NoteOf("revoked by "+string(answers[0].Person))
-	return c.commit(ctx, "grant/"+string(grant), "revoke", g.Grant.Bytes(), tlog.NewEntry("revoke", s.Digest(), c.Now().Unix()), g.doc())
+	return c.commit(ctx, "grant/"+string(grant), "revoke", g.Grant.Bytes(), tlog.NewEntry("revoke", s.Digest(), c.Now().Unix()), g)
 }
 
-func (c *Control) grant(ctx context.Context, d canon.Digest) (Grant, error) {
-	g, err := get[Grant](ctx, c.Store, kindGrant, string(d))
-	if errors.Is(err, store.ErrNotFound) {
-		return g, refusal.New(codeGrant, "no grant %s", d.Short())
-	}
-	return g, err
-}
-
-// suspend takes a grant out of use after a failure under it.
+// suspend takes a grant out of use after a failure under it; "" is no grant.
 func (c *Control) suspend(ctx context.Context, d canon.Digest, why string) error {
-	g, err := c.grant(ctx, d)
-	if err != nil || g.State != Live {
-		return err
+	g, ok := c.book.grants[d]
+	if !ok || g.State != Live {
+		return nil
 	}
 	g.State, g.Why = Suspended, canon.NoteOf(why)
 	c.Logger.Warn("grant suspended", "grant", d.Short(), "why", why)
-	return c.note(ctx, "grant/"+string(d), "suspended", map[string]canon.Note{"why": g.Why}, g.doc())
+	return c.note(ctx, "grant/"+string(d), "suspended", map[string]canon.Note{"why": g.Why}, g)
 }

@@ -26,11 +26,11 @@ func (c *Control) Handle(ctx context.Context, wireKey string, v wire.Verb, body 
 	case wire.Hello:
 		return ask(ctx, c, wireKey, body, false, c.hello)
 	case wire.Report:
-		return ask(ctx, c, wireKey, body, true, c.report)
+		return c.report(ctx, wireKey, body) // takes its own time
 	case wire.Next:
 		return ask(ctx, c, wireKey, body, true, c.next)
 	case wire.Fetch:
-		return ask(ctx, c, wireKey, body, true, c.fetch)
+		return c.fetch(wireKey, body)
 	case wire.Lease:
 		return c.lease(ctx, wireKey, body) // takes its own time
 	case wire.Done:
@@ -48,7 +48,7 @@ func ask[Q, A any](ctx context.Context, c *Control, wireKey string, body []byte,
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	h, err := c.asking(ctx, wireKey, strict)
+	h, err := c.asking(wireKey, strict)
 	if err != nil {
 		return nil, err
 	}
@@ -60,10 +60,10 @@ func ask[Q, A any](ctx context.Context, c *Control, wireKey string, body []byte,
 }
 
 // asking is the host that asks.
-func (c *Control) asking(ctx context.Context, wireKey string, strict bool) (Host, error) {
-	h, err := get[Host](ctx, c.Store, kindHost, wireKey)
-	if err != nil {
-		return h, refusal.New(codeHost, "%v", err)
+func (c *Control) asking(wireKey string, strict bool) (Host, error) {
+	h, ok := c.book.hosts[wireKey]
+	if !ok {
+		return h, refusal.New(codeHost, "no host has this wire key")
 	}
 	if s := c.seenAs(h); strict && s != wire.Enrolled {
 		return h, refusal.New(codeHost, "host %s is %s", h.ID.Short(), s)
@@ -77,10 +77,12 @@ func (c *Control) next(ctx context.Context, h Host, q wire.NextRequest) (wire.Ne
 	a := wire.NextAnswer{Trust: []wire.File{}, Pool: []wire.File{}}
 	if h.Helper != q.Helper {
 		h.Helper = q.Helper
-		if err := c.note(ctx, "host/"+h.Wire, "helper", map[string]canon.Note{"why": q.Helper}, h.doc()); err != nil {
+		if err := c.note(ctx, "host/"+h.Wire, "helper", map[string]canon.Note{"why": q.Helper}, h); err != nil {
 			return a, err
 		}
 	}
+	h.Seen = c.Now().Unix()
+	c.touch(h)
 	if q.Trust.Newer(c.root.Versions) || c.root.Versions.Newer(q.Trust) {
 		files, err := c.trustFiles()
 		if err != nil {
@@ -88,19 +90,27 @@ func (c *Control) next(ctx context.Context, h Host, q wire.NextRequest) (wire.Ne
 		}
 		a.Trust = files
 	}
-	writs, err := c.writsOf(ctx, func(w Writ) bool { return w.Host == h.ID && w.State == Ready })
-	if err != nil || len(writs) == 0 {
-		return a, err
+	w, ok := c.oldest(h.ID)
+	if !ok {
+		return a, nil
 	}
-	w := slices.MinFunc(writs, func(x, y Writ) int { return int(x.Issued - y.Issued) })
 	a.Writ = w.File
+	var err error
 	a.Pool, err = c.poolFiles(w)
 	return a, err
 }
 
-func (c *Control) writsOf(ctx context.Context, want func(Writ) bool) ([]Writ, error) {
-	writs, err := all[Writ](ctx, c.Store, kindWrit)
-	return slices.DeleteFunc(writs, func(w Writ) bool { return !want(w) }), err
+// oldest is the oldest writ that waits for a host, of a plan that runs.
+func (c *Control) oldest(id trust.HostID) (oldest Writ, ok bool) {
+	now := c.Now().Unix()
+	for _, d := range c.book.waiting[id] {
+		w := c.book.writs[d]
+		p := c.book.plans[w.Plan]
+		if p.State == Running && now < w.Expires && now < p.Expires && (!ok || w.Issued < oldest.Issued) {
+			oldest, ok = w, true
+		}
+	}
+	return oldest, ok
 }
 
 // maxTrustFile bounds a file of the trust repository.
@@ -141,8 +151,16 @@ func (c *Control) poolFiles(w Writ) ([]wire.File, error) {
 			files = append(files, wire.File{Name: name, Digest: d, Size: size})
 		}
 	}
+	f, err := c.file(c.book.plans[w.Plan])
+	if err != nil {
+		return nil, err
+	}
+	branch, _, _, err := f.issue.Branch(w.Host)
+	if err != nil {
+		return nil, err
+	}
 	origins := map[change.Origin]bool{}
-	for _, ch := range slices.Concat(w.Draft.Branch.Changes, w.Draft.Branch.Rollback) {
+	for _, ch := range slices.Concat(branch.Changes, branch.Rollback) {
 		if ch.Op == change.Remove {
 			continue
 		}
@@ -169,7 +187,26 @@ func (c *Control) poolFiles(w Writ) ([]wire.File, error) {
 
 // fetch gives a part of a blob or artefact. Everything here is public to the
 // fleet's hosts: vendors' bytes, writs, the trust repository.
-func (c *Control) fetch(_ context.Context, _ Host, q wire.BlobRequest) (wire.BlobAnswer, error) {
+func (c *Control) fetch(wireKey string, body []byte) ([]byte, error) {
+	var q wire.BlobRequest
+	if err := canon.Decode(body, &q); err != nil {
+		return nil, refusal.New(codeMessage, "%v", err)
+	}
+	c.mu.Lock()
+	_, err := c.asking(wireKey, true)
+	c.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	a, err := c.part(q)
+	if err != nil {
+		return nil, err
+	}
+	return canon.Encode(a)
+}
+
+// part reads a part of a blob or artefact.
+func (c *Control) part(q wire.BlobRequest) (wire.BlobAnswer, error) {
 	if !q.Digest.Valid() || q.Offset < 0 {
 		return wire.BlobAnswer{}, refusal.New(codeMessage, "blob %q at %d", q.Digest, q.Offset)
 	}
@@ -201,7 +238,7 @@ func (c *Control) lease(ctx context.Context, wireKey string, body []byte) ([]byt
 		return nil, refusal.New(codeMessage, "%v", err)
 	}
 	c.mu.Lock()
-	h, err := c.asking(ctx, wireKey, true)
+	h, err := c.asking(wireKey, true)
 	witnesses := c.root.Witnesses
 	c.mu.Unlock()
 	if err != nil {
@@ -211,7 +248,7 @@ func (c *Control) lease(ctx context.Context, wireKey string, body []byte) ([]byt
 	if err != nil {
 		return nil, err
 	}
-	if err := c.leased(ctx, wireKey, witnesses, a); err != nil {
+	if err := c.leased(ctx, h.ID, witnesses, a); err != nil {
 		return nil, err
 	}
 	return canon.Encode(a)
@@ -222,6 +259,13 @@ func (c *Control) leases(ctx context.Context, host trust.HostID, witnesses strin
 	p, err := tlog.ParsePolicy(witnesses)
 	if err != nil {
 		return a, err
+	}
+	_, seen, err := c.Log.Checkpoint(ctx)
+	if err != nil {
+		return a, err
+	}
+	if top := seen.Checkpoint.Size; q.Older < 0 || q.Newer < 0 || q.Older > top || q.Newer > top {
+		return a, refusal.New(codeMessage, "states of %d and %d entries; the log has %d", q.Older, q.Newer, top)
 	}
 	if q.Older > 0 && q.Older < q.Newer {
 		if a.Consistency, err = c.Log.Consistency(ctx, q.Older, q.Newer); err != nil {
@@ -243,18 +287,26 @@ func (c *Control) leases(ctx context.Context, host trust.HostID, witnesses strin
 }
 
 // leased notes whether a host got a quorum of leases: who asks `why` or halts
-// wants to know.
-func (c *Control) leased(ctx context.Context, wireKey, witnesses string, a wire.LeaseAnswer) error {
+// wants to know, and a host that has one no longer waits.
+func (c *Control) leased(ctx context.Context, id trust.HostID, witnesses string, a wire.LeaseAnswer) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	h, err := get[Host](ctx, c.Store, kindHost, wireKey)
-	if err != nil {
-		return err
+	h, ok := c.book.host(id)
+	if !ok {
+		return refusal.New(codeHost, "host %s was removed", id.Short())
 	}
-	if enough(witnesses, a) {
-		h.Leased, h.Why = c.Now().Unix(), ""
-	} else {
-		h.Refused, h.Why = c.Now().Unix(), a.Why
+	now := c.Now().Unix()
+	if !enough(witnesses, a) {
+		h.Refused, h.Why = now, a.Why
+		c.touch(h)
+		return nil
 	}
-	return c.note(ctx, "host/"+h.Wire, "lease", h, h.doc())
+	h.Leased, h.Why = now, ""
+	c.touch(h)
+	w, ok := c.oldest(id)
+	if !ok || !w.passing() {
+		return nil
+	}
+	w.Code, w.Why = "", ""
+	return c.note(ctx, "writ/"+string(w.Digest), "leased", map[string]int64{"at": now}, w)
 }

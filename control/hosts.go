@@ -24,11 +24,13 @@ const tokenBytes = 32
 // NewToken makes a secret with which one host may enrol until life is over.
 func (c *Control) NewToken(ctx context.Context, life time.Duration) (secret []byte, err error) {
 	secret = make([]byte, tokenBytes)
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if _, err := io.ReadFull(c.Random, secret); err != nil {
 		return nil, err
 	}
 	t := Token{Digest: tokenDigest(secret), Expires: c.Now().Add(life).Unix()}
-	return secret, c.note(ctx, "tokens", "token", t, t.doc())
+	return secret, c.note(ctx, "tokens", "token", t, t)
 }
 
 func tokenDigest(secret []byte) canon.Digest { return canon.Sum("patchwrit/token/v1", secret) }
@@ -52,16 +54,15 @@ func (c *Control) Enrol(ctx context.Context, secret []byte, h Host) error {
 	case t.Expires <= now:
 		return refusal.New(codeToken, "it ended %s", stamp(t.Expires))
 	}
-	hosts, err := all[Host](ctx, c.Store, kindHost)
-	if err != nil {
-		return err
-	}
-	if slices.ContainsFunc(hosts, func(o Host) bool { return o.ID == h.ID && o.State != wire.Gone }) {
+	if _, known := c.book.host(h.ID); known {
 		return refusal.New(codeHost, "host %s is enrolled already; remove it first (patchwrit host rm), or make a new host key", h.ID.Short())
+	}
+	if had, known := c.book.hosts[h.Wire]; known && had.State != wire.Gone {
+		return refusal.New(codeHost, "the wire key is that of host %s", had.ID.Short())
 	}
 	h.State, h.Enrolled, h.Seen, h.Runs = wire.Pending, now, now, []string{}
 	t.Used = h.Wire
-	if err := c.note(ctx, "host/"+h.Wire, "enrolled", h, h.doc(), t.doc()); err != nil {
+	if err := c.note(ctx, "host/"+h.Wire, "enrolled", h, h, t); err != nil {
 		return err
 	}
 	c.Logger.Info("host enrolled, pending until the trust root names it", "host", h.ID.Short(), "name", string(h.Name))
@@ -69,15 +70,18 @@ func (c *Control) Enrol(ctx context.Context, secret []byte, h Host) error {
 }
 
 // Knows tells room wire which host a wire key speaks for.
-func (c *Control) Knows(ctx context.Context, wireKey string) (trust.HostID, error) {
-	h, err := get[Host](ctx, c.Store, kindHost, wireKey)
-	if errors.Is(err, store.ErrNotFound) || err == nil && h.State == wire.Gone {
+func (c *Control) Knows(_ context.Context, wireKey string) (trust.HostID, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h, ok := c.book.hosts[wireKey]
+	if !ok || h.State == wire.Gone {
 		return "", refusal.New(codeHost, "the wire key is not that of an enrolled host")
 	}
-	return h.ID, err
+	return h.ID, nil
 }
 
-// Remove lets a host go. Its plans go on without it: they stop.
+// Remove lets a host go. Its plans go on without it, while enough hosts are left
+// for the receipts that later waves must show.
 func (c *Control) Remove(ctx context.Context, id trust.HostID) error {
 	return c.setState(ctx, id, wire.Gone, "removed")
 }
@@ -90,29 +94,15 @@ func (c *Control) Accept(ctx context.Context, id trust.HostID) error {
 func (c *Control) setState(ctx context.Context, id trust.HostID, s wire.HostState, event string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	h, err := c.hostOf(ctx, id)
-	if err != nil {
-		return err
+	h, ok := c.book.host(id)
+	if !ok {
+		return refusal.New(codeHost, "no host %s is enrolled", id.Short())
 	}
 	h.State, h.Run, h.Runs = s, "", []string{}
-	if err := c.note(ctx, "host/"+h.Wire, event, h, h.doc()); err != nil || s != wire.Gone || c.Cut == nil {
+	if err := c.note(ctx, "host/"+h.Wire, event, h, h); err != nil || s != wire.Gone || c.Cut == nil {
 		return err
 	}
 	return c.Cut(h.Wire)
-}
-
-// hostOf finds the enrolled host with a fingerprint.
-func (c *Control) hostOf(ctx context.Context, id trust.HostID) (Host, error) {
-	hosts, err := all[Host](ctx, c.Store, kindHost)
-	if err != nil {
-		return Host{}, err
-	}
-	for _, h := range hosts {
-		if h.ID == id && h.State != wire.Gone {
-			return h, nil
-		}
-	}
-	return Host{}, refusal.New(codeHost, "no host %s is enrolled", id.Short())
 }
 
 // hello takes note of a start of an agent.
@@ -124,18 +114,21 @@ func (c *Control) hello(ctx context.Context, h Host, q wire.HelloRequest) (wire.
 	if err != nil {
 		return wire.HelloAnswer{}, err
 	}
+	had := h
 	if h.Run != q.Run {
 		if slices.Contains(h.Runs, q.Run) {
 			return c.cloned(ctx, h, q)
 		}
 		if h.Run != "" {
-			h.Runs = append(h.Runs, h.Run)
+			h.Runs = append(slices.Clone(h.Runs), h.Run)
 			h.Runs = h.Runs[max(0, len(h.Runs)-maxRuns):]
 		}
 		h.Run = q.Run
 	}
 	h.Version, h.Name, h.State, h.Seen = q.Version, q.Name, c.seenAs(h), c.Now().Unix()
-	if err := c.note(ctx, "host/"+h.Wire, "hello", q, h.doc()); err != nil {
+	if had.Run == h.Run && had.Version == h.Version && had.State == h.State && had.Name == h.Name {
+		c.touch(h)
+	} else if err := c.note(ctx, "host/"+h.Wire, "hello", q, h); err != nil {
 		return wire.HelloAnswer{}, err
 	}
 	return wire.HelloAnswer{Protocol: spoken, State: h.State, Time: h.Seen, Every: int(c.Terms.Every / time.Second)}, nil
@@ -155,7 +148,7 @@ func (c *Control) seenAs(h Host) wire.HostState {
 // cloned marks a host whose keys are on two machines.
 func (c *Control) cloned(ctx context.Context, h Host, q wire.HelloRequest) (wire.HelloAnswer, error) {
 	h.State = wire.Cloned
-	if err := c.note(ctx, "host/"+h.Wire, "cloned", q, h.doc()); err != nil {
+	if err := c.note(ctx, "host/"+h.Wire, "cloned", q, h); err != nil {
 		return wire.HelloAnswer{}, err
 	}
 	c.Logger.Warn("two machines speak with one host's keys; it gets nothing until a person has looked", "host", h.ID.Short())

@@ -3,11 +3,14 @@ package control
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/patchwrit/patchwrit/advisory"
@@ -17,26 +20,45 @@ import (
 	"github.com/patchwrit/patchwrit/plan"
 	"github.com/patchwrit/patchwrit/proposal"
 	"github.com/patchwrit/patchwrit/provenance"
+	"github.com/patchwrit/patchwrit/refusal"
 	"github.com/patchwrit/patchwrit/trust"
 	"github.com/patchwrit/patchwrit/wire"
 	"github.com/patchwrit/patchwrit/writ"
 )
 
+// lookIfDue looks for work when it is time, or when somebody wants it.
+func (c *Control) lookIfDue(ctx context.Context) {
+	if !c.due() {
+		return
+	}
+	c.mu.Lock()
+	groups, root := c.groups(c.all)
+	c.all = false
+	c.mu.Unlock()
+	c.look(ctx, root, groups)
+	c.mu.Lock()
+	inUse := map[canon.Digest]bool{}
+	for _, h := range c.book.hosts {
+		inUse[h.Inventory] = true
+	}
+	c.mu.Unlock()
+	c.told("old inventories", c.sweep(inUse))
+}
+
 // look finds work: hosts with the same packages are asked about once, and what
 // is affected becomes at most two plans, one of routine changes and one of the
 // rest, so that what a grant may permit does not wait for people.
-func (c *Control) look(ctx context.Context) {
-	c.mu.Lock()
-	groups, root, err := c.groups(ctx)
-	c.told("planning", err)
-	c.mu.Unlock()
+func (c *Control) look(ctx context.Context, root trust.Root, groups []group) {
 	for _, g := range groups {
 		if ctx.Err() != nil {
 			return
 		}
 		err := c.plan(ctx, root, g)
-		c.mu.Lock()
 		c.told("planning for inventory "+g.inventory.Short(), err)
+		c.mu.Lock()
+		if err == nil {
+			c.looked[g.key()] = c.Now()
+		}
 		c.mu.Unlock()
 	}
 }
@@ -47,43 +69,69 @@ type group struct {
 	hosts     []trust.Host // ascending
 }
 
-// groups are the enrolled hosts by what they have, but those that an open plan
-// is about to change, and those whose last change is newer than what they told.
-func (c *Control) groups(ctx context.Context) ([]group, trust.Root, error) {
-	hosts, err := all[Host](ctx, c.Store, kindHost)
-	if err != nil {
-		return nil, c.root, err
+func (g group) key() string {
+	key := string(g.inventory)
+	for _, h := range g.hosts {
+		key += string(h.ID)
 	}
-	plans, err := all[Plan](ctx, c.Store, kindPlan)
-	if err != nil {
-		return nil, c.root, err
-	}
+	return string(canon.SumFile([]byte(key)))
+}
+
+// groups are the enrolled hosts by what they have, but those whose last change
+// is newer than what they told; unless all are wanted, without those that were
+// looked at a short while ago, or are all part of an open plan.
+func (c *Control) groups(all bool) ([]group, trust.Root) {
 	busy := map[trust.HostID]bool{}
-	for _, p := range plans {
-		for _, h := range p.Hosts {
-			busy[h] = busy[h] || p.State.open()
+	for d := range c.book.open {
+		for _, h := range c.book.plans[d].Hosts {
+			busy[h] = true
 		}
 	}
 	by := map[canon.Digest][]trust.Host{}
-	for _, h := range hosts {
-		known, ok := c.root.Host(h.ID)
-		if ok && c.seenAs(h) == wire.Enrolled && h.Inventory != "" && !h.Stale && !busy[h.ID] {
+	for _, h := range c.book.hosts {
+		if known, ok := c.root.Host(h.ID); ok && h.Inventory != "" && !h.Stale && c.seenAs(h) == wire.Enrolled {
 			by[h.Inventory] = append(by[h.Inventory], known)
 		}
 	}
 	var out []group
 	for d, hs := range by {
 		slices.SortFunc(hs, func(a, b trust.Host) int { return cmp.Compare(a.ID, b.ID) })
-		out = append(out, group{d, hs})
+		g := group{d, hs}
+		idle := slices.ContainsFunc(hs, func(h trust.Host) bool { return !busy[h.ID] })
+		if last, ok := c.looked[g.key()]; all || idle && (!ok || c.Now().Sub(last) >= c.Terms.Plan) {
+			out = append(out, g)
+		}
 	}
 	slices.SortFunc(out, func(a, b group) int { return cmp.Compare(a.inventory, b.inventory) })
-	return out, c.root, nil
+	c.tidy(by)
+	return out, c.root
+}
+
+// tidy forgets what no host has any more.
+func (c *Control) tidy(inUse map[canon.Digest][]trust.Host) {
+	for key, at := range c.looked {
+		if c.Now().Sub(at) > c.Terms.Plan {
+			delete(c.looked, key)
+		}
+	}
+	const prefix = "planning for inventory "
+	c.ill.Lock()
+	defer c.ill.Unlock()
+	for subject := range c.trouble {
+		short, ok := strings.CutPrefix(subject, prefix)
+		if ok && !slices.ContainsFunc(slices.Collect(maps.Keys(inUse)), func(d canon.Digest) bool { return d.Short() == short }) {
+			delete(c.trouble, subject)
+		}
+	}
 }
 
 // plan solves for one group and proposes what comes of it.
 func (c *Control) plan(ctx context.Context, root trust.Root, g group) error {
 	sources, err := c.Sources(root)
 	if err != nil {
+		return err
+	}
+	if err := c.laidOut(g); err != nil {
 		return err
 	}
 	var feeds []advisory.Set
@@ -97,6 +145,9 @@ func (c *Control) plan(ctx context.Context, root trust.Root, g group) error {
 	solved, err := c.Solve(ctx, o)
 	if err != nil || len(solved.Changes) == 0 {
 		return err
+	}
+	if solved.Digest != g.inventory {
+		return errors.Join(fmt.Errorf("what was laid out is inventory %s; it is laid out again", solved.Digest.Short()), os.RemoveAll(c.rootOf(g.inventory)))
 	}
 	tracks, err := c.tracks(ctx, o, solved)
 	if err != nil {
@@ -115,6 +166,46 @@ func (c *Control) plan(ctx context.Context, root trust.Root, g group) error {
 	}
 	return nil
 }
+
+// laidOut lays a group's inventory out again when it is not there.
+func (c *Control) laidOut(g group) error {
+	if _, err := os.Stat(c.rootOf(g.inventory)); err == nil {
+		return nil
+	}
+	c.mu.Lock()
+	h, ok := c.book.host(g.hosts[0].ID)
+	c.mu.Unlock()
+	if !ok || h.Inventory != g.inventory {
+		return nil // it has told another meanwhile
+	}
+	s, err := c.snapshot(h.Snapshot)
+	if err != nil {
+		return err
+	}
+	_, err = c.layOut(s)
+	return err
+}
+
+// sweep removes inventories that no host has any more, and half files.
+func (c *Control) sweep(inUse map[canon.Digest]bool) error {
+	list, err := os.ReadDir(filepath.Join(c.Dir, "hosts"))
+	if err != nil {
+		return err
+	}
+	for _, e := range list {
+		info, err := e.Info()
+		if err != nil || c.Now().Sub(info.ModTime()) < sweepAge || !e.IsDir() || inUse[canon.Digest(e.Name())] {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(c.Dir, "hosts", e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sweepAge is how long what nobody has is kept.
+const sweepAge = time.Hour
 
 // tracks splits what was solved into routine changes and the rest, when the
 // solver says that each stands alone; else it stays one.
@@ -154,37 +245,34 @@ func (c *Control) tracks(ctx context.Context, o solve.Options, whole solve.Solve
 	return []solve.Solved{low, high}, nil
 }
 
-// coverOf names the work of a plan, whoever proposes it and when.
-func coverOf(g group, s solve.Solved) canon.Digest {
-	type cover struct {
-		Hosts   []trust.HostID  `json:"hosts"`
-		Changes []change.Change `json:"changes"`
-	}
-	cv := cover{Changes: s.Changes}
-	for _, h := range g.hosts {
-		cv.Hosts = append(cv.Hosts, h.ID)
-	}
-	return canon.Sum("patchwrit/cover/v1", canon.MustEncode(cv))
+// coverOf names the work of a plan, whoever proposes it, for whom and when.
+func coverOf(cs []change.Change) canon.Digest {
+	return canon.Sum("patchwrit/cover/v1", canon.MustEncode(cs))
 }
 
 // again is how long work that was denied, stopped or expired is not proposed
-// anew: people have just seen it.
+// anew to a host: people have just seen it.
 const again = 24 * 3600
 
-// propose commits a plan for a group, unless the same work is under way.
+// propose commits a plan for the hosts of a group that are not under way with
+// the same work, or with the same packages.
 func (c *Control) propose(ctx context.Context, g group, s solve.Solved, generation int64) error {
 	if len(s.Changes) == 0 {
 		return nil
 	}
-	cover, now := coverOf(g, s), c.Now().Unix()
-	plans, err := all[Plan](ctx, c.Store, kindPlan)
-	if err != nil {
-		return err
-	}
-	for _, p := range plans {
-		if p.Cover == cover && (p.State.open() || now-p.Created < again) {
-			return nil
+	cover, now := coverOf(s.Changes), c.Now().Unix()
+	taken := map[trust.HostID]bool{}
+	for _, p := range c.book.plans {
+		same := p.Cover == cover && now-p.Created < again
+		if same || p.State.open() && slices.ContainsFunc(s.Changes, func(ch change.Change) bool { return slices.Contains(p.Packages, ch.Package) }) {
+			for _, h := range p.Hosts {
+				taken[h] = true
+			}
 		}
+	}
+	g.hosts = slices.DeleteFunc(slices.Clone(g.hosts), func(h trust.Host) bool { return taken[h.ID] })
+	if len(g.hosts) == 0 {
+		return nil
 	}
 	f, err := c.request(g, s, generation, now)
 	if err != nil {
@@ -217,8 +305,9 @@ func (c *Control) request(g group, s solve.Solved, generation, now int64) (propo
 const roleLabel = "role"
 
 // waves puts the first host of each role into the first wave, as canaries, and
-// the others into one wave for each fault domain. Every canary, and all but a
-// tenth of each later wave, must be good before the next wave begins.
+// the others into one wave for each fault domain. Later waves carry the good
+// receipts of every canary, and of some of each wave between: hosts check them.
+// The control plane itself waits for more (muster.wave).
 func waves(hosts []trust.Host, now int64) (of []int, out []plan.Wave) {
 	of = make([]int, len(hosts))
 	canaries, domains := map[string]bool{}, []string{}
@@ -242,10 +331,14 @@ func waves(hosts []trust.Host, now int64) (of []int, out []plan.Wave) {
 				n++
 			}
 		}
-		out = append(out, plan.Wave{NotBefore: now, Good: max(1, n-n/10)})
+		out = append(out, plan.Wave{NotBefore: now, Good: min(n, carried)})
 	}
 	return of, out
 }
+
+// carried is how many receipts of each wave but the first a later writ carries:
+// with all of them, a plan for n hosts would need n² receipts.
+const carried = 8
 
 func role(h trust.Host) string {
 	for _, l := range h.Labels {
@@ -277,7 +370,7 @@ func (c *Control) Accepted(ctx context.Context, f proposal.File, cover canon.Dig
 	}
 	c.Logger.Info("plan proposed", "plan", p.Digest.Short(), "class", h.Class, "hosts", len(p.Hosts), "packages", len(p.Packages))
 	c.Kick()
-	return c.commit(ctx, "plan/"+string(p.Digest), "plan", h.Bytes(), writ.PlanEntry(h), p.doc())
+	return c.commit(ctx, "plan/"+string(p.Digest), "plan", h.Bytes(), writ.PlanEntry(h), p)
 }
 
 func packages(branches []plan.Branch) []string {
@@ -310,14 +403,14 @@ func (c *Control) keepReleases(p canon.Digest, f proposal.File) error {
 				}
 				raw, err := os.ReadFile(filepath.Join(c.Dir, "pool", filepath.FromSlash(at)))
 				if err != nil {
-					return err
+					return refusal.New(codePlan, "it rests on %s, which is not in the pool: %v", at, err)
 				}
 				d, err := c.blobs.put(raw)
 				if err != nil {
 					return err
 				}
 				if d != want {
-					return fmt.Errorf("%s in the pool is %s, the plan was made with %s", at, d.Short(), want.Short())
+					return refusal.New(codePlan, "%s in the pool is %s, the plan was made with %s", at, d.Short(), want.Short())
 				}
 				files[at] = wire.File{Name: at, Digest: d, Size: int64(len(raw))}
 			}
@@ -328,7 +421,7 @@ func (c *Control) keepReleases(p canon.Digest, f proposal.File) error {
 		list = append(list, f)
 	}
 	slices.SortFunc(list, func(a, b wire.File) int { return cmp.Compare(a.Name, b.Name) })
-	return os.WriteFile(c.releasesFile(p), canon.MustEncode(list), 0o600)
+	return keep(c.releasesFile(p), canon.MustEncode(list))
 }
 
 func (c *Control) releasesFile(p canon.Digest) string {

@@ -2,9 +2,13 @@ package control
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/patchwrit/patchwrit/wire"
 )
 
 // Metrics are gauges over what the store holds, read when they are asked for.
@@ -18,7 +22,7 @@ var (
 	descPlans    = prometheus.NewDesc("patchwrit_plans", "Plans by state.", []string{"state"}, nil)
 	descWrits    = prometheus.NewDesc("patchwrit_writs", "Writs by state.", []string{"state"}, nil)
 	descGrants   = prometheus.NewDesc("patchwrit_grants", "Grants by state.", []string{"state"}, nil)
-	descReceipts = prometheus.NewDesc("patchwrit_receipts", "Receipts by outcome.", []string{"outcome"}, nil)
+	descReceipts = prometheus.NewDesc("patchwrit_receipts", "Writs by the outcome of their last receipt.", []string{"outcome"}, nil)
 	descUnlogged = prometheus.NewDesc("patchwrit_unlogged_events", "Events that wait for the log and its witnesses.", nil, nil)
 	descSilent   = prometheus.NewDesc("patchwrit_silent_hosts", "Enrolled hosts that have not spoken for five of their intervals.", nil, nil)
 	descTrouble  = prometheus.NewDesc("patchwrit_troubles", "Subjects that do not work at the moment.", nil, nil)
@@ -39,43 +43,42 @@ func (k collector) Collect(out chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTime)
 	defer cancel()
 	c := k.c
+	waiting, err := c.unlogged(ctx)
+	if err == nil {
+		out <- prometheus.MustNewConstMetric(descUnlogged, prometheus.GaugeValue, float64(waiting))
+	}
+	out <- prometheus.MustNewConstMetric(descTrouble, prometheus.GaugeValue, float64(len(c.Trouble())))
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	hosts, err := all[Host](ctx, c.Store, kindHost)
-	if err != nil {
-		return
-	}
 	silent := 0.0
+	hosts := slices.Collect(maps.Values(c.book.hosts))
 	count(hosts, func(h Host) string { return string(c.seenAs(h)) }, func(s string, n float64) { gauge(descHosts, n, s) })
 	for _, h := range hosts {
-		if c.Now().Unix()-h.Seen > 5*int64(c.Terms.Every/time.Second) {
+		if c.seenAs(h) == wire.Enrolled && c.Now().Unix()-h.Seen > 5*int64(c.Terms.Every/time.Second) {
 			silent++
 		}
 	}
 	gauge(descSilent, silent)
-	if plans, err := all[Plan](ctx, c.Store, kindPlan); err == nil {
-		count(plans, func(p Plan) string { return string(p.State) }, func(s string, n float64) { gauge(descPlans, n, s) })
-	}
-	if writs, err := all[Writ](ctx, c.Store, kindWrit); err == nil {
-		count(writs, func(w Writ) string { return w.State }, func(s string, n float64) { gauge(descWrits, n, s) })
-	}
-	if grants, err := all[Grant](ctx, c.Store, kindGrant); err == nil {
-		count(grants, func(g Grant) string { return g.State }, func(s string, n float64) { gauge(descGrants, n, s) })
-	}
-	if receipts, err := all[Receipt](ctx, c.Store, kindReceipt); err == nil {
-		count(receipts, func(r Receipt) string { return string(r.Receipt.Outcome) }, func(s string, n float64) { gauge(descReceipts, n, s) })
-	}
-	waiting := 0.0
+	count(slices.Collect(maps.Values(c.book.plans)), func(p Plan) string { return string(p.State) }, func(s string, n float64) { gauge(descPlans, n, s) })
+	writs := slices.Collect(maps.Values(c.book.writs))
+	count(writs, func(w Writ) string { return w.State }, func(s string, n float64) { gauge(descWrits, n, s) })
+	count(slices.Collect(maps.Values(c.book.grants)), func(g Grant) string { return g.State }, func(s string, n float64) { gauge(descGrants, n, s) })
+	told := slices.DeleteFunc(writs, func(w Writ) bool { return w.Outcome == "" })
+	count(told, func(w Writ) string { return w.Outcome }, func(s string, n float64) { gauge(descReceipts, n, s) })
+}
+
+// unlogged counts the outbox.
+func (c *Control) unlogged(ctx context.Context) (n int, err error) {
 	for _, err := range c.Store.Unlogged(ctx) {
-		if err == nil {
-			waiting++
+		if err != nil {
+			return 0, err
 		}
+		n++
 	}
-	gauge(descUnlogged, waiting)
-	gauge(descTrouble, float64(len(c.Trouble())))
+	return n, nil
 }
 
 // count groups values by a state.

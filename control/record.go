@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/patchwrit/patchwrit/approval"
@@ -27,6 +29,7 @@ const (
 	kindGrant   = "grant"   // by statement digest
 	kindWrit    = "writ"    // by body digest
 	kindReceipt = "receipt" // by receipt digest
+	kindDraft   = "draft"   // by writ body digest, while it waits for the log
 )
 
 // Host is what is known about an agent.
@@ -118,29 +121,37 @@ const (
 
 // Writ is a writ and how it stands.
 type Writ struct {
-	Digest  canon.Digest `json:"digest"` // of its body
-	Host    trust.HostID `json:"host"`
-	Plan    canon.Digest `json:"plan"`
-	Wave    int          `json:"wave"`
-	State   string       `json:"state"`
-	File    canon.Digest `json:"file"` // SumFile of the bytes a host gets, "" while it waits for the log
-	Draft   writ.Writ    `json:"draft"`
-	Issued  int64        `json:"issued"`
-	Expires int64        `json:"expires"`
-	Receipt canon.Digest `json:"receipt"`
-	Code    string       `json:"code"` // the host's last refusal
-	Why     canon.Note   `json:"why"`
+	Digest   canon.Digest   `json:"digest"` // of its body
+	Host     trust.HostID   `json:"host"`
+	Plan     canon.Digest   `json:"plan"`
+	Wave     int            `json:"wave"`
+	State    string         `json:"state"`
+	File     canon.Digest   `json:"file"` // SumFile of the bytes a host gets, "" while it waits for the log
+	Issued   int64          `json:"issued"`
+	Expires  int64          `json:"expires"`
+	Receipts []canon.Digest `json:"receipts"` // in the order they came; the last one counts
+	Outcome  string         `json:"outcome"`  // of the last receipt, or ""
+	Code     string         `json:"code"`     // the host's last refusal
+	Why      canon.Note     `json:"why"`
 }
 
 // The states of a writ.
 const (
-	Drafted  = "drafted"  // its entry is not yet in the log
-	Ready    = "ready"    // waits for its host
-	Done     = "done"     // good receipt
-	Failed   = "failed"   // a receipt that is not good
-	Lapsed   = "lapsed"   // it ended without a receipt
-	Replaced = "replaced" // the host refused it for a passing reason; another was issued
+	Drafted   = "drafted"   // its entry is not yet in the log
+	Ready     = "ready"     // waits for its host
+	Done      = "done"      // good receipt
+	Failed    = "failed"    // a receipt that is not good, or a refusal that does not pass
+	Lapsed    = "lapsed"    // it ended, and its host was silent
+	Replaced  = "replaced"  // it ended while its host waited for something that passes; another was issued
+	Withdrawn = "withdrawn" // its plan ended first: it is not handed out any more
 )
+
+// draft is a writ but for its proof.
+type draft struct {
+	Digest canon.Digest `json:"digest"`
+	Writ   writ.Writ    `json:"writ"`
+	Gone   bool         `json:"gone"` // only on its way into the book: the document is removed
+}
 
 // Receipt is a receipt with the leases that its host was shown.
 type Receipt struct {
@@ -178,6 +189,15 @@ func doc(kind, id string, v any) store.Doc {
 	return store.Doc{Kind: kind, ID: id, Body: canon.MustEncode(v)}
 }
 
+func (r Receipt) doc() store.Doc { return doc(kindReceipt, string(r.Receipt.Digest()), r) }
+
+func (d draft) doc() store.Doc {
+	if d.Gone {
+		return store.Doc{Kind: kindDraft, ID: string(d.Digest)}
+	}
+	return doc(kindDraft, string(d.Digest), d)
+}
+
 func (h Host) doc() store.Doc  { return doc(kindHost, h.Wire, h) }
 func (t Token) doc() store.Doc { return doc(kindToken, string(t.Digest), t) }
 func (p Plan) doc() store.Doc  { return doc(kindPlan, string(p.Digest), p) }
@@ -185,49 +205,98 @@ func (g Grant) doc() store.Doc { return doc(kindGrant, string(g.Digest), g) }
 func (w Writ) doc() store.Doc  { return doc(kindWrit, string(w.Digest), w) }
 
 // commit stores one event with the documents it changes.
-func (c *Control) commit(ctx context.Context, stream, kind string, body []byte, e tlog.Entry, docs ...store.Doc) error {
-	b := store.Batch{Stream: stream, Expect: store.Any, Docs: docs,
-		Events: []store.Event{{Kind: kind, At: c.Now().Unix(), Body: body, Entry: e}}}
-	_, err := c.Store.Commit(ctx, b)
-	return err
+func (c *Control) commit(ctx context.Context, stream, kind string, body []byte, e tlog.Entry, records ...record) error {
+	return c.put(ctx, stream, []store.Event{{Kind: kind, At: c.Now().Unix(), Body: body, Entry: e}}, records...)
 }
 
-// note commits something that stays out of the log.
-func (c *Control) note(ctx context.Context, stream, kind string, body any, docs ...store.Doc) error {
-	return c.commit(ctx, stream, kind, canon.MustEncode(body), tlog.Entry{}, docs...)
-}
-
-// logWait is how long the log may take for one entry before others get a turn;
-// usual is a fraction of a second.
-const logWait = 15 * time.Second
-
-// flush brings every event that waits into the log, in order.
-func (c *Control) flush(ctx context.Context) error {
-	for e, err := range c.Store.Unlogged(ctx) {
-		if err != nil {
-			return err
-		}
-		if _, err := c.logged(ctx, e); err != nil {
-			return err
-		}
+// put stores events of one stream with the documents they change, and enters
+// those into the book. The caller holds the lock.
+func (c *Control) put(ctx context.Context, stream string, events []store.Event, records ...record) error {
+	b := store.Batch{Stream: stream, Expect: store.Any, Events: events}
+	for _, r := range records {
+		b.Docs = append(b.Docs, r.doc())
+	}
+	if len(b.Events)+len(b.Docs) == 0 {
+		return nil
+	}
+	if _, err := c.Store.Commit(ctx, b); err != nil {
+		return err
+	}
+	for _, r := range records {
+		r.enter(c.book)
+	}
+	if slices.ContainsFunc(events, func(e store.Event) bool { return e.Entry != tlog.Entry{} }) {
+		wake(c.ink)
 	}
 	return nil
 }
 
-// logged appends one event's entry and stores its place.
-func (c *Control) logged(ctx context.Context, e store.Event) (tlog.Proof, error) {
+// note commits something that stays out of the log.
+func (c *Control) note(ctx context.Context, stream, kind string, body any, records ...record) error {
+	return c.commit(ctx, stream, kind, canon.MustEncode(body), tlog.Entry{}, records...)
+}
+
+// logWait is how long the log may take for what is handed to it at once; usual
+// is a fraction of a second.
+const logWait = 15 * time.Second
+
+// maxLogged is how many events are handed to the log at once.
+const maxLogged = 1000
+
+// flush brings every event that waits into the log, in order.
+func (c *Control) flush(ctx context.Context) error {
+	for {
+		var events []store.Event
+		for e, err := range c.Store.Unlogged(ctx) {
+			if err != nil {
+				return err
+			}
+			e.Body = nil
+			if events = append(events, e); len(events) == maxLogged {
+				break
+			}
+		}
+		if len(events) == 0 {
+			return nil
+		}
+		if err := c.logged(ctx, events); err != nil {
+			return err
+		}
+		c.Kick()
+	}
+}
+
+// logged appends the entries of events and stores their places.
+func (c *Control) logged(ctx context.Context, events []store.Event) error {
 	ctx, cancel := context.WithTimeout(ctx, logWait)
 	defer cancel()
-	proof, err := c.Log.Append(ctx, e.Entry)
+	entries := make([]tlog.Entry, len(events))
+	for i, e := range events {
+		entries[i] = e.Entry
+	}
+	places, err := c.Log.AppendAll(ctx, entries)
 	if err != nil {
-		return "", err
+		return err
 	}
-	index, ok := c.Log.Find(e.Entry)
-	if !ok {
-		return "", errors.New("the log does not hold what it has just taken")
+	errs, work := make([]error, len(events)), make(chan int)
+	var storing sync.WaitGroup
+	for range min(maxStoring, len(events)) {
+		storing.Go(func() {
+			for i := range work {
+				errs[i] = c.Store.Logged(ctx, events[i].Position, places[i].Index, places[i].Proof)
+			}
+		})
 	}
-	return proof, c.Store.Logged(ctx, e.Position, index, proof)
+	for i := range events {
+		work <- i
+	}
+	close(work)
+	storing.Wait()
+	return errors.Join(errs...)
 }
+
+// maxStoring is how many places are stored at once: they share an fsync.
+const maxStoring = 128
 
 // proofOf is the proof of an entry once it is logged; ok is false before.
 func (c *Control) proofOf(ctx context.Context, subject canon.Digest) (proof tlog.Proof, ok bool, err error) {
@@ -249,16 +318,21 @@ func (b blobs) put(raw []byte) (canon.Digest, error) {
 	if _, err := os.Stat(b.path(d)); err == nil {
 		return d, nil
 	}
-	f, err := os.CreateTemp(string(b), ".new-*")
+	return d, keep(b.path(d), raw)
+}
+
+// keep writes a file so that a crash leaves the old one or the new one.
+func keep(path string, raw []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer os.Remove(f.Name())
 	_, err = f.Write(raw)
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return "", err
+		return err
 	}
-	return d, os.Rename(f.Name(), b.path(d))
+	return os.Rename(f.Name(), path)
 }
 
 // get reads bytes by their name, and looks whether they are still they.

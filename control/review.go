@@ -24,15 +24,11 @@ type Waiting struct {
 }
 
 // Reviews lists the plans that people are asked about, by their deadline.
-func (c *Control) Reviews(ctx context.Context) ([]Waiting, error) {
+func (c *Control) Reviews(context.Context) ([]Waiting, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	plans, err := all[Plan](ctx, c.Store, kindPlan)
-	if err != nil {
-		return nil, err
-	}
 	out := []Waiting{}
-	for _, p := range plans {
+	for _, p := range sorted(c.book.plans) {
 		if p.State != Review {
 			continue
 		}
@@ -58,7 +54,7 @@ func (c *Control) waiting(p Plan) (Waiting, error) {
 	if err != nil {
 		return w, err
 	}
-	if _, err := c.yes(p, f); err != nil {
+	if _, err := c.yes(p, f.File); err != nil {
 		w.Missing = detail(err)
 	}
 	return w, nil

@@ -4,6 +4,10 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -40,20 +44,47 @@ func enough(witnesses string, a wire.LeaseAnswer) bool {
 // has about 10 MB.
 const maxStatus = 24 << 20
 
-// report takes an inventory in: the digest first; then a delta, or all.
-func (c *Control) report(ctx context.Context, h Host, q wire.InventoryRequest) (wire.InventoryAnswer, error) {
+// report takes an inventory in: the digest first; then a delta, or all. The
+// work is done without the lock, one part of a host at a time.
+func (c *Control) report(ctx context.Context, wireKey string, body []byte) ([]byte, error) {
+	var q wire.InventoryRequest
+	if err := canon.Decode(body, &q); err != nil {
+		return nil, refusal.New(codeMessage, "%v", err)
+	}
+	one := &c.parts[lane(wireKey)]
+	one.Lock()
+	defer one.Unlock()
+	c.mu.Lock()
+	h, err := c.asking(wireKey, true)
+	c.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	a, err := c.reported(ctx, h, q)
+	if err != nil {
+		return nil, err
+	}
+	return canon.Encode(a)
+}
+
+// lane spreads wire keys over the locks.
+func lane(wireKey string) uint32 {
+	sum := fnv.New32a()
+	io.WriteString(sum, wireKey)
+	return sum.Sum32() % 64
+}
+
+func (c *Control) reported(ctx context.Context, h Host, q wire.InventoryRequest) (wire.InventoryAnswer, error) {
 	switch {
 	case !q.Digest.Valid():
 		return wire.InventoryAnswer{}, refusal.New(codeMessage, "inventory %q", q.Digest)
 	case q.Digest == h.Snapshot:
-		if h.Stale {
-			c.heard()
-		}
-		h.Seen, h.Stale = c.Now().Unix(), false
-		return wire.InventoryAnswer{Want: "nothing"}, c.keepHost(ctx, h)
-	case q.Part == 0 && h.Snapshot != "" && c.has(h.Snapshot):
-		return wire.InventoryAnswer{Want: "delta", Base: h.Snapshot}, nil
+		c.seen(h.Wire)
+		return wire.InventoryAnswer{Want: "nothing"}, nil
 	case q.Part == 0:
+		if _, err := c.snapshot(h.Snapshot); err == nil {
+			return wire.InventoryAnswer{Want: "delta", Base: h.Snapshot}, nil
+		}
 		return wire.InventoryAnswer{Want: "all"}, nil
 	case q.Part < 0 || q.Rest.Host != h.ID && !q.More:
 		return wire.InventoryAnswer{}, refusal.New(codeMessage, "part %d of an inventory of host %s", q.Part, q.Rest.Host.Short())
@@ -72,13 +103,20 @@ func (c *Control) report(ctx context.Context, h Host, q wire.InventoryRequest) (
 	return wire.InventoryAnswer{Want: "nothing"}, c.take(ctx, h, s)
 }
 
-func (c *Control) has(d canon.Digest) bool {
-	_, err := os.Stat(filepath.Join(c.Dir, "hosts", string(d)+".snapshot"))
-	return err == nil
+// seen notes that a host has spoken.
+func (c *Control) seen(wireKey string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h := c.book.hosts[wireKey]
+	if h.Stale {
+		c.heard()
+	}
+	h.Seen, h.Stale = c.Now().Unix(), false
+	c.touch(h)
 }
 
-func (c *Control) keepHost(ctx context.Context, h Host) error {
-	return c.note(ctx, "host/"+h.Wire, "seen", map[string]int64{"at": h.Seen}, h.doc())
+func (c *Control) snapshotFile(d canon.Digest) string {
+	return filepath.Join(c.Dir, "hosts", string(d)+".snapshot")
 }
 
 // partsFile holds the paragraphs of an inventory that is being sent.
@@ -88,8 +126,8 @@ func (c *Control) partsFile(h Host) string {
 
 func (c *Control) forgetParts(h Host) { os.Remove(c.partsFile(h)) }
 
-// parts is what has come of an inventory so far.
-type parts struct {
+// partly is what has come of an inventory so far.
+type partly struct {
 	Digest canon.Digest `json:"digest"`
 	Next   int          `json:"next"`
 	Status []canon.Note `json:"status"`
@@ -97,7 +135,7 @@ type parts struct {
 
 // joined puts a part to those before it; whole is true once the last one came.
 func (c *Control) joined(h Host, q wire.InventoryRequest) (wire.Snapshot, bool, error) {
-	p := parts{Digest: q.Digest, Next: 1, Status: []canon.Note{}}
+	p := partly{Digest: q.Digest, Next: 1, Status: []canon.Note{}}
 	if q.Part > 1 {
 		raw, err := os.ReadFile(c.partsFile(h))
 		if err != nil || canon.Decode(raw, &p) != nil || p.Digest != q.Digest || p.Next != q.Part {
@@ -129,21 +167,27 @@ func (c *Control) joined(h Host, q wire.InventoryRequest) (wire.Snapshot, bool, 
 
 // without takes paragraphs out by their digests.
 func without(status []canon.Note, gone []string) []canon.Note {
-	out := []canon.Note{}
+	out, left := []canon.Note{}, map[string]bool{}
+	for _, d := range gone {
+		left[d] = true
+	}
 	for _, p := range status {
-		if !slices.Contains(gone, string(canon.SumFile([]byte(p)))) {
+		if !left[string(canon.SumFile([]byte(p)))] {
 			out = append(out, p)
 		}
 	}
 	return out
 }
 
-// snapshot reads a kept snapshot.
+// snapshot reads a kept snapshot, and looks whether it is still the one.
 func (c *Control) snapshot(d canon.Digest) (wire.Snapshot, error) {
 	var s wire.Snapshot
-	raw, err := os.ReadFile(filepath.Join(c.Dir, "hosts", string(d)+".snapshot"))
+	raw, err := os.ReadFile(c.snapshotFile(d))
 	if err == nil {
 		err = canon.Decode(raw, &s)
+	}
+	if err == nil && s.Digest() != d {
+		err = fmt.Errorf("snapshot %s is damaged", d.Short())
 	}
 	return s, err
 }
@@ -162,20 +206,28 @@ func (c *Control) take(ctx context.Context, h Host, s wire.Snapshot) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(c.Dir, "hosts", string(d)+".snapshot"), raw, 0o600); err != nil {
+	if err := keep(c.snapshotFile(d), raw); err != nil {
 		return err
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if h, err = c.asking(h.Wire, true); err != nil {
+		return err
+	}
+	old := h.Snapshot
 	h.Snapshot, h.Seen = d, c.Now().Unix()
 	if inv != h.Inventory || h.Stale {
 		h.Inventory, h.Stale = inv, false
 		c.heard()
-		defer c.Kick()
 	}
 	type told struct {
 		Snapshot  canon.Digest `json:"snapshot"`
 		Inventory canon.Digest `json:"inventory"`
 	}
-	return c.note(ctx, "host/"+h.Wire, "inventory", told{d, inv}, h.doc())
+	if err := c.note(ctx, "host/"+h.Wire, "inventory", told{d, inv}, h); err != nil || old == "" || old == d {
+		return err
+	}
+	return os.Remove(c.snapshotFile(old))
 }
 
 // rootOf is the directory with a host's database as apt reads it: hosts with
@@ -200,7 +252,10 @@ func (c *Control) layOut(s wire.Snapshot) (canon.Digest, error) {
 		"var/lib/dpkg/arch":   s.Arch + "\n",
 	} {
 		path := filepath.Join(temp, name)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return "", err
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			return "", err
 		}
 	}
@@ -212,10 +267,30 @@ func (c *Control) layOut(s wire.Snapshot) (canon.Digest, error) {
 	if err != nil {
 		return "", refusal.New(codeMessage, "the inventory: %v", err)
 	}
+	if _, err := os.Stat(c.rootOf(d)); err == nil {
+		return d, nil // other hosts have the same
+	}
+	if err := synced(temp); err != nil {
+		return "", err
+	}
 	if err := os.Rename(temp, c.rootOf(d)); err != nil && !errors.Is(err, os.ErrExist) {
 		if _, there := os.Stat(c.rootOf(d)); there != nil {
 			return "", err
 		}
 	}
 	return d, nil
+}
+
+// synced brings the files below a directory to the disk.
+func synced(dir string) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		return errors.Join(f.Sync(), f.Close())
+	})
 }

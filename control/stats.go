@@ -63,16 +63,13 @@ type Reason struct {
 func (c *Control) Why(ctx context.Context, id trust.HostID, pkg string) ([]Reason, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	h, err := c.hostOf(ctx, id)
-	if err != nil {
-		return nil, err
+	h, ok := c.book.host(id)
+	if !ok {
+		return nil, refusal.New(codeHost, "no host %s is enrolled", id.Short())
 	}
 	out := c.whyHost(h)
-	plans, err := all[Plan](ctx, c.Store, kindPlan)
-	if err != nil {
-		return nil, err
-	}
-	slices.SortFunc(plans, func(a, b Plan) int { return int(a.Created - b.Created) })
+	plans := sorted(c.book.plans)
+	slices.SortStableFunc(plans, func(a, b Plan) int { return int(a.Created - b.Created) })
 	for _, p := range plans {
 		if !slices.Contains(p.Hosts, id) || pkg != "" && !slices.Contains(p.Packages, pkg) {
 			continue
@@ -121,7 +118,7 @@ func (c *Control) whyPlan(ctx context.Context, p Plan, id trust.HostID) (Reason,
 		if err != nil {
 			return r, err
 		}
-		_, err = c.yes(p, f)
+		_, err = c.yes(p, f.File)
 		r.Text = "people are asked until " + stamp(p.Until) + "; then silence is a no"
 		if err != nil {
 			r.Text += ". Missing: " + detail(err)
@@ -160,37 +157,46 @@ func (c *Control) voters(p Plan) []string {
 }
 
 func (c *Control) whyRunning(ctx context.Context, p Plan, id trust.HostID, r Reason) (Reason, error) {
-	writs, err := c.writsOf(ctx, func(w Writ) bool { return w.Plan == p.Digest && w.Host == id && w.State != Replaced })
-	if err != nil {
-		return r, err
+	if why := c.hostIs(id); why != "" {
+		r.Text = "it takes no part any more: " + why
+		return r, nil
 	}
-	if len(writs) > 0 {
-		w := writs[len(writs)-1]
+	for _, w := range c.book.issued(p.Digest) {
+		if w.Host != id {
+			continue
+		}
 		r.State, r.Next = "writ "+w.State, w.Expires
 		r.Text = fmt.Sprintf("writ %s, until %s", w.Digest.Short(), stamp(w.Expires))
 		if w.Why != "" {
 			r.Text += ": " + w.Why.Text()
 		}
+	}
+	if r.State != string(Running) {
 		return r, nil
 	}
 	at := p.Waves[slices.Index(p.Hosts, id)]
 	r.Text = fmt.Sprintf("wave %d waits for good receipts of the waves before it", at)
-	if at == 0 && p.Grant != "" {
-		r.Text = "the soak of its grant, or the slot of its fault domain, is not over"
+	if p.Grant == "" {
+		return r, nil
 	}
-	if p.Grant != "" {
-		f, err := c.file(p)
-		if err != nil {
-			return r, err
-		}
-		g, err := c.grant(ctx, p.Grant)
-		if err != nil {
-			return r, err
-		}
-		known, _ := c.root.Host(id)
-		if _, r.Next, err = c.soaked(ctx, f, g, known); err != nil {
-			r.Next = 0
-		}
+	f, err := c.file(p)
+	if err != nil {
+		return r, err
+	}
+	proof, ok, err := c.proofOf(ctx, p.Digest)
+	if err != nil || !ok {
+		return r, err
+	}
+	stood, err := c.stood(f, proof)
+	if err != nil {
+		return r, err
+	}
+	known, _ := c.root.Host(id)
+	if r.Next, err = c.book.grants[p.Grant].Grant.NotBefore(known, stood); err != nil {
+		return r, err
+	}
+	if at == 0 && r.Next > c.Now().Unix() {
+		r.Text = "the soak of its grant, or the slot of its fault domain, is not over"
 	}
 	return r, nil
 }

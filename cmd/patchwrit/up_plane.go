@@ -80,7 +80,7 @@ func (p *plane) assemble(ctx context.Context, u *upFlags) (err error) {
 		return err
 	}
 	c.Server = key
-	if p.control, err = control.Open(c); err != nil {
+	if p.control, err = control.Open(ctx, c); err != nil {
 		return err
 	}
 	w.Directory, w.Handler, w.Extra = directory{p.control}, p.control.Handle, p.routes()

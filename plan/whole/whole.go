@@ -34,11 +34,28 @@ func Tree(leaves [][]byte) (canon.Digest, error) {
 
 // Path returns the audit path of leaf n: RFC 6962 §2.1.1, bottom up.
 func Path(leaves [][]byte, n int) ([]canon.Digest, error) {
-	hashes, err := hash(leaves)
+	g, err := Grow(leaves)
 	if err != nil {
 		return nil, err
 	}
-	proof, err := tlog.ProveRecord(int64(len(leaves)), int64(n), hashes)
+	return g.Path(n)
+}
+
+// Grown is a tree whose hashes are kept, for who wants many paths.
+type Grown struct {
+	leaves int
+	hashes hashes
+}
+
+// Grow hashes the tree over branches' bytes.
+func Grow(leaves [][]byte) (Grown, error) {
+	all, err := hash(leaves)
+	return Grown{len(leaves), all}, err
+}
+
+// Path is the audit path of leaf n.
+func (g Grown) Path(n int) ([]canon.Digest, error) {
+	proof, err := tlog.ProveRecord(int64(g.leaves), int64(n), g.hashes)
 	if err != nil {
 		return nil, err
 	}

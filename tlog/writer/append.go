@@ -47,39 +47,80 @@ func (l *Log) Append(ctx context.Context, e tlog.Entry) (tlog.Proof, error) {
 	return l.proof(ctx, e, index, index+1)
 }
 
+// Placed is where an entry stands, and its proof.
+type Placed struct {
+	Index int64
+	Proof tlog.Proof
+}
+
+// AppendAll is Append for many entries: they share batches and one checkpoint,
+// and those that are new stand in the log in their order. It returns the places
+// of all, or an error; entries may then stand in the tree all the same.
+func (l *Log) AppendAll(ctx context.Context, entries []tlog.Entry) ([]Placed, error) {
+	out := make([]Placed, len(entries))
+	waits, size := make([]func() (int64, error), len(entries)), int64(0)
+	for i, e := range entries {
+		leaf, err := e.Leaf()
+		if err != nil {
+			return nil, err
+		}
+		if waits[i], err = l.begin(ctx, leaf); err != nil {
+			return nil, err
+		}
+	}
+	for i, wait := range waits {
+		index, err := wait()
+		if err != nil {
+			return nil, err
+		}
+		out[i].Index, size = index, max(size, index+1)
+	}
+	return out, l.proofs(ctx, entries, out, size)
+}
+
 // add brings a leaf into the tree, durably, and returns its index.
 func (l *Log) add(ctx context.Context, leaf []byte) (int64, error) {
+	wait, err := l.begin(ctx, leaf)
+	if err != nil {
+		return 0, err
+	}
+	return wait()
+}
+
+// begin hands a leaf over, unless it is there or on its way; wait gives its
+// index once it is in the tree.
+func (l *Log) begin(ctx context.Context, leaf []byte) (wait func() (int64, error), err error) {
 	h := xtlog.RecordHash(leaf)
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.closing {
-		l.mu.Unlock()
-		return 0, refusal.New(CodeClosed, "before the entry was written")
+		return nil, refusal.New(CodeClosed, "before the entry was written")
 	}
 	if index, ok := l.places[h]; ok {
-		l.mu.Unlock()
-		return index, nil
+		return func() (int64, error) { return index, nil }, nil
 	}
 	f, ok := l.flying[h]
 	if !ok {
 		f = &flight{landed: make(chan struct{})}
 		l.flying[h] = f
-		go l.fly(f, h, leaf)
+		go l.fly(f, h, l.app.Add(context.Background(), tessera.NewEntry(leaf)))
 	}
-	l.mu.Unlock()
-	select {
-	case <-f.landed:
-		return f.index, f.err
-	case <-ctx.Done():
-		return 0, fmt.Errorf("write to the log: %w", ctx.Err())
-	case <-l.stopped:
-		return 0, refusal.New(CodeClosed, "while an entry was written")
-	}
+	return func() (int64, error) {
+		select {
+		case <-f.landed:
+			return f.index, f.err
+		case <-ctx.Done():
+			return 0, fmt.Errorf("write to the log: %w", ctx.Err())
+		case <-l.stopped:
+			return 0, refusal.New(CodeClosed, "while an entry was written")
+		}
+	}, nil
 }
 
-// fly hands a leaf to Tessera. It does not end with the caller who began it:
-// others may wait for the same leaf.
-func (l *Log) fly(f *flight, h leafHash, leaf []byte) {
-	index, err := l.app.Add(context.Background(), tessera.NewEntry(leaf))()
+// fly waits for a leaf that Tessera has. It does not end with the caller who
+// began it: others may wait for the same leaf.
+func (l *Log) fly(f *flight, h leafHash, added tessera.IndexFuture) {
+	index, err := added()
 	if err != nil {
 		// It may have been written before the error came.
 		err = errors.Join(fmt.Errorf("write to the log: %w", err), l.catchUp(context.Background()))

@@ -47,23 +47,34 @@ func (l *Log) Prove(ctx context.Context, e tlog.Entry, size int64) (tlog.Proof, 
 
 // proof makes a proof and looks at it as a host would.
 func (l *Log) proof(ctx context.Context, e tlog.Entry, index, size int64) (tlog.Proof, error) {
+	one := []Placed{{Index: index}}
+	err := l.proofs(ctx, []tlog.Entry{e}, one, size)
+	return one[0].Proof, err
+}
+
+// proofs makes the proofs of entries whose places are known, all at the newest
+// checkpoint of at least that size.
+func (l *Log) proofs(ctx context.Context, entries []tlog.Entry, places []Placed, size int64) error {
 	p, err := l.await(ctx, size)
 	if err != nil {
-		return "", err
+		return err
 	}
 	b, err := client.NewProofBuilder(ctx, uint64(p.seen.Checkpoint.Size), l.reader.ReadTile)
 	if err != nil {
-		return "", fmt.Errorf("prove entry %d: %w", index, err)
+		return fmt.Errorf("prove in a log of %d: %w", p.seen.Checkpoint.Size, err)
 	}
-	path, err := b.InclusionProof(ctx, uint64(index))
-	if err != nil {
-		return "", fmt.Errorf("prove entry %d: %w", index, err)
+	for i, e := range entries {
+		path, err := b.InclusionProof(ctx, uint64(places[i].Index))
+		if err != nil {
+			return fmt.Errorf("prove entry %d: %w", places[i].Index, err)
+		}
+		proof := tlog.NewProof(places[i].Index, digests(path), p.signed)
+		if _, err := l.policy.Verify(e, proof); err != nil {
+			return fmt.Errorf("prove entry %d: the log contradicts itself: %w", places[i].Index, err)
+		}
+		places[i].Proof = proof
 	}
-	proof := tlog.NewProof(index, digests(path), p.signed)
-	if _, err := l.policy.Verify(e, proof); err != nil {
-		return "", fmt.Errorf("prove entry %d: the log contradicts itself: %w", index, err)
-	}
-	return proof, nil
+	return nil
 }
 
 // Consistency proves that the log of size newer continues that of size older,

@@ -59,18 +59,64 @@ func Issue(ctx context.Context, log Log, o Order) ([]byte, writ.Body, error) {
 // Draft is the whole writ but its log proof: a caller that keeps a record
 // commits the body first, has its entry logged, and fills Proof then.
 func Draft(o Order) (writ.Writ, error) {
-	if err := whole.Open(o.Header, o.Branches); err != nil {
+	p, err := Open(o.Header, o.Branches)
+	if err != nil {
 		return writ.Writ{}, err
 	}
-	branch, index, path, err := Branch(o.Branches, o.Host)
+	return p.Draft(o)
+}
+
+// Plan is an opened plan, for who drafts many writs of it.
+type Plan struct {
+	header   plan.Header
+	branches []plan.Branch
+	tree     whole.Grown
+	at       map[trust.HostID]int
+}
+
+// Open opens a plan.
+func Open(h plan.Header, branches []plan.Branch) (Plan, error) {
+	if err := whole.Open(h, branches); err != nil {
+		return Plan{}, err
+	}
+	p, err := grow(branches)
+	p.header = h
+	return p, err
+}
+
+func grow(branches []plan.Branch) (Plan, error) {
+	p := Plan{branches: branches, at: make(map[trust.HostID]int, len(branches))}
+	leaves := make([][]byte, len(branches))
+	for i, b := range branches {
+		leaves[i], p.at[b.Host] = b.Bytes(), i
+	}
+	tree, err := whole.Grow(leaves)
+	p.tree = tree
+	return p, err
+}
+
+// Branch finds a host's branch, its index and its audit path.
+func (p Plan) Branch(host trust.HostID) (plan.Branch, int, []canon.Digest, error) {
+	at, ok := p.at[host]
+	if !ok {
+		return plan.Branch{}, 0, nil, fmt.Errorf("the plan has no branch for host %s", host.Short())
+	}
+	path, err := p.tree.Path(at)
+	return p.branches[at], at, path, err
+}
+
+// Draft is Draft for a plan that was opened before; the order's own header and
+// branches are not looked at.
+func (p Plan) Draft(o Order) (writ.Writ, error) {
+	branch, index, path, err := p.Branch(o.Host)
 	if err != nil {
 		return writ.Writ{}, err
 	}
 	w := writ.Writ{
 		Type: writ.TypeFile,
-		Body: writ.Body{Type: writ.TypeBody, Nonce: o.Nonce, Host: o.Host, Plan: o.Header.Digest(),
+		Body: writ.Body{Type: writ.TypeBody, Nonce: o.Nonce, Host: o.Host, Plan: p.header.Digest(),
 			Branch: canon.Sum(plan.TypeBranch, branch.Bytes()), Approvals: writ.ApprovalsDigest(o.Approvals), Verdict: o.Verdict, Issued: o.Issued, Expires: o.Expires, Trust: o.Trust},
-		Header: o.Header, Branch: branch, Index: index, Path: path,
+		Header: p.header, Branch: branch, Index: index, Path: path,
 		Approvals: append([]approval.Approval{}, o.Approvals...),
 		Grants:    append([]writ.Granted{}, o.Grants...),
 		Earlier:   append([]writ.Earlier{}, o.Earlier...),
@@ -84,17 +130,9 @@ func Draft(o Order) (writ.Writ, error) {
 
 // Branch finds a host's branch, its index and its audit path.
 func Branch(branches []plan.Branch, host trust.HostID) (plan.Branch, int, []canon.Digest, error) {
-	leaves := make([][]byte, len(branches))
-	at := -1
-	for i, b := range branches {
-		leaves[i] = b.Bytes()
-		if b.Host == host {
-			at = i
-		}
+	p, err := grow(branches)
+	if err != nil {
+		return plan.Branch{}, 0, nil, err
 	}
-	if at < 0 {
-		return plan.Branch{}, 0, nil, fmt.Errorf("the plan has no branch for host %s", host.Short())
-	}
-	path, err := whole.Path(leaves, at)
-	return branches[at], at, path, err
+	return p.Branch(host)
 }
