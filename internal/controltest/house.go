@@ -57,8 +57,8 @@ type House struct {
 	Keys  []ed25519.PrivateKey
 	names []trust.Host
 
-	mu   sync.Mutex // guards down and solves
-	down [witnesses]bool
+	mu       sync.Mutex // guards down and solves
+	down     [witnesses]bool
 	packages []string
 	solves   int
 }
