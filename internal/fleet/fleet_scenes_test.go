@@ -139,8 +139,10 @@ func (w *town) good() {
 		}
 	}
 	for _, x := range w.writsOf(p) {
-		if want := x.Wave; len(x.Draft.Earlier) != want { // one host in each of the waves before
-			w.t.Errorf("the writ for wave %d carries %d receipts, want %d", x.Wave, len(x.Draft.Earlier), want)
+		var file struct{ Earlier []any }
+		must(w.t, w.Get(w.t.Context(), "writs/"+string(x.Digest)+"/file", &file))
+		if want := x.Wave; len(file.Earlier) != want { // one host in each of the waves before
+			w.t.Errorf("the writ for wave %d carries %d receipts, want %d", x.Wave, len(file.Earlier), want)
 		}
 	}
 	if len(receipts) != 3 {
