@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/patchwrit/patchwrit/wire"
+	"github.com/patchwrit/patchwrit/writ"
 )
 
 // Metrics are gauges over what the store holds, read when they are asked for.
@@ -55,19 +56,19 @@ func (k collector) Collect(out chan<- prometheus.Metric) {
 	defer c.mu.Unlock()
 	silent := 0.0
 	hosts := slices.Collect(maps.Values(c.book.hosts))
-	count(hosts, func(h Host) string { return string(c.seenAs(h)) }, func(s string, n float64) { gauge(descHosts, n, s) })
+	count(hosts, hostStates, func(h Host) string { return string(c.seenAs(h)) }, func(s string, n float64) { gauge(descHosts, n, s) })
 	for _, h := range hosts {
 		if c.seenAs(h) == wire.Enrolled && c.Now().Unix()-h.Seen > 5*int64(c.Terms.Every/time.Second) {
 			silent++
 		}
 	}
 	gauge(descSilent, silent)
-	count(slices.Collect(maps.Values(c.book.plans)), func(p Plan) string { return string(p.State) }, func(s string, n float64) { gauge(descPlans, n, s) })
+	count(slices.Collect(maps.Values(c.book.plans)), planStates, func(p Plan) string { return string(p.State) }, func(s string, n float64) { gauge(descPlans, n, s) })
 	writs := slices.Collect(maps.Values(c.book.writs))
-	count(writs, func(w Writ) string { return w.State }, func(s string, n float64) { gauge(descWrits, n, s) })
-	count(slices.Collect(maps.Values(c.book.grants)), func(g Grant) string { return g.State }, func(s string, n float64) { gauge(descGrants, n, s) })
+	count(writs, writStates, func(w Writ) string { return w.State }, func(s string, n float64) { gauge(descWrits, n, s) })
+	count(slices.Collect(maps.Values(c.book.grants)), grantStates, func(g Grant) string { return g.State }, func(s string, n float64) { gauge(descGrants, n, s) })
 	told := slices.DeleteFunc(writs, func(w Writ) bool { return w.Outcome == "" })
-	count(told, func(w Writ) string { return w.Outcome }, func(s string, n float64) { gauge(descReceipts, n, s) })
+	count(told, outcomes, func(w Writ) string { return w.Outcome }, func(s string, n float64) { gauge(descReceipts, n, s) })
 }
 
 // unlogged counts the outbox.
@@ -81,13 +82,24 @@ func (c *Control) unlogged(ctx context.Context) (n int, err error) {
 	return n, nil
 }
 
-// count groups values by a state.
-func count[T any](list []T, state func(T) string, tell func(string, float64)) {
+// The values that labels can have; each is told, also when it counts nothing, so
+// that an alert sees it rise.
+var (
+	hostStates  = []string{string(wire.Pending), string(wire.Enrolled), string(wire.Cloned), string(wire.Gone)}
+	planStates  = []string{string(Proposed), string(Held), string(Review), string(Running), string(Finished), string(Denied), string(Stopped), string(Expired)}
+	writStates  = []string{Drafted, Ready, Done, Failed, Lapsed, Replaced, Withdrawn}
+	grantStates = []string{Live, Suspended, Revoked}
+	outcomes    = []string{string(writ.Done), string(writ.Failed), string(writ.Partial), string(writ.RolledBack)}
+)
+
+// count groups values by a state; a state that is none of the known ones counts
+// nowhere.
+func count[T any](list []T, states []string, state func(T) string, tell func(string, float64)) {
 	n := map[string]float64{}
 	for _, v := range list {
 		n[state(v)]++
 	}
-	for s, v := range n {
-		tell(s, v)
+	for _, s := range states {
+		tell(s, n[s])
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/patchwrit/patchwrit/canon"
@@ -119,50 +120,88 @@ func (c *Control) snapshotFile(d canon.Digest) string {
 	return filepath.Join(c.Dir, "hosts", string(d)+".snapshot")
 }
 
-// partsFile holds the paragraphs of an inventory that is being sent.
-func (c *Control) partsFile(h Host) string {
+// partsDir holds the parts of an inventory that is being sent, each in a file
+// named by its number; "of" names the inventory.
+func (c *Control) partsDir(h Host) string {
 	return filepath.Join(c.Dir, "hosts", string(h.ID)+".parts")
 }
 
-func (c *Control) forgetParts(h Host) { os.Remove(c.partsFile(h)) }
-
-// partly is what has come of an inventory so far.
-type partly struct {
-	Digest canon.Digest `json:"digest"`
-	Next   int          `json:"next"`
-	Status []canon.Note `json:"status"`
-}
+func (c *Control) forgetParts(h Host) { os.RemoveAll(c.partsDir(h)) }
 
 // joined puts a part to those before it; whole is true once the last one came.
 func (c *Control) joined(h Host, q wire.InventoryRequest) (wire.Snapshot, bool, error) {
-	p := partly{Digest: q.Digest, Next: 1, Status: []canon.Note{}}
-	if q.Part > 1 {
-		raw, err := os.ReadFile(c.partsFile(h))
-		if err != nil || canon.Decode(raw, &p) != nil || p.Digest != q.Digest || p.Next != q.Part {
-			c.forgetParts(h)
-			return wire.Snapshot{}, false, refusal.New(codeMessage, "part %d of an inventory without those before it", q.Part)
+	status := []canon.Note{}
+	if q.Part == 1 {
+		c.forgetParts(h)
+		if q.Base != "" {
+			base, err := c.snapshot(q.Base)
+			if err != nil || q.Base != h.Snapshot {
+				return wire.Snapshot{}, false, refusal.New(codeMessage, "a delta to an inventory that is not this host's")
+			}
+			status = without(base.Status, q.Gone)
 		}
-	} else if q.Base != "" {
-		base, err := c.snapshot(q.Base)
-		if err != nil || q.Base != h.Snapshot {
-			return wire.Snapshot{}, false, refusal.New(codeMessage, "a delta to an inventory that is not this host's")
-		}
-		p.Status = without(base.Status, q.Gone)
+	} else if of, err := os.ReadFile(filepath.Join(c.partsDir(h), "of")); err != nil || string(of) != string(q.Digest) {
+		c.forgetParts(h)
+		return wire.Snapshot{}, false, refusal.New(codeMessage, "part %d of an inventory without those before it", q.Part)
 	}
-	p.Status, p.Next = append(p.Status, q.Rest.Status...), q.Part+1
+	status = append(status, q.Rest.Status...)
 	if q.More {
-		raw := canon.MustEncode(p)
-		if len(raw) > maxStatus {
-			c.forgetParts(h)
-			return wire.Snapshot{}, false, refusal.New(codeMessage, "an inventory of more than %d bytes", maxStatus)
-		}
-		return wire.Snapshot{}, false, os.WriteFile(c.partsFile(h), raw, 0o600)
+		return wire.Snapshot{}, false, c.keepPart(h, q, status)
+	}
+	before, err := c.partsBefore(h, q.Part)
+	if err != nil {
+		return wire.Snapshot{}, false, err
 	}
 	c.forgetParts(h)
 	s := q.Rest
-	s.Status = p.Status
+	s.Status = append(before, status...)
 	slices.Sort(s.Status)
 	return s, true, nil
+}
+
+// keepPart writes a part down; the first one names the inventory.
+func (c *Control) keepPart(h Host, q wire.InventoryRequest, status []canon.Note) error {
+	dir, raw := c.partsDir(h), canon.MustEncode(status)
+	size := int64(len(raw))
+	for n := 1; n < q.Part; n++ {
+		info, err := os.Stat(filepath.Join(dir, strconv.Itoa(n)))
+		if err != nil {
+			c.forgetParts(h)
+			return refusal.New(codeMessage, "part %d of an inventory without part %d", q.Part, n)
+		}
+		size += info.Size()
+	}
+	if size > maxStatus || q.Part > maxParts {
+		c.forgetParts(h)
+		return refusal.New(codeMessage, "an inventory of more than %d bytes, or %d parts", maxStatus, maxParts)
+	}
+	if q.Part == 1 {
+		if err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, "of"), []byte(q.Digest), 0o600)); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(filepath.Join(dir, strconv.Itoa(q.Part)), raw, 0o600)
+}
+
+// maxParts bounds the parts of one inventory.
+const maxParts = 1000
+
+// partsBefore reads the parts before the last one.
+func (c *Control) partsBefore(h Host, last int) ([]canon.Note, error) {
+	out := []canon.Note{}
+	for n := 1; n < last; n++ {
+		var part []canon.Note
+		raw, err := os.ReadFile(filepath.Join(c.partsDir(h), strconv.Itoa(n)))
+		if err == nil {
+			err = canon.Decode(raw, &part)
+		}
+		if err != nil {
+			c.forgetParts(h)
+			return nil, refusal.New(codeMessage, "part %d of an inventory is not there: %v", n, err)
+		}
+		out = append(out, part...)
+	}
+	return out, nil
 }
 
 // without takes paragraphs out by their digests.
