@@ -39,6 +39,7 @@ import (
 	"github.com/patchwrit/patchwrit/trust/ceremony"
 	"github.com/patchwrit/patchwrit/trust/trusttest"
 	"github.com/patchwrit/patchwrit/version"
+	"github.com/patchwrit/patchwrit/wire"
 	"github.com/patchwrit/patchwrit/witness"
 	"github.com/patchwrit/patchwrit/writ/writtest"
 )
@@ -261,3 +262,42 @@ func Statement(h plan.Header, k approval.Kind) approval.Statement {
 
 // Digest names a plan file's plan.
 func Digest(f proposal.File) canon.Digest { return f.Header.Digest() }
+
+// Plan is a plan that a person makes for hosts that have the old version of the
+// one package: the first of them is the canary.
+func (h *House) Plan(hosts ...*Host) proposal.File {
+	h.T.Helper()
+	now := time.Now().Unix()
+	r := proposal.Request{Nonce: nonce(), Author: h.World.House.People[2].ID, Created: now, Expires: now + 24*3600, Generation: 0, Note: "made by a person",
+		Waves: []plan.Wave{{NotBefore: now, Good: 1}}}
+	for i, a := range hosts {
+		dir, err := os.MkdirTemp(h.Dir, "root-")
+		h.must(err)
+		h.must(lay(dir, a.Snapshot()))
+		s, err := h.Solve(context.Background(), solve.Options{Root: dir})
+		h.must(err)
+		if i == 1 {
+			r.Waves = append(r.Waves, plan.Wave{NotBefore: now, Good: 1})
+		}
+		r.Facts = s.Facts
+		r.Hosts = append(r.Hosts, proposal.HostRequest{ID: a.Known.ID, Wave: min(i, 1), Inventory: s.Digest, Findings: s.Findings, Changes: s.Changes, Back: s.Back})
+	}
+	header, branches, dossier, err := proposal.New(r)
+	h.must(err)
+	return proposal.NewFile(header, branches, dossier)
+}
+
+// lay writes what inventory.Read wants.
+func lay(dir string, s wire.Snapshot) error {
+	status := []string{}
+	for _, p := range s.Status {
+		status = append(status, p.Text())
+	}
+	for name, text := range map[string]string{"etc/os-release": s.OSRelease.Text(), "var/lib/dpkg/status": strings.Join(status, "\n"), "var/lib/dpkg/arch": s.Arch + "\n"} {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -251,14 +251,21 @@ func (s *Store) Docs(ctx context.Context, kind string) iter.Seq2[store.Doc, erro
 }
 
 // Backup implements store.Store: a whole database file, as of one moment.
-func (s *Store) Backup(ctx context.Context, w io.Writer) error {
-	dir, err := os.MkdirTemp(s.dir, ".backup-")
+func (s *Store) Backup(ctx context.Context, w io.Writer) error { return Copy(ctx, s.dir, w) }
+
+// Copy writes a whole database file of the record in dir, as of one moment,
+// while another process may write there.
+func Copy(ctx context.Context, dir string, w io.Writer) error {
+	if _, err := os.Stat(filepath.Join(dir, FileName)); err != nil {
+		return err
+	}
+	temp, err := os.MkdirTemp(dir, ".backup-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	path := filepath.Join(dir, FileName)
-	db, err := open(filepath.Join(s.dir, FileName), 1, false) // the readers' connections may not even write a copy
+	defer os.RemoveAll(temp)
+	path := filepath.Join(temp, FileName)
+	db, err := open(filepath.Join(dir, FileName), 1, false) // the readers' connections may not even write a copy
 	if err != nil {
 		return err
 	}

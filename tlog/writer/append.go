@@ -78,6 +78,37 @@ func (l *Log) AppendAll(ctx context.Context, entries []tlog.Entry) ([]Placed, er
 	return out, l.proofs(ctx, entries, out, size)
 }
 
+// fillWindow is how many entries are on their way at once.
+const fillWindow = 1000
+
+// Fill brings entries into a new log, in their order, and waits at most patience
+// for a quorum of witnesses to cosign a checkpoint that holds them all. Where
+// the witnesses have seen the same log before, smaller ones get no cosignature.
+func (l *Log) Fill(ctx context.Context, entries []tlog.Entry, patience time.Duration) error {
+	for from := 0; from < len(entries); from += fillWindow {
+		part := entries[from:min(from+fillWindow, len(entries))]
+		waits := make([]func() (int64, error), len(part))
+		for i, e := range part {
+			leaf, err := e.Leaf()
+			if err != nil {
+				return err
+			}
+			if waits[i], err = l.begin(ctx, leaf); err != nil {
+				return err
+			}
+		}
+		for i, wait := range waits {
+			if index, err := wait(); err != nil || index != int64(from+i) {
+				return fmt.Errorf("entry %d was given place %d: %w", from+i, index, err)
+			}
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	_, err := l.await(ctx, int64(len(entries)))
+	return err
+}
+
 // add brings a leaf into the tree, durably, and returns its index.
 func (l *Log) add(ctx context.Context, leaf []byte) (int64, error) {
 	wait, err := l.begin(ctx, leaf)
