@@ -30,6 +30,9 @@ func (c *Control) advance(ctx context.Context, p Plan) error {
 	if g, ok := c.book.grants[p.Grant]; p.Grant != "" && (!ok || g.State != Live) {
 		return c.end(ctx, p, Stopped, "its grant is "+g.State)
 	}
+	if slices.Contains(c.root.Critical.Grants, p.Grant) {
+		return c.end(ctx, p, Stopped, "the keepers have ended its grant")
+	}
 	issued := c.book.issued(p.Digest)
 	if why := c.bad(issued); why != "" {
 		if err := c.suspend(ctx, p.Grant, why); err != nil {
