@@ -70,6 +70,10 @@ func whyLines(t *pairs, r control.Reason) {
 	}
 	t.add("state", "%s", r.State)
 	t.add("why", "%s", r.Text)
+	if r.Code != "" {
+		t.add("refusal", "%s: %s", r.Code, r.Title)
+		t.add("what to do", "%s", r.Do)
+	}
 	for _, who := range r.Who {
 		t.add("can unblock", "%s", who)
 	}
