@@ -82,7 +82,7 @@ func (c *Control) whyHost(h Host) []Reason {
 		r.Text, r.Who = "two machines speak with its keys: find out which is which, enrol the other anew, then patchwrit host accept", []string{"operators"}
 	case h.Helper != "":
 		r.State, r.Text, r.Who = "helper silent", "it has a writ and cannot try it: "+h.Helper.Text(), []string{"whoever operates the host: systemctl status patchwrit-helper"}
-	case h.Refused > h.Leased:
+	case h.Refused > h.Leased || h.Why != "": // both may fall into one second
 		r.State, r.Text = "no lease", "the witnesses gave no quorum of leases at "+stamp(h.Refused)+": "+h.Why.Text()
 		r.Who = []string{"a quorum that lifts the halt (patchwrit halt ls)", "the witnesses' operators, where witnesses do not answer"}
 		for _, word := range strings.FieldsFunc(h.Why.Text(), func(r rune) bool { return r != '-' && (r < 'A' || r > 'Z') }) {

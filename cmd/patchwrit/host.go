@@ -117,7 +117,7 @@ func labels(ls []trust.Label) string {
 // leaseOf says how the host's last question to the witnesses ended.
 func leaseOf(h control.HostView) string {
 	switch {
-	case h.Refused > h.Leased:
+	case h.Refused > h.Leased || h.Why != "": // both may fall into one second
 		return "refused " + when(h.Refused)
 	case h.Leased > 0:
 		return "given " + when(h.Leased)
