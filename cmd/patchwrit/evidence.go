@@ -95,7 +95,7 @@ func (x *exporting) run(ctx context.Context, cmd *cobra.Command, root trust.Root
 	if err != nil {
 		return err
 	}
-	return x.write(cmd, root, raw)
+	return x.write(cmd, root, raw, len(g.b.Entries))
 }
 
 // fetch has the control plane put the evidence together.
@@ -127,11 +127,11 @@ func (x *exporting) fetch(cmd *cobra.Command, plan string) error {
 	if err := canon.Decode(raw, &b); err != nil || b.Header.Digest() != p.Digest {
 		return swapped("its evidence is not about plan %s: %v", p.Digest.Short(), err)
 	}
-	return x.write(cmd, root, raw)
+	return x.write(cmd, root, raw, len(b.Entries))
 }
 
 // write writes the bundle, and says whether it holds.
-func (x *exporting) write(cmd *cobra.Command, root trust.Root, raw []byte) error {
+func (x *exporting) write(cmd *cobra.Command, root trust.Root, raw []byte, events int) error {
 	if err := writeFile(cmd, x.out, raw); err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func (x *exporting) write(cmd *cobra.Command, root trust.Root, raw []byte) error
 			return exit{exitIntegrity, fmt.Errorf("the evidence was written, and it does not hold: %s: %s", c.Name, c.Says)}
 		}
 	}
-	tell(cmd, "evidence about plan %s: %d bytes; every check holds", canon.Digest(r.Plan).Short(), len(raw))
+	tell(cmd, "evidence about plan %s: %d events, %d bytes; every check holds", canon.Digest(r.Plan).Short(), events, len(raw))
 	return nil
 }
 
