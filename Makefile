@@ -30,7 +30,6 @@ test: deps ## check, race, real Debian roots, real apt, Chromium, mutation run o
 	$(MAKE) check
 	$(MAKE) test-race
 	$(MAKE) test-e2e
-	$(MAKE) test-guest
 	$(MAKE) test-mutants ROOMS="canon change plan plan/whole tlog trust approval writ provenance policy proposal agent witness"
 
 .PHONY: test-race
@@ -40,6 +39,16 @@ test-race: ## unit tests with the race detector
 .PHONY: test-e2e
 test-e2e: ## real apt in real Debian roots, real processes, real browser, every pair of versions
 	PATCHWRIT_E2E=1 $(GO) test -count=1 -timeout 30m -p 1 $(shell cat internal/e2e-packages.txt)
+
+.PHONY: test-long
+test-long: deps ## what make test leaves out for its length: a real guest, the crash matrix, apt's safeguards taken out
+	$(MAKE) test-guest
+	$(MAKE) test-crash
+	$(MAKE) test-mutants ROOMS="pkgmgr/apt"
+
+.PHONY: test-crash
+test-crash: ## kill -9 each part of a fleet at each step of the loop
+	PATCHWRIT_E2E=1 PATCHWRIT_CRASH=1 $(GO) test -count=1 -v -timeout 40m -run TestCrashMatrix ./internal/fleet
 
 .PHONY: test-guest
 test-guest: ## boot a real Debian guest: its own kernel, systemd, power cuts, a kernel upgrade
