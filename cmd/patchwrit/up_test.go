@@ -32,7 +32,7 @@ import (
 // plant is a control plane as a process of its own, which can be killed.
 type plant struct {
 	*controltest.House
-	t     *testing.T
+	t     testing.TB
 	data  string
 	args  []string
 	cmd   *exec.Cmd
@@ -42,7 +42,7 @@ type plant struct {
 	conns map[string]*dial.Conn
 }
 
-func newPlant(t *testing.T, o controltest.Options, args ...string) *plant {
+func newPlant(t testing.TB, o controltest.Options, args ...string) *plant {
 	p := &plant{House: controltest.New(t, o), t: t, args: args, conns: map[string]*dial.Conn{}}
 	p.data = p.Data()
 	t.Cleanup(p.kill)
@@ -169,7 +169,14 @@ func (p *plant) ask(h *controltest.Host) controltest.Ask {
 			}
 			p.conns[key] = c
 		}
-		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+		return direct(c)(ctx, key, v, body)
+	}
+}
+
+// direct asks on one connection.
+func direct(c *dial.Conn) controltest.Ask {
+	return func(ctx context.Context, _ string, v wire.Verb, body []byte) ([]byte, error) {
+		ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
 		defer cancel()
 		return c.Ask(ctx, v, body)
 	}
