@@ -51,6 +51,7 @@ func BenchmarkPlanToWrits1000(b *testing.B) {
 	for b.Loop() {
 		b.StopTimer()
 		w := newTown(b, controltest.Options{Hosts: n})
+		w.terms.Settle = 3 * time.Second
 		w.start()
 		began := time.Now()
 		w.enrol(0, n-1, hello)
