@@ -32,7 +32,6 @@ import (
 	"github.com/patchwrit/patchwrit/store/sqlite"
 	"github.com/patchwrit/patchwrit/tlog/writer"
 	"github.com/patchwrit/patchwrit/trust"
-	"github.com/patchwrit/patchwrit/wire"
 	"github.com/patchwrit/patchwrit/witness/ask"
 )
 
@@ -279,11 +278,6 @@ func (w *town) refusedAs(what string, err error, code refusal.Code) {
 	if refusal.CodeOf(err) != code {
 		w.t.Errorf("%s: %v, want %s", what, err, code)
 	}
-}
-
-// onWire is how the wire calls the flow.
-func (w *town) onWire(ctx context.Context, key string, v wire.Verb, body []byte) ([]byte, error) {
-	return w.control.Handle(ctx, key, v, body)
 }
 
 // audit has an auditor check a plan's evidence offline.

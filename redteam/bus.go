@@ -283,7 +283,7 @@ func speaksAsAnother(p *play) (answer, error) {
 	}
 	name, _, err := p.listed(p.b)
 	if err == nil && name != "B itself" {
-		err = fmt.Errorf("B is on the record as %q", name)
+		err = fmt.Errorf("the record has B as %q", name)
 	}
 	return answer{detail: "no answer, and B's record is what B said"}, err
 }
@@ -308,7 +308,7 @@ func listensAsAnother(p *play) (answer, error) {
 	}
 	select {
 	case m := <-heard:
-		return answer{}, fmt.Errorf("A heard %s: %s", m.Subject, m.Data)
+		return answer{}, fmt.Errorf("agent A heard %s: %s", m.Subject, m.Data)
 	case <-time.After(time.Second):
 		return answer{detail: "A heard nothing of B's question and answer"}, nil
 	}

@@ -73,7 +73,7 @@ func forgedMeans() []means {
 			if err != nil {
 				return err
 			}
-			t, err = p.under(g, p.twin.yes, t, nil)
+			_, err = p.under(g, p.twin.yes, t, nil)
 			return err
 		}},
 	}

@@ -17,7 +17,7 @@ import (
 // Names of the vendor in a trust root.
 const (
 	VendorOrigin  change.Origin = "redteam-vendor"
-	VendorKeyring               = "redteam-vendor.gpg"
+	VendorKeyring string        = "redteam-vendor.gpg"
 )
 
 // Vendor is a vendor of small packages whose signing key is at hand: what he
