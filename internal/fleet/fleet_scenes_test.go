@@ -201,6 +201,10 @@ func (w *town) restart(life string) {
 func (w *town) silent() {
 	w.restart("10s")
 	g := w.granted("pw-silent")
+	must(w.t, w.Wait(w.t.Context(), "every host has told what it has after its last change", planning, func() (bool, error) {
+		hosts, err := w.HostsNow(w.t.Context())
+		return !slices.ContainsFunc(hosts, func(h control.HostView) bool { return h.Stale }), err
+	}))
 	must(w.t, w.Each(func(m *Machine) error { return w.Kill(Messenger(m.Name)) }))
 	must(w.t, w.vendor.Offer(Fix("pw-silent", "1.1-1", "CVE-2026-1003", nil)))
 	p := w.ends("pw-silent", control.Finished, control.Stopped, control.Denied)
