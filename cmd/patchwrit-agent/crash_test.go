@@ -23,7 +23,7 @@ type fault struct {
 
 // faults are the steps of the loop on a host, in its order.
 var faults = []fault{
-	{name: "said-hello", verb: "run", file: "agent/messenger/messenger.go", before: "\tm.state = a.State\n"},
+	{name: "said-hello", verb: "run", file: "agent/messenger/messenger.go", before: "\tm.state, m.spoken = a.State, a.Protocol\n"},
 	{name: "half-fetched", verb: "run", file: "agent/messenger/fetch.go", before: "\t\tat += int64(len(data))\n"},
 	{name: "fetched-and-not-named", verb: "run", file: "agent/messenger/fetch.go", before: "\t\terr = os.Rename(partial, m.blob(d))\n"},
 	{name: "between-two-directories", verb: "run", file: "agent/messenger/fetch.go", before: "\t\terr = os.Rename(dir+newSuffix, dir)\n"},
