@@ -80,8 +80,7 @@ func (c *Control) reported(ctx context.Context, h Host, q wire.InventoryRequest)
 	case !q.Digest.Valid():
 		return wire.InventoryAnswer{}, refusal.New(codeMessage, "inventory %q", q.Digest)
 	case q.Digest == h.Snapshot:
-		c.seen(h.Wire)
-		return wire.InventoryAnswer{Want: "nothing"}, nil
+		return wire.InventoryAnswer{Want: "nothing"}, c.seen(ctx, h.Wire)
 	case q.Part == 0:
 		if _, err := c.snapshot(h.Snapshot); err == nil {
 			return wire.InventoryAnswer{Want: "delta", Base: h.Snapshot}, nil
@@ -104,16 +103,21 @@ func (c *Control) reported(ctx context.Context, h Host, q wire.InventoryRequest)
 	return wire.InventoryAnswer{Want: "nothing"}, c.take(ctx, h, s)
 }
 
-// seen notes that a host has spoken.
-func (c *Control) seen(wireKey string) {
+// seen notes that a host has spoken. That it has told what it has after its last
+// change is committed: a host that tells it once does not tell it again to a
+// control plane that died in between, and would wait for ever.
+func (c *Control) seen(ctx context.Context, wireKey string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	h := c.book.hosts[wireKey]
-	if h.Stale {
-		c.heard()
+	h.Seen = c.Now().Unix()
+	if !h.Stale {
+		c.touch(h)
+		return nil
 	}
-	h.Seen, h.Stale = c.Now().Unix(), false
-	c.touch(h)
+	h.Stale = false
+	c.heard()
+	return c.note(ctx, "host/"+h.Wire, "told", map[string]canon.Digest{"snapshot": h.Snapshot}, h)
 }
 
 func (c *Control) snapshotFile(d canon.Digest) string {
