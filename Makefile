@@ -41,14 +41,14 @@ test-e2e: ## real apt in real Debian roots, real processes, real browser, every 
 	PATCHWRIT_E2E=1 $(GO) test -count=1 -timeout 30m -p 1 $(shell cat internal/e2e-packages.txt)
 
 .PHONY: test-long
-test-long: deps ## what make test leaves out for its length: a real guest, the crash matrix, apt's safeguards taken out
+test-long: deps ## what make test leaves out for its length: a real guest, a small fleet, the crash matrix, apt's safeguards taken out
 	$(MAKE) test-guest
-	$(MAKE) test-crash
+	$(MAKE) test-fleet
 	$(MAKE) test-mutants ROOMS="pkgmgr/apt"
 
-.PHONY: test-crash
-test-crash: ## kill -9 each part of a fleet at each step of the loop
-	PATCHWRIT_E2E=1 PATCHWRIT_CRASH=1 $(GO) test -count=1 -v -timeout 40m -run TestCrashMatrix ./internal/fleet
+.PHONY: test-fleet
+test-fleet: ## a small fleet with failing, silent and halted hosts; kill -9 of each part at each step of the loop
+	PATCHWRIT_E2E=1 PATCHWRIT_LONG=1 $(GO) test -count=1 -v -timeout 60m -run 'TestASmallFleet|TestCrashMatrix' ./internal/fleet
 
 .PHONY: test-guest
 test-guest: ## boot a real Debian guest: its own kernel, systemd, power cuts, a kernel upgrade

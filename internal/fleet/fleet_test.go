@@ -47,8 +47,8 @@ func keepLogs(t *testing.T, f *Fleet) {
 // newTown founds a house with hosts that have the packages.
 func newTown(t *testing.T, o Options, installed ...debworld.Package) *town {
 	t.Helper()
-	if os.Getenv("PATCHWRIT_E2E") == "" {
-		t.Skip("PATCHWRIT_E2E is not set: real Debian roots, network namespaces, real processes")
+	if os.Getenv("PATCHWRIT_E2E") == "" || os.Getenv("PATCHWRIT_LONG") == "" {
+		t.Skip("PATCHWRIT_E2E and PATCHWRIT_LONG are not both set (make test-fleet): real Debian roots, network namespaces, real processes, minutes")
 	}
 	base, err := debworld.BaseRoot(t.Context(), "", os.Stderr)
 	debworld.Need(t, err)

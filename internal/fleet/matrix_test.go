@@ -74,8 +74,8 @@ var victims = []victim{
 // real processes and real dpkg: nothing acknowledged is lost, nothing is applied
 // twice, and the loop goes on.
 func TestCrashMatrix(t *testing.T) {
-	if os.Getenv("PATCHWRIT_E2E") == "" || os.Getenv("PATCHWRIT_CRASH") == "" {
-		t.Skip("PATCHWRIT_E2E and PATCHWRIT_CRASH are not both set (make test-crash): real Debian roots, network namespaces, real processes, minutes")
+	if os.Getenv("PATCHWRIT_E2E") == "" || os.Getenv("PATCHWRIT_LONG") == "" {
+		t.Skip("PATCHWRIT_E2E and PATCHWRIT_LONG are not both set (make test-fleet): real Debian roots, network namespaces, real processes, minutes")
 	}
 	dir := t.TempDir()
 	root, err := moduleRoot()
