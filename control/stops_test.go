@@ -397,3 +397,31 @@ func TestARemovedCanaryStopsThePlan(t *testing.T) {
 		t.Errorf("the grant is %s", s)
 	}
 }
+
+// TestWhatAHostHasToldOutlivesAKill: a host that failed and stands as before
+// tells the same inventory, once. The record says so at the moment of the answer.
+func TestWhatAHostHasToldOutlivesAKill(t *testing.T) {
+	w := newTown(t, controltest.Options{Hosts: 1})
+	w.start()
+	w.grant(0)
+	w.enrol(0, 0, hello)
+	w.only(control.Running)
+	h := w.host(w.ready(1)[0].Host)
+	h.Fail = true
+	next, err := h.Next(t.Context(), w.control.Handle)
+	w.must(err)
+	raw, err := h.Fetch(t.Context(), w.control.Handle, next.Writ)
+	w.must(err)
+	stale := func() bool {
+		d, err := w.store.Doc(t.Context(), "host", h.Wire)
+		w.must(err)
+		return strings.Contains(string(d.Body), `"stale":true`)
+	}
+	if did, err := h.Act(t.Context(), w.control.Handle, raw, next); err != nil || !did || !stale() {
+		t.Fatal(did, err, "the control: a receipt makes what is known of the host stale")
+	}
+	w.must(h.Report(t.Context(), w.control.Handle))
+	if stale() {
+		t.Error("the record does not say that the host has told what it has")
+	}
+}
