@@ -58,8 +58,9 @@ type House struct {
 	Keys  []ed25519.PrivateKey
 	names []trust.Host
 
-	mu       sync.Mutex // guards down and solves
+	mu       sync.Mutex // guards what follows
 	down     [witnesses]bool
+	handlers [witnesses]http.Handler
 	packages []string
 	solves   int
 }
@@ -75,15 +76,15 @@ func New(t testing.TB, o Options) *House {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	h := &House{T: t, Dir: dir, packages: []string{evidencetest.Package}}
-	var handlers [witnesses]http.Handler
 	urls := []string{}
 	for i := range witnesses {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if h.isDown(i) {
+			up := h.serving(i)
+			if up == nil {
 				http.Error(w, "down for maintenance", http.StatusServiceUnavailable)
 				return
 			}
-			handlers[i].ServeHTTP(w, r)
+			up.ServeHTTP(w, r)
 		}))
 		t.Cleanup(server.Close)
 		urls = append(urls, server.URL)
@@ -91,7 +92,10 @@ func New(t testing.TB, o Options) *House {
 	h.World = evidencetest.Must(evidencetest.Options{Now: time.Now().Truncate(time.Second).UTC(), Edit: func(c *ceremony.Contents) { h.edit(c, o, urls) }})
 	h.write()
 	for i, w := range h.World.House.Witnesses {
-		handlers[i] = h.witness(w, urls[i])
+		handler := h.witness(w, urls[i])
+		h.mu.Lock()
+		h.handlers[i] = handler
+		h.mu.Unlock()
 	}
 	return h
 }
@@ -167,10 +171,14 @@ func (h *House) Down(i int, down bool) {
 	h.down[i] = down
 }
 
-func (h *House) isDown(i int) bool {
+// serving is the witness that answers now; nil when it is down.
+func (h *House) serving(i int) http.Handler {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.down[i]
+	if h.down[i] {
+		return nil
+	}
+	return h.handlers[i]
 }
 
 // Root is the trust root.
