@@ -85,6 +85,8 @@ func wayBack() act {
 		after: []Row{
 			{ID: "rollback-twice", Where: OnHost, Code: "PW-WRIT-CONSUMED", What: "the failed writ is handed over once more, for a second rollback",
 				make: func(p *play) (parcel, error) { return p.letter(p.twin, p.web) }},
+			{ID: "another-writ-for-a-failed-plan", Where: OnHost, Code: "PW-WRIT-CONSUMED", What: "the plan that failed and went back is issued anew, as another writ, logged and cosigned, so that the host goes through it again",
+				make: func(p *play) (parcel, error) { return p.forged(p.web, nil, forgery{}) }},
 		},
 	}
 }

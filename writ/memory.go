@@ -38,7 +38,7 @@ func (c *checker) remember() Memory {
 		m.Checkpoint = c.seen.Checkpoint
 	}
 	m.Consumed = slices.DeleteFunc(m.Consumed, func(u Consumed) bool { return u.Expires <= c.time })
-	m.Consumed = append(m.Consumed, Consumed{c.digest, b.Expires})
+	m.Consumed = append(m.Consumed, Consumed{b.Plan, c.w.Header.Expires})
 	m.Spent = slices.DeleteFunc(m.Spent, func(s Spent) bool { return s.At <= c.time-BudgetSpan })
 	if b.Grant != "" {
 		m.Spent = append(m.Spent, Spent{b.Grant, c.time, len(c.w.Branch.Changes)})

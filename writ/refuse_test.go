@@ -114,7 +114,7 @@ var matrix = []struct {
 	}},
 	{"replayed", "PW-WRIT-CONSUMED", "", nil, func(c *writtest.Case) {
 		c.EditBody = func(b *writ.Body) {
-			c.Memory.Consumed = append(c.Memory.Consumed, writ.Consumed{Writ: b.Digest(), Expires: b.Expires})
+			c.Memory.Consumed = append(c.Memory.Consumed, writ.Consumed{Plan: b.Plan, Expires: b.Expires})
 		}
 	}},
 	{"older generation", "PW-WRIT-GENERATION", "", nil, func(c *writtest.Case) { c.Memory.Generation = 3 }},

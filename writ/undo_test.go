@@ -129,7 +129,7 @@ func TestMemoryOnlyMovesForward(t *testing.T) {
 
 func TestMemoryForgetsWhatCannotMatterAnyMore(t *testing.T) {
 	c := granted()
-	c.Memory.Consumed = []writ.Consumed{{Writ: house.Root.ID, Expires: c.Now}, {Writ: house.Pinned, Expires: c.Now + 1}}
+	c.Memory.Consumed = []writ.Consumed{{Plan: house.Root.ID, Expires: c.Now}, {Plan: house.Pinned, Expires: c.Now + 1}}
 	c.Memory.Spent = []writ.Spent{{Grant: house.Root.ID, At: c.Now - writ.BudgetSpan, Changes: 9}}
 	c.Memory.Failures = []writ.Failure{{Writ: house.Root.ID, At: c.Now - writ.UndoWindow - 1}}
 	_, _, mem := used(t, c)

@@ -23,7 +23,7 @@ const (
 
 // Verify decides whether raw permits its changes on the host that remembers
 // mem, under root, now (the host's clock; it only bounds the age of the lease).
-// On success the Memory returned has the writ consumed: store it durably, then
+// On success the Memory returned has the plan consumed: store it durably, then
 // act. On refusal the Verified permits nothing and mem comes back unchanged.
 //
 // One pass, one refusal code for each check, in this order: canonical form,
@@ -134,8 +134,8 @@ func (c *checker) forThisHost() error {
 }
 
 func (c *checker) notConsumed() error {
-	if slices.ContainsFunc(c.mem.Consumed, func(used Consumed) bool { return used.Writ == c.digest }) {
-		return refusal.New("PW-WRIT-CONSUMED", "writ %s", c.digest.Short())
+	if slices.ContainsFunc(c.mem.Consumed, func(used Consumed) bool { return used.Plan == c.w.Body.Plan }) {
+		return refusal.New("PW-WRIT-CONSUMED", "plan %s", c.w.Body.Plan.Short())
 	}
 	return nil
 }

@@ -211,7 +211,7 @@ type Memory struct {
 	Checkpoint tlog.Checkpoint `json:"checkpoint"` // newest witnessed checkpoint seen
 	Nonce      string          `json:"nonce"`      // outstanding lease nonce, or ""
 	NonceAt    int64           `json:"nonce_at"`   // host clock when it was made
-	Consumed   []Consumed      `json:"consumed"`   // writs used, until they would have expired
+	Consumed   []Consumed      `json:"consumed"`   // plans used, until they would have expired
 	Floors     []Floor         `json:"floors"`     // newest version this host ever had, ascending by key
 	Spent      []Spent         `json:"spent"`      // changes taken under grants in the last day
 	Failures   []Failure       `json:"failures"`   // recorded failures a plan's own rollback may answer
@@ -221,9 +221,9 @@ type Memory struct {
 // TypeMemory is the type of a Memory.
 const TypeMemory = "patchwrit/memory/v1"
 
-// Consumed is a writ that was used.
+// Consumed is a plan whose writ for this host was used: no other writ may try it again.
 type Consumed struct {
-	Writ    canon.Digest `json:"writ"`
+	Plan    canon.Digest `json:"plan"`
 	Expires int64        `json:"expires"`
 }
 

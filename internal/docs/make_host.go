@@ -148,8 +148,9 @@ func (m *maker) writFile() Writ {
 		Good: []WritGood{m.writ("approved", m.approved()), m.writ("under a grant", m.granted()), m.writ("second wave", m.later())}}
 	two, old := 1, m.approved()
 	forgot := old.Memory.Asking("", 0)
+	old.Raw() // its header has the plan's tree from here on
 	used := old.Memory
-	used.Consumed = []writ.Consumed{{Writ: f.Good[0].Digest, Expires: m.now + 3600}}
+	used.Consumed = []writ.Consumed{{Plan: old.Header.Digest(), Expires: m.now + 3600}}
 	another := old.Memory
 	another.Host = m.house.Hosts[1].ID
 	newer := old.Memory

@@ -1,10 +1,12 @@
 package fleet
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/patchwrit/patchwrit/control"
 	"github.com/patchwrit/patchwrit/internal/debworld"
@@ -13,12 +15,12 @@ import (
 // town is a small fleet with a vendor of its own.
 type town struct {
 	*Fleet
-	t      *testing.T
+	t      testing.TB
 	vendor *Vendor
 }
 
 // programs builds the three programs as they are shipped.
-func programs(t *testing.T, dir string, flags ...string) string {
+func programs(t testing.TB, dir string, flags ...string) string {
 	t.Helper()
 	if bin := os.Getenv("PATCHWRIT_TEST_BIN"); bin != "" && len(flags) == 0 {
 		return bin
@@ -30,7 +32,7 @@ func programs(t *testing.T, dir string, flags ...string) string {
 }
 
 // told shows what is done in the test's own log.
-type told struct{ t *testing.T }
+type told struct{ t testing.TB }
 
 func (w told) Write(b []byte) (int, error) {
 	w.t.Log(strings.TrimSpace(string(b)))
@@ -38,14 +40,14 @@ func (w told) Write(b []byte) (int, error) {
 }
 
 // keepLogs shows the end of what every process said.
-func keepLogs(t *testing.T, f *Fleet) {
+func keepLogs(t testing.TB, f *Fleet) {
 	for name, p := range f.processes {
 		t.Logf("== %s (running: %t)\n%s", name, p.Running(), p.Tail())
 	}
 }
 
 // newTown founds a house with hosts that have the packages.
-func newTown(t *testing.T, o Options, installed ...debworld.Package) *town {
+func newTown(t testing.TB, o Options, installed ...debworld.Package) *town {
 	t.Helper()
 	if os.Getenv("PATCHWRIT_E2E") == "" || os.Getenv("PATCHWRIT_LONG") == "" {
 		t.Skip("PATCHWRIT_E2E and PATCHWRIT_LONG are not both set (make test-fleet): real Debian roots, network namespaces, real processes, minutes")
@@ -102,6 +104,31 @@ func TestAFleetPatchesItself(t *testing.T) {
 	if got := w.versions("pw-tool"); got != "1.1-1 1.1-1" {
 		t.Errorf("dpkg says %s", got)
 	}
+}
+
+// BenchmarkEndToEnd is one approved plan on four real hosts in two domains, three
+// waves: from the second yes until the control plane holds every receipt. Time
+// for each host; a wave's hosts work side by side.
+func BenchmarkEndToEnd(b *testing.B) {
+	if b.N > 1 {
+		return // once is minutes already
+	}
+	hosts := []Host{}
+	for i, rack := range []string{"rack-1", "rack-2", "rack-1", "rack-2"} {
+		hosts = append(hosts, Host{Name: fmt.Sprintf("web-%d", i+1), Domain: rack, Role: "web"})
+	}
+	w := newTown(b, Options{Hosts: hosts, Up: []string{"--plan-every", "2s", "--poll-every", "2s"}}, Fix("pw-tool", "1.0-1", "", nil))
+	must(b, w.vendor.Offer(Fix("pw-tool", "1.1-1", "CVE-2026-1001", nil)))
+	p, err := w.AwaitPlan(b.Context(), "a plan", planning, func(p control.Plan) bool { return p.State == control.Review && len(p.Hosts) == len(hosts) })
+	must(b, err)
+	must(b, w.Approve(b.Context(), string(p.Digest), "ann"))
+	began := time.Now()
+	must(b, w.Approve(b.Context(), string(p.Digest), "bob"))
+	p, err = w.AwaitPlan(b.Context(), "its end", planning, func(q control.Plan) bool { return q.Digest == p.Digest && q.State == control.Finished })
+	must(b, err)
+	took := time.Since(began).Seconds()
+	b.ReportMetric(took/float64(len(hosts)), "s/host")
+	b.ReportMetric(took/float64(p.Waves[len(p.Waves)-1]+1), "s/wave")
 }
 
 // packagesOf is one version of several packages.
