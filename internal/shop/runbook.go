@@ -71,17 +71,30 @@ func ReadRunbook(path string) ([]Section, error) {
 // shell. env adds to the house's environment.
 func (s *Shop) Follow(t testing.TB, section Section, env ...string) {
 	t.Helper()
-	for _, step := range section.Steps {
+	section.Follow(t, func(command string) (int, string) {
 		argv := append([]string{"env"}, env...)
-		code, out, errs := s.Try(append(argv, "bash", "-euo", "pipefail", "-c", step.Command)...)
+		code, out, errs := s.Try(append(argv, Shell(command)...)...)
+		return code, errs + out
+	})
+}
+
+// Shell is how a reader's shell runs a command of a page.
+func Shell(command string) []string { return []string{"bash", "-euo", "pipefail", "-c", command} }
+
+// Follow has run do what a section says and give exit code and output, and holds
+// both to the page.
+func (s Section) Follow(t testing.TB, run func(command string) (code int, said string)) {
+	t.Helper()
+	for _, step := range s.Steps {
+		code, said := run(step.Command)
 		if code != step.Code {
-			t.Fatalf("line %d: %s\nexit code %d, the page says %d\n%s%s", step.Line, step.Command, code, step.Code, out, errs)
+			t.Fatalf("line %d: %s\nexit code %d, the page says %d\n%s", step.Line, step.Command, code, step.Code, said)
 		}
-		rest := errs + out
+		rest := said
 		for _, piece := range step.Says {
 			_, after, ok := strings.Cut(rest, piece)
 			if !ok {
-				t.Fatalf("line %d: %s\ndoes not say %q (in this order)\n%s%s", step.Line, step.Command, piece, out, errs)
+				t.Fatalf("line %d: %s\ndoes not say %q (in this order)\n%s", step.Line, step.Command, piece, said)
 			}
 			rest = after
 		}
