@@ -29,7 +29,9 @@ func (w *town) here(command string) (int, string) {
 // on runs a page's command on a host, as its root.
 func (w *town) on(m *Machine) func(string) (int, string) {
 	return func(command string) (int, string) {
-		out, err := m.Run(w.t.Context(), Program{Argv: shop.Shell(command + " 2>&1"),
+		argv := shop.Shell(command + " 2>&1")
+		argv[0] = "/bin/" + argv[0]
+		out, err := m.Run(w.t.Context(), Program{Argv: argv,
 			Env: append([]string{"PATH=" + Tools + ":/usr/sbin:/usr/bin:/sbin:/bin", "PATCHWRIT_ROOT_SHA256=" + w.house.Root, "SERVER=https://control:8443"}, w.HostEnv...)})
 		var status *ExitError
 		if errors.As(err, &status) {
