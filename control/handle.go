@@ -185,8 +185,8 @@ func (c *Control) poolFiles(w Writ) ([]wire.File, error) {
 	return files, nil
 }
 
-// fetch gives a part of a blob or artefact. Everything here is public to the
-// fleet's hosts: vendors' bytes, writs, the trust repository.
+// fetch gives a part of a blob or artefact to an enrolled host that knows its
+// digest: vendors' bytes, writs, the trust repository.
 func (c *Control) fetch(wireKey string, body []byte) ([]byte, error) {
 	var q wire.BlobRequest
 	if err := canon.Decode(body, &q); err != nil {

@@ -18,6 +18,7 @@ const (
 	CodePass   refusal.Code = "PW-WIRE-PASS"   // no pass for this wire key
 	CodeServer refusal.Code = "PW-WIRE-SERVER" // not the server that the token names
 	CodeDown   refusal.Code = "PW-WIRE-DOWN"   // the control plane does not answer
+	CodeMany   refusal.Code = "PW-WIRE-MANY"   // one agent asks too much at once
 )
 
 // SecretBytes is the length of a token's secret.

@@ -140,7 +140,8 @@ type File struct {
 	Size   int64        `json:"size"`
 }
 
-// BlobRequest asks for a part of a blob that an answer to this host has named.
+// BlobRequest asks for a part of a blob. To know the digest is to be allowed to:
+// an answer has named it, and nobody guesses one.
 type BlobRequest struct {
 	Digest canon.Digest `json:"digest"`
 	Offset int64        `json:"offset"`

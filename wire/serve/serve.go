@@ -77,6 +77,7 @@ type Config struct {
 const (
 	jwtLife    = time.Hour
 	atOnce     = 64               // questions that are answered at the same time
+	atOnceEach = 4                // of one agent: it asks one after the other, and may have begun anew
 	answerTime = 40 * time.Second // for one of them
 	maxConns   = 20_000
 	maxEnrol   = 8 << 10 // bytes of an enrolment or a request for a pass
@@ -95,7 +96,8 @@ type Server struct {
 	acct   *jwt.AccountClaims
 	res    *server.MemAccResolver
 	slots  chan struct{}
-	mu     sync.Mutex // guards acct
+	mu     sync.Mutex     // guards acct and asking
+	asking map[string]int // questions of each agent that are being answered
 	busy   sync.WaitGroup
 }
 
@@ -104,7 +106,7 @@ func Listen(ctx context.Context, cfg Config) (*Server, error) {
 	if cfg.Life == 0 {
 		cfg.Life = jwtLife
 	}
-	s := &Server{cfg: cfg, slots: make(chan struct{}, atOnce)}
+	s := &Server{cfg: cfg, slots: make(chan struct{}, atOnce), asking: map[string]int{}}
 	cert, err := s.certificate()
 	if err != nil {
 		return nil, err
@@ -369,18 +371,47 @@ func (s *Server) question(m *nats.Msg) {
 	if !ok {
 		return
 	}
+	if !s.enter(key) {
+		s.answer(m, v, nil, refusal.New(wire.CodeMany, "%d questions are being answered", atOnceEach))
+		return
+	}
 	s.slots <- struct{}{}
 	s.busy.Go(func() {
-		defer func() { <-s.slots }()
+		defer func() { s.leave(key); <-s.slots }()
 		body, err := s.handle(key, v, m.Data)
-		out := append([]byte{wire.MarkYes}, body...)
-		if err != nil {
-			out = append([]byte{wire.MarkNo}, canon.MustEncode(s.no(err))...)
-		}
-		if err := m.Respond(out); err != nil {
-			s.cfg.Logger.Warn("an answer was not sent", "verb", v, "err", err)
-		}
+		s.answer(m, v, body, err)
 	})
+}
+
+// answer sends what was found out, or why nothing was.
+func (s *Server) answer(m *nats.Msg, v wire.Verb, body []byte, err error) {
+	out := append([]byte{wire.MarkYes}, body...)
+	if err != nil {
+		out = append([]byte{wire.MarkNo}, canon.MustEncode(s.no(err))...)
+	}
+	if err := m.Respond(out); err != nil {
+		s.cfg.Logger.Warn("an answer was not sent", "verb", v, "err", err)
+	}
+}
+
+// enter counts an agent's question, unless it has too many already: no agent
+// takes the places of the others.
+func (s *Server) enter(key string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.asking[key] >= atOnceEach {
+		return false
+	}
+	s.asking[key]++
+	return true
+}
+
+func (s *Server) leave(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.asking[key]--; s.asking[key] == 0 {
+		delete(s.asking, key)
+	}
 }
 
 // handle asks the Handler, within limits; a panic is a failure of that question.
