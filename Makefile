@@ -18,19 +18,24 @@ build: ## build the three binaries into bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
 
 .PHONY: check
-check: ## format, vet, staticcheck, laws, unit tests (under 4 minutes once compiled)
+check: lint ## format, vet, staticcheck, laws, unit tests (under 4 minutes once compiled)
+	PATCHWRIT_REAL_ROOTS=no $(GO) test -short -timeout 20m $(PKGS)
+
+.PHONY: lint
+lint: ## format, vet, staticcheck, laws
 	@bad=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); test -z "$$bad" || { echo "not gofmt-ed: $$bad"; exit 1; }
 	$(GO) vet $(PKGS)
 	$(GO) tool staticcheck $(PKGS)
 	$(GO) test -count=1 ./internal/laws/
-	PATCHWRIT_REAL_ROOTS=no $(GO) test -short -timeout 20m $(PKGS)
 
 .PHONY: test
-test: deps ## check, race, real Debian roots, real apt, Chromium, mutation run of the rooms that permit
-	$(MAKE) check
+test: deps ## lint, race, real Debian roots, real apt, Chromium, a fleet that is killed piece by piece, a real guest, mutation run
+	$(MAKE) lint
 	$(MAKE) test-race
 	$(MAKE) test-e2e
+	$(MAKE) test-fleet
 	$(MAKE) test-mutants ROOMS="canon change plan plan/whole tlog trust approval writ provenance policy proposal agent witness"
+	$(MAKE) test-guest
 
 .PHONY: test-race
 test-race: ## unit tests with the race detector
@@ -41,14 +46,12 @@ test-e2e: ## real apt in real Debian roots, real processes, real browser, every 
 	PATCHWRIT_E2E=1 $(GO) test -count=1 -timeout 30m -p 1 $(shell cat internal/e2e-packages.txt)
 
 .PHONY: test-long
-test-long: deps ## what make test leaves out for its length: a real guest, a small fleet, the crash matrix, apt's safeguards taken out
-	$(MAKE) test-guest
-	$(MAKE) test-fleet
+test-long: deps ## what make test leaves out for its length: apt's safeguards taken out, one by one
 	$(MAKE) test-mutants ROOMS="pkgmgr/apt"
 
 .PHONY: test-fleet
-test-fleet: ## a small fleet with failing, silent and halted hosts; kill -9 of each part at each step of the loop
-	PATCHWRIT_E2E=1 PATCHWRIT_LONG=1 $(GO) test -count=1 -v -timeout 60m -run 'TestASmallFleet|TestCrashMatrix' ./internal/fleet
+test-fleet: ## a small fleet with failing, silent and halted hosts; kill -9 of each part at each step of the loop; a control plane that is lost
+	PATCHWRIT_E2E=1 PATCHWRIT_LONG=1 $(GO) test -count=1 -v -timeout 60m -run 'TestASmallFleet|TestCrashMatrix|TestRunbook' ./internal/fleet
 
 .PHONY: test-guest
 test-guest: ## boot a real Debian guest: its own kernel, systemd, power cuts, a kernel upgrade

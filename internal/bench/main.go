@@ -69,7 +69,7 @@ func run() error {
 
 // measure runs one Go benchmark and keeps what it and its parts say.
 func measure(pkg, name, often string, results map[string]map[string]best) error {
-	argv := []string{"test", "-run", "^$", "-bench", "^" + name + "$", "-benchmem", "-timeout", "20m"}
+	argv := []string{"test", "-run", "^$", "-bench", "^Benchmark" + name + "$", "-benchmem", "-timeout", "20m"}
 	if often == "once" {
 		argv = append(argv, "-benchtime", "1x")
 	} else {
@@ -84,7 +84,11 @@ func measure(pkg, name, often string, results map[string]map[string]best) error 
 	if results[pkg] == nil {
 		results[pkg] = map[string]best{}
 	}
-	maps.Copy(results[pkg], read(out))
+	found := read(out)
+	if len(found) == 0 {
+		return fmt.Errorf("%s has no benchmark %s\n%s", pkg, name, out)
+	}
+	maps.Copy(results[pkg], found)
 	if results[pkg][name] == (best{}) {
 		results[pkg][name] = best{extra: "see its parts"}
 	}
