@@ -52,6 +52,25 @@ type Advisory struct {
 	Feed       Feed         `json:"feed"`
 }
 
+// Status is what a source says about a package beside the ranges or instead of
+// them. The zero value adds nothing: the ranges say it all.
+type Status string
+
+// The closed set of statuses. With the first five the package is affected as
+// far as the ranges go, and they say what its source intends. With the others
+// the ranges are empty.
+const (
+	Unfixed    Status = "unfixed"     // open; nothing is said about a fix
+	NoAdvisory Status = "no-advisory" // open and held to be minor: no security update of its own, perhaps a fix in a later one
+	Postponed  Status = "postponed"   // open; to be fixed together with a later, graver one
+	WontFix    Status = "wont-fix"    // open, and the source will not fix it
+	EndOfLife  Status = "end-of-life" // open, and the package has no support any more
+
+	NotAffected        Status = "not-affected"        // the source says that no version is
+	UnderInvestigation Status = "under-investigation" // the source does not know yet
+	Undetermined       Status = "undetermined"        // the source does not know, or contradicts itself
+)
+
 // Affected is what a record says about one package of one release.
 type Affected struct {
 	Ecosystem  string     `json:"ecosystem"` // "Debian:12", as OSV spells it
@@ -59,6 +78,9 @@ type Affected struct {
 	Ranges     []Range    `json:"ranges"`
 	Versions   []string   `json:"versions"`   // single versions named beside the ranges
 	Severities []Severity `json:"severities"` // for this package only
+	Status     Status     `json:"status,omitempty"`
+	Word       string     `json:"word,omitempty"` // the source's own word for Status: "no-dsa", "vulnerable_code_not_present"
+	Note       canon.Note `json:"note,omitempty"` // why, for people
 }
 
 // Range is one stretch of affected versions: from Introduced on, up to but

@@ -15,6 +15,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/patchwrit/patchwrit/advisory/strictjson"
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/version"
 )
@@ -103,17 +104,17 @@ func TestParseOSVRefuses(t *testing.T) {
 		record(`"x":{"a" 1}`):                             "a colon was expected",
 		record(`"x":{"a":nul}`):                           "a value was expected",
 		record(`"x":` + strings.Repeat(`{"a":`, 70) + "1" + strings.Repeat("}", 70)): "nested more than 64",
-		record(`"summary":7`):    "a string was expected",
-		record(keys(maxKeys)):    "more than 256 keys",
-		record(`"x":01`):         "not a number",
-		record(`"x":1.`):         "not a number",
-		record(`"x":-`):          "not a number",
-		record(`"x":1e+`):        "not a number",
-		record(`"x":nul`):        "a value was expected",
-		record(`"x":"\q"`):       "an escape",
-		record(`"x":"\u12g4"`):   "an escape",
-		record("\"x\":\"a\nb\""): "control character",
-		record(`"x":"a`):         "without end",
+		record(`"summary":7`):            "a string was expected",
+		record(keys(strictjson.MaxKeys)): "more than 256 keys",
+		record(`"x":01`):                 "not a number",
+		record(`"x":1.`):                 "not a number",
+		record(`"x":-`):                  "not a number",
+		record(`"x":1e+`):                "not a number",
+		record(`"x":nul`):                "a value was expected",
+		record(`"x":"\q"`):               "an escape",
+		record(`"x":"\u12g4"`):           "an escape",
+		record("\"x\":\"a\nb\""):         "control character",
+		record(`"x":"a`):                 "without end",
 		record(`"aliases":[` + strings.Repeat(`"a",`, maxNames) + `"a"]`): "more than 5000 elements",
 	}
 	for raw, want := range cases {
@@ -132,7 +133,7 @@ func TestParseOSVRefuses(t *testing.T) {
 			t.Errorf("a record of %d bytes: %v", size, err)
 		}
 	}
-	for _, raw := range []string{record(`"x":1`), record(keys(maxKeys - 1)), affected(`"ecosystem_specific":null`), affected(`"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"fixed":"_"}]}]`)} {
+	for _, raw := range []string{record(`"x":1`), record(keys(strictjson.MaxKeys - 1)), affected(`"ecosystem_specific":null`), affected(`"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"fixed":"_"}]}]`)} {
 		if _, err := ParseOSV([]byte(raw), from); err != nil {
 			t.Errorf("positive control %s: %v", raw, err)
 		}

@@ -44,20 +44,3 @@ func FuzzParseOSV(f *testing.F) {
 		}
 	})
 }
-
-// The grammar of what is skipped is exactly JSON's.
-func FuzzSkipIsJSON(f *testing.F) {
-	for _, s := range []string{`{"a":[1,2.5e-3,"\u00e9",null,true]}`, `[[],{}]`, ` 0 `, `"\/"`, `-0`, `01`} {
-		f.Add([]byte(s))
-	}
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		d := document{in: raw}
-		err := d.whole(d.skip)
-		if s, ok := err.(*syntax); ok && (s.reason == "nested more than 64 deep" || s.reason == "the text is not UTF-8") {
-			return
-		}
-		if (err == nil) != json.Valid(raw) {
-			t.Fatalf("we say %v, the standard library %v", err, json.Valid(raw))
-		}
-	})
-}

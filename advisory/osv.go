@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
+	"github.com/patchwrit/patchwrit/advisory/strictjson"
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/version"
 )
@@ -22,8 +22,8 @@ const (
 	maxVersions   = 100_000 // of one package
 	maxNames      = 5_000   // aliases, upstream or related
 	maxSeverities = 64
-	maxWord       = 512     // bytes of an id, a version, a package name
-	maxText       = 1 << 20 // bytes of a summary or a key
+	MaxWord       = 512     // bytes of an id, a version, a package name
+	MaxText       = 1 << 20 // bytes of a summary
 	maxSummary    = 500     // characters of a summary that are kept
 )
 
@@ -50,17 +50,17 @@ func ParseOSV(raw []byte, from Feed) (Advisory, error) {
 	if len(raw) > MaxRecord {
 		return Advisory{}, &Malformed{Reason: fmt.Sprintf("%d bytes, the limit is %d", len(raw), MaxRecord)}
 	}
-	p := osv{document: document{in: raw}}
+	p := osv{Doc: strictjson.Of(raw)}
 	p.a = Advisory{Basis: BasisRecord, Raw: canon.SumFile(raw), Feed: from,
 		Affected: []Affected{}, Severities: []Severity{}}
-	err := p.whole(func() error { return p.object(p.member) })
+	err := p.Whole(func() error { return p.Object(p.member) })
 	if err == nil && p.a.ID == "" {
-		err = p.fail("it has no id")
+		err = p.Fail("it has no id")
 	}
 	if err != nil {
-		m := &Malformed{ID: p.a.ID, Offset: p.at, Reason: err.Error()}
-		if s := (*syntax)(nil); errors.As(err, &s) {
-			m.Offset = s.offset
+		m := &Malformed{ID: p.a.ID, Offset: p.At(), Reason: err.Error()}
+		if s := (*strictjson.Syntax)(nil); errors.As(err, &s) {
+			m.Offset = int(s.Offset)
 		}
 		return Advisory{}, m
 	}
@@ -70,7 +70,7 @@ func ParseOSV(raw []byte, from Feed) (Advisory, error) {
 
 // osv is a record while it is read.
 type osv struct {
-	document
+	strictjson.Doc
 	a Advisory
 }
 
@@ -81,7 +81,7 @@ func (p *osv) member(key string) (err error) {
 	case "schema_version":
 		var v string
 		if v, err = p.plain(); err == nil && !strings.HasPrefix(v, "1.") {
-			err = p.fail("schema version %s; only 1.x is known", v)
+			err = p.Fail("schema version %s; only 1.x is known", v)
 		}
 	case "published":
 		a.Published, err = p.time()
@@ -100,9 +100,9 @@ func (p *osv) member(key string) (err error) {
 	case "severity":
 		a.Severities, err = p.severities()
 	case "affected":
-		err = p.array(maxAffected, p.affected)
+		err = p.Array(maxAffected, p.affected)
 	default:
-		err = p.skip()
+		err = p.Skip()
 	}
 	return err
 }
@@ -128,44 +128,13 @@ func (p *osv) finish() {
 	}
 }
 
-// plain reads a string of 1 to maxWord printable ASCII characters.
-func (p *osv) plain() (string, error) {
-	s, err := p.str(maxWord)
-	if err != nil {
-		return "", err
-	}
-	if !printable(s) {
-		return "", p.fail("%+q is empty or has characters outside printable ASCII", s)
-	}
-	return s, nil
-}
+// plain reads an id, a version, a name or a word.
+func (p *osv) plain() (string, error) { return p.Plain(MaxWord) }
 
-func printable(s string) bool {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] > '~' {
-			return false
-		}
-	}
-	return strings.TrimSpace(s) == s && s != ""
-}
-
-func (p *osv) time() (int64, error) {
-	s, err := p.plain()
-	if err != nil {
-		return 0, err
-	}
-	t, err := time.Parse(time.RFC3339, s)
-	if err == nil && t.IsZero() {
-		return 0, nil // how the Go database writes "not stated"
-	}
-	if err != nil || t.Unix() <= 0 {
-		return 0, p.fail("%+q is no time as RFC 3339 writes it, after 1970", s)
-	}
-	return t.Unix(), nil
-}
+func (p *osv) time() (int64, error) { return p.Time(MaxWord) }
 
 func (p *osv) names() (out []string, err error) {
-	err = p.array(maxNames, func() error {
+	err = p.Array(maxNames, func() error {
 		s, err := p.plain()
 		out = append(out, s)
 		return err
@@ -173,36 +142,40 @@ func (p *osv) names() (out []string, err error) {
 	return out, err
 }
 
-// summary keeps the first line, for people.
 func (p *osv) summary() (canon.Note, error) {
-	s, err := p.str(maxText)
+	s, err := p.Str(MaxText)
 	if err != nil {
 		return "", err
 	}
-	s, _, _ = strings.Cut(strings.TrimSpace(s), "\n")
-	if r := []rune(s); len(r) > maxSummary {
-		s = string(r[:maxSummary]) + "…"
+	return SummaryOf(s), nil
+}
+
+// SummaryOf keeps a text's first line, for people.
+func SummaryOf(text string) canon.Note {
+	text, _, _ = strings.Cut(strings.TrimSpace(text), "\n")
+	if r := []rune(text); len(r) > maxSummary {
+		text = string(r[:maxSummary]) + "…"
 	}
-	return canon.NoteOf(s), nil
+	return canon.NoteOf(text)
 }
 
 func (p *osv) severities() ([]Severity, error) {
 	out := []Severity{}
-	err := p.array(maxSeverities, func() error {
+	err := p.Array(maxSeverities, func() error {
 		var s Severity
-		err := p.object(func(key string) (err error) {
+		err := p.Object(func(key string) (err error) {
 			switch key {
 			case "type":
 				s.Type, err = p.plain()
 			case "score":
 				s.Score, err = p.plain()
 			default:
-				err = p.skip()
+				err = p.Skip()
 			}
 			return err
 		})
 		if err == nil && (s.Type == "" || s.Score == "") {
-			err = p.fail("a severity without type or score")
+			err = p.Fail("a severity without type or score")
 		}
 		out = append(out, s)
 		return err
@@ -216,7 +189,7 @@ func (p *osv) affected() error {
 	f := Affected{Ranges: []Range{}, Versions: []string{}, Severities: []Severity{}}
 	var ranges []events
 	var urgency string
-	err := p.object(func(key string) (err error) {
+	err := p.Object(func(key string) (err error) {
 		switch key {
 		case "package":
 			err = p.pkg(&f)
@@ -229,7 +202,7 @@ func (p *osv) affected() error {
 		case "ecosystem_specific":
 			urgency, err = p.urgency()
 		default:
-			err = p.skip()
+			err = p.Skip()
 		}
 		return err
 	})
@@ -239,7 +212,7 @@ func (p *osv) affected() error {
 	for _, e := range ranges {
 		r, why := e.ranges(f.Ecosystem)
 		if why != "" {
-			return p.fail("package %+q: %s", f.Package, why)
+			return p.Fail("package %+q: %s", f.Package, why)
 		}
 		f.Ranges = append(f.Ranges, r...)
 	}
@@ -251,26 +224,26 @@ func (p *osv) affected() error {
 }
 
 func (p *osv) pkg(f *Affected) error {
-	err := p.object(func(key string) (err error) {
+	err := p.Object(func(key string) (err error) {
 		switch key {
 		case "ecosystem":
 			f.Ecosystem, err = p.plain()
 		case "name":
 			f.Package, err = p.plain()
 		default:
-			err = p.skip()
+			err = p.Skip()
 		}
 		return err
 	})
 	if err == nil && (f.Ecosystem == "" || f.Package == "") {
-		err = p.fail("a package without ecosystem or name")
+		err = p.Fail("a package without ecosystem or name")
 	}
 	return err
 }
 
 func (p *osv) versions() ([]string, error) {
 	out := []string{}
-	err := p.array(maxVersions, func() error {
+	err := p.Array(maxVersions, func() error {
 		s, err := p.plain()
 		out = append(out, s)
 		return err
@@ -281,13 +254,13 @@ func (p *osv) versions() ([]string, error) {
 // urgency reads the one field of "ecosystem_specific" that is a severity: the
 // Debian security tracker's. "not yet assigned" is no severity.
 func (p *osv) urgency() (string, error) {
-	if p.peek() != '{' {
-		return "", p.skip()
+	if p.Peek() != '{' {
+		return "", p.Skip()
 	}
 	word := ""
-	err := p.object(func(key string) (err error) {
-		if key != "urgency" || p.peek() != '"' {
-			return p.skip()
+	err := p.Object(func(key string) (err error) {
+		if key != "urgency" || p.Peek() != '"' {
+			return p.Skip()
 		}
 		word, err = p.plain()
 		return err
@@ -310,21 +283,21 @@ type event struct {
 }
 
 func (p *osv) ranges() (out []events, err error) {
-	err = p.array(maxRanges, func() error {
+	err = p.Array(maxRanges, func() error {
 		var e events
-		err := p.object(func(key string) (err error) {
+		err := p.Object(func(key string) (err error) {
 			switch key {
 			case "type":
 				e.kind, err = p.plain()
 			case "events":
-				err = p.array(maxEvents, func() error { return p.event(&e) })
+				err = p.Array(maxEvents, func() error { return p.event(&e) })
 			default:
-				err = p.skip()
+				err = p.Skip()
 			}
 			return err
 		})
 		if err == nil && e.kind != "ECOSYSTEM" && e.kind != "SEMVER" && e.kind != "GIT" {
-			err = p.fail("the range type %+q is not known", e.kind)
+			err = p.Fail("the range type %+q is not known", e.kind)
 		}
 		out = append(out, e)
 		return err
@@ -336,7 +309,7 @@ func (p *osv) ranges() (out []events, err error) {
 // not kept.
 func (p *osv) event(e *events) error {
 	n := 0
-	err := p.object(func(key string) error {
+	err := p.Object(func(key string) error {
 		switch key {
 		case "introduced", "fixed", "last_affected", "limit":
 			v, err := p.plain()
@@ -345,10 +318,10 @@ func (p *osv) event(e *events) error {
 			}
 			return err
 		}
-		return p.skip()
+		return p.Skip()
 	})
 	if err == nil && n != 1 {
-		err = p.fail("an event must be one of introduced, fixed, last_affected, limit")
+		err = p.Fail("an event must be one of introduced, fixed, last_affected, limit")
 	}
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/patchwrit/patchwrit/advisory"
+	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/inventory"
 	"github.com/patchwrit/patchwrit/version"
 )
@@ -21,6 +22,10 @@ const (
 	Unfixed    Code = "unfixed"     // in a range without end
 	InRange    Code = "in-range"    // in a range that ends with the last affected version
 	Listed     Code = "listed"      // named one by one
+	NoAdvisory Code = "no-advisory" // unfixed; held to be minor, no security update of its own
+	Postponed  Code = "postponed"   // unfixed; to be fixed together with a later one
+	WontFix    Code = "wont-fix"    // unfixed, and will stay so
+	EndOfLife  Code = "end-of-life" // unfixed, and the package has no support any more
 )
 
 // Reasons for NotAffected.
@@ -31,6 +36,7 @@ const (
 	Withdrawn     Code = "withdrawn"      // the source took the record back
 	NotInstalled  Code = "not-installed"  // the package is not here
 	NotNamed      Code = "not-named"      // no record that was read names it
+	Denied        Code = "denied"         // the source says that no version is affected
 )
 
 // Reasons for Unknown.
@@ -46,7 +52,17 @@ const (
 	SystemUnknown     Code = "system-unknown"
 	NotCovered        Code = "not-covered"      // no feed speaks about this release or package
 	NoSuchAdvisory    Code = "no-such-advisory" // no feed has a record of this name
+	Undetermined      Code = "undetermined"     // the source does not know or contradicts itself
 )
+
+// Investigated is the reason for UnderInvestigation.
+const Investigated Code = "under-investigation"
+
+// intents are the reasons for Affected where no fixed version is known and the
+// source says what it means to do.
+var intents = map[advisory.Status]Code{
+	advisory.NoAdvisory: NoAdvisory, advisory.Postponed: Postponed, advisory.WontFix: WontFix, advisory.EndOfLife: EndOfLife,
+}
 
 // verdict is what one record says about one package.
 type verdict struct {
@@ -56,6 +72,7 @@ type verdict struct {
 	code   Code
 	fixed  string
 	detail string // what else the sentence needs
+	note   canon.Note
 }
 
 // keyed is a finding with the name under which records were joined.
@@ -98,7 +115,7 @@ func (ix Index) judge(ecosystem string, p inventory.Package, name string, negati
 	return out
 }
 
-var rank = map[State]int{Affected: 0, Unknown: 1, NotAffected: 2}
+var rank = map[State]int{Affected: 0, Unknown: 1, UnderInvestigation: 2, NotAffected: 3}
 
 // compareVerdicts puts the deciding verdict first: the worse answer, then a
 // record before a mention, then by name.
@@ -133,10 +150,13 @@ func (r record) verdict(p inventory.Package, id identity, unnamed bool) verdict 
 	return v
 }
 
-// compare evaluates ranges and listed versions, as OSV's schema says.
+// compare evaluates ranges and listed versions, as OSV's schema says, and what
+// the source says beside them. Of several parts the worst counts.
 func (v *verdict) compare(s version.Scheme) {
 	stretches, code, hit := 0, Unfixed, false
+	said := map[advisory.Status]bool{}
 	for _, f := range v.parts {
+		said[f.Status] = true
 		stretches += len(f.Ranges) + len(f.Versions)
 		if slices.Contains(f.Versions, v.id.version) {
 			hit, code = true, Listed
@@ -150,6 +170,9 @@ func (v *verdict) compare(s version.Scheme) {
 				hit, code = true, InRange
 			case in:
 				hit = true
+				if intent, ok := intents[f.Status]; ok {
+					code, v.note = intent, f.Note
+				}
 			}
 		}
 	}
@@ -161,6 +184,12 @@ func (v *verdict) compare(s version.Scheme) {
 		}
 	case v.detail != "":
 		v.code = VersionUnreadable
+	case said[advisory.Undetermined]:
+		v.code = Undetermined
+	case said[advisory.UnderInvestigation]:
+		v.state, v.code = UnderInvestigation, Investigated
+	case stretches == 0 && said[advisory.NotAffected]:
+		v.state, v.code = NotAffected, Denied
 	case stretches == 0:
 		v.code = NoRange
 	default:
@@ -266,6 +295,20 @@ func (v verdict) sentence() string {
 	switch v.code {
 	case BelowFixed:
 		return fmt.Sprintf("%s is older than %s, the fixed version by %s.", what, v.fixed, says)
+	case NoAdvisory:
+		return fmt.Sprintf("%s is affected; %s knows no fixed version and plans no security update for this alone%s.", what, says, v.reasons())
+	case Postponed:
+		return fmt.Sprintf("%s is affected; %s knows no fixed version yet and has put it off to a later update%s.", what, says, v.reasons())
+	case WontFix:
+		return fmt.Sprintf("%s is affected and %s will not fix it%s.", what, says, v.reasons())
+	case EndOfLife:
+		return fmt.Sprintf("%s is affected and has no support any more by %s%s.", what, says, v.reasons())
+	case Denied:
+		return fmt.Sprintf("%s is not affected in any version of this release by %s.", what, says)
+	case Undetermined:
+		return fmt.Sprintf("%s is named by %s, which could not tell whether it is affected.", what, says)
+	case Investigated:
+		return fmt.Sprintf("%s is named by %s, which is still finding out whether it is affected.", what, says)
 	case Unfixed:
 		return fmt.Sprintf("%s is affected and %s knows no fixed version.", what, says)
 	case InRange, Listed:
@@ -286,6 +329,14 @@ func (v verdict) sentence() string {
 		return fmt.Sprintf("%s is named by %s for the distribution, but no release is.", what, says)
 	}
 	return fmt.Sprintf("%s cannot be compared: %s.", what, v.detail)
+}
+
+// reasons is the source's own reason, marked as its words.
+func (v verdict) reasons() string {
+	if v.note == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (it says: %+q)", string(v.note))
 }
 
 func quoted(s string) string {

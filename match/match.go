@@ -31,9 +31,10 @@ type State string
 
 // The closed set of answers.
 const (
-	Affected    State = "affected"
-	NotAffected State = "not_affected"
-	Unknown     State = "unknown"
+	Affected           State = "affected"
+	NotAffected        State = "not_affected"
+	Unknown            State = "unknown"
+	UnderInvestigation State = "under_investigation" // the source does not know yet; no more clean than Unknown
 )
 
 // Finding is one answer. One whose Advisory and Package are empty is about the
@@ -72,7 +73,7 @@ type Source struct {
 	Fixed    string         `json:"fixed"`
 }
 
-// Find returns every finding that is Affected or Unknown, those about the
+// Find returns every finding that is not NotAffected, those about the
 // question as a whole first, then ascending by advisory, package, architecture.
 func Find(inv inventory.Inventory, ix Index) []Finding {
 	return answers(inv, ix, Query{}, false)

@@ -194,7 +194,7 @@ func (p planning) write(cmd *cobra.Command, s solve.Solved, now, begin time.Time
 // nothing ends without a plan: well when all is known, else not.
 func (p planning) nothing(tell io.Writer, s solve.Solved) error {
 	for _, f := range s.Findings {
-		if f.State == match.Unknown {
+		if f.State == match.Unknown || f.State == match.UnderInvestigation {
 			return exit{exitPartial, errors.New("nothing that is known asks for a change, and not all is known: patchwrit scan says what is not")}
 		}
 	}

@@ -14,7 +14,7 @@ import (
 
 	"github.com/patchwrit/patchwrit/advisory"
 	"github.com/patchwrit/patchwrit/change"
-	"github.com/patchwrit/patchwrit/feed/osv"
+	"github.com/patchwrit/patchwrit/feed"
 	"github.com/patchwrit/patchwrit/inventory"
 	"github.com/patchwrit/patchwrit/match"
 	"github.com/patchwrit/patchwrit/pkgmgr/apt/solve"
@@ -28,8 +28,9 @@ func scanCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "scan",
 		Short: "find what is affected on a system, and say what could not be learned",
-		Long: "Scan reads a system's package database and matches it with OSV feeds (--feed) and with the\n" +
-			"changelogs inside a vendor's signed packages (--source, which needs the trust root).\n\n" +
+		Long: "Scan reads a system's package database and matches it with feeds (--feed: OSV, the\n" +
+			"Debian security tracker's JSON) and with the changelogs inside a vendor's signed packages\n" +
+			"(--source, which needs the trust root).\n\n" +
 			"Exit codes: 3 something is affected, 6 part of the answer is unknown, 0 neither.",
 		Example: "  patchwrit scan --feed Debian.zip\n" +
 			"  patchwrit scan --root /srv/host1 --source debian-security=https://archive.example/debian-security,bookworm-security -o json",
@@ -92,7 +93,7 @@ func scan(cmd *cobra.Command) (solve.Seen, error) {
 
 // addLookFlags adds what says where knowledge comes from.
 func addLookFlags(cmd *cobra.Command) {
-	cmd.Flags().StringArray("feed", nil, "OSV feed: file, zip, directory or URL (repeatable)")
+	cmd.Flags().StringArray("feed", nil, "vulnerability feed: file, zip, directory or URL (repeatable); the format is told by its content")
 	cmd.Flags().StringArray("source", nil, "signed archive of an origin of the trust root, ORIGIN=URL,SUITE (repeatable)")
 	cmd.Flags().Duration("max-age", 14*24*time.Hour, "a feed whose newest record is older cannot say that a system is clean")
 	cmd.Flags().BoolP("quiet", "q", false, "tell no progress")
@@ -116,9 +117,9 @@ func lookOptions(cmd *cobra.Command) (o solve.Options, sources []string, err err
 	if err != nil {
 		return o, nil, err
 	}
-	for _, feed := range feeds {
-		fmt.Fprintln(o.Progress, "read feed", shown(feed))
-		set, err := osv.Read(cmd.Context(), feed, osv.Options{Now: o.Now})
+	for _, source := range feeds {
+		fmt.Fprintln(o.Progress, "read feed", shown(source))
+		set, err := feed.Read(cmd.Context(), source, feed.Options{Now: o.Now})
 		if err != nil {
 			return o, nil, err
 		}

@@ -60,6 +60,14 @@ func TestScanEndsWithTheRightCode(t *testing.T) {
 	stale := place(t, feed, "stale/a.json", osvRecord(100*24*time.Hour))
 	broken := place(t, feed, "broken/b.json", `{"id":`)
 	place(t, feed, "broken/a.json", osvRecord(time.Hour))
+	tracker := place(t, feed, "tracker.json", `{"pw-tool":{"CVE-2026-1001":{"releases":{"bookworm":{"status":"resolved","fixed_version":"1.1-1"}}},
+"CVE-2026-1002":{"releases":{"bookworm":{"status":"resolved","fixed_version":"0"}}}}}`)
+	ignored := place(t, feed, "ignored.json", `{"pw-tool":{"CVE-2026-1003":{"releases":{"bookworm":{"status":"open","nodsa":"Minor issue","nodsa_reason":"ignored"}}}}}`)
+	open := place(t, feed, "open.json", `{"pw-tool":{"CVE-2026-1004":{"releases":{"bookworm":{"status":"undetermined"}}}}}`)
+	old := place(t, feed, "old.json", `{"pw-tool":{"CVE-2026-1001":{"releases":{"bookworm":{"status":"resolved","fixed_version":"1.1-1"}}}}}`)
+	if err := os.Chtimes(old, time.Time{}, time.Now().Add(-100*24*time.Hour)); err != nil {
+		t.Fatal(err)
+	}
 	for name, c := range map[string]struct {
 		version string
 		args    []string
@@ -68,6 +76,11 @@ func TestScanEndsWithTheRightCode(t *testing.T) {
 	}{
 		"affected":             {"1.0-1", []string{"--feed", fresh}, exitFindings, "DEBIAN-CVE-2026-1001"},
 		"clean":                {"1.1-1", []string{"--feed", fresh}, exitOK, "0 affected, 0 unknown, 0 gaps"},
+		"tracker, affected":    {"1.0-1", []string{"--feed", tracker}, exitFindings, "debian-tracker/pw-tool/CVE-2026-1001"},
+		"tracker, clean":       {"1.1-1", []string{"--feed", tracker}, exitOK, "0 affected, 0 unknown, 0 gaps"},
+		"tracker, won't fix":   {"1.1-1", []string{"--feed", ignored}, exitFindings, "wont-fix"},
+		"tracker, not known":   {"1.1-1", []string{"--feed", open}, exitPartial, "undetermined"},
+		"tracker, an old file": {"1.1-1", []string{"--feed", old}, exitPartial, "unknown:"},
 		"affected, not asked":  {"1.0-1", []string{"--feed", fresh, "--fail-on", "none"}, exitOK, "1 affected"},
 		"a feed that stands":   {"1.1-1", []string{"--feed", stale}, exitPartial, "unknown:"},
 		"a feed partly broken": {"1.1-1", []string{"--feed", filepath.Dir(broken)}, exitPartial, "unknown:"},

@@ -16,7 +16,7 @@ import (
 	"github.com/patchwrit/patchwrit/advisory"
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/control"
-	"github.com/patchwrit/patchwrit/feed/osv"
+	"github.com/patchwrit/patchwrit/feed"
 	"github.com/patchwrit/patchwrit/pkgmgr/apt/solve"
 	"github.com/patchwrit/patchwrit/plan"
 	"github.com/patchwrit/patchwrit/policy/rego"
@@ -62,7 +62,7 @@ func upCmd() *cobra.Command {
 	f.StringArrayVar(&u.names, "name", nil, "DNS name or address in the TLS certificate (repeatable)")
 	f.StringVar(&u.policy, "policy", "", "the policy bundle that the trust root pins; copied into the data directory")
 	f.StringArrayVar(&u.sources, "source", nil, "signed archive of an origin of the trust root, ORIGIN=URL,SUITE (repeatable)")
-	f.StringArrayVar(&u.feeds, "feed", nil, "OSV feed: file, zip, directory or URL (repeatable)")
+	f.StringArrayVar(&u.feeds, "feed", nil, "vulnerability feed: file, zip, directory or URL (repeatable); the format is told by its content")
 	f.DurationVar(&u.age, "max-age", 14*24*time.Hour, "a feed whose newest record is older cannot say that a system is clean")
 	f.DurationVar(&u.terms.Plan, "plan-every", 10*time.Minute, "time between two looks for work")
 	f.DurationVar(&u.terms.Review, "review", 24*time.Hour, "how long people have to answer; then silence is a no")
@@ -188,10 +188,10 @@ func keepFile(path string, b []byte) error {
 // read reads every feed, as it is now.
 func (u *upFlags) read(ctx context.Context, now time.Time) ([]advisory.Set, error) {
 	var out []advisory.Set
-	for _, feed := range u.feeds {
-		set, err := osv.Read(ctx, feed, osv.Options{Now: now, Cache: filepath.Join(u.data, "feeds")})
+	for _, source := range u.feeds {
+		set, err := feed.Read(ctx, source, feed.Options{Now: now, Cache: filepath.Join(u.data, "feeds")})
 		if err != nil {
-			return nil, fmt.Errorf("feed %s: %w", shown(feed), err)
+			return nil, fmt.Errorf("feed %s: %w", shown(source), err)
 		}
 		set.Snapshot = set.Snapshot.Aged(now.Unix(), int64(u.age/time.Second))
 		out = append(out, set)

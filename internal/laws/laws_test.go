@@ -37,7 +37,8 @@ kernel writ:           canon refusal version change tlog trust approval plan
 core   refusal/explain: refusal
 core   plan/whole:     canon change plan trust
 core   unpack:
-core   advisory:       canon refusal version change
+core   advisory/strictjson:
+core   advisory:       advisory/strictjson canon refusal version change
 core   inventory:      canon refusal version change
 core   provenance:     canon refusal version change trust unpack
 core   artefact:       canon refusal version change unpack
@@ -48,7 +49,7 @@ core   evidence:       KERNEL provenance artefact proposal policy plan/whole
 
 edge   trust/ceremony: KERNEL
 edge   trust/trusttest: KERNEL trust/ceremony
-edge   feed:           canon refusal version advisory provenance artefact
+edge   feed:           canon refusal version advisory advisory/strictjson provenance artefact
 edge   policy/rego:    canon refusal change policy
 edge   pkgmgr:         KERNEL inventory provenance artefact
 edge   pkgmgr/apt/solve: KERNEL advisory inventory match proposal artefact provenance unpack feed pkgmgr

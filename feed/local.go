@@ -1,4 +1,4 @@
-package osv
+package feed
 
 import (
 	"archive/zip"
@@ -14,11 +14,10 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/patchwrit/patchwrit/advisory"
 	"github.com/patchwrit/patchwrit/canon"
 )
 
-// path reads a directory, a zip or a single record.
+// path reads a directory, a zip or a single file.
 func (r *reading) path(ctx context.Context, name string) error {
 	if root, err := os.OpenRoot(name); err == nil {
 		defer root.Close()
@@ -29,15 +28,19 @@ func (r *reading) path(ctx context.Context, name string) error {
 		return unusable("%v", err)
 	}
 	defer f.Close()
-	return r.file(ctx, f, name)
+	info, err := f.Stat()
+	if err != nil {
+		return unusable("%v", err)
+	}
+	return r.file(ctx, f, name, info.ModTime().Unix())
 }
 
 func unusable(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrUnusable, fmt.Sprintf(format, args...))
 }
 
-// file reads a zip or a single record, after hashing it whole.
-func (r *reading) file(ctx context.Context, f *os.File, name string) error {
+// file reads a zip or a single file, after hashing it whole.
+func (r *reading) file(ctx context.Context, f *os.File, name string, date int64) error {
 	sum := sha256.New()
 	size, err := io.Copy(sum, io.LimitReader(contextReader{ctx, f}, r.limits.Download+1))
 	if err != nil {
@@ -48,18 +51,15 @@ func (r *reading) file(ctx context.Context, f *os.File, name string) error {
 	}
 	r.snap.Digest = digest(sum)
 	head := make([]byte, 2)
-	if n, _ := f.ReadAt(head, 0); n == 2 && string(head) == "PK" {
-		return r.zip(ctx, f, size, name)
-	}
-	if size > advisory.MaxRecord {
-		return unusable("%s is neither a zip nor a record of at most %d bytes", name, advisory.MaxRecord)
-	}
-	raw := make([]byte, size)
-	if _, err := f.ReadAt(raw, 0); err != nil && err != io.EOF {
+	n, err := f.ReadAt(head, 0)
+	if err != nil && err != io.EOF {
 		return failed(ctx, err)
 	}
-	r.record(name, raw)
-	return nil
+	if string(head[:n]) == "PK" {
+		return r.zip(ctx, f, size, name)
+	}
+	r.stream(ctx, name, io.NewSectionReader(f, 0, size), date)
+	return ctx.Err()
 }
 
 func digest(h hash.Hash) canon.Digest { return canon.Digest(hex.EncodeToString(h.Sum(nil))) }
@@ -82,10 +82,10 @@ func (r *reading) zip(ctx context.Context, f io.ReaderAt, size int64, name strin
 			r.gap(e.Name, "%v", err)
 			continue
 		}
-		r.stream(e.Name, in)
+		r.stream(ctx, e.Name, in, e.Modified.Unix())
 		in.Close()
 	}
-	return nil
+	return ctx.Err()
 }
 
 // next counts a file. It is false when the reading must stop: with an error
@@ -94,41 +94,22 @@ func (r *reading) next(ctx context.Context, name string) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
-	if r.files++; r.files > r.limits.Records {
+	if r.files >= r.limits.Records {
 		r.gap(name, "reading stopped here: more than %d files", r.limits.Records)
 		return false, nil
 	}
 	if r.left <= 0 {
-		r.gap(name, "reading stopped here: the records before it unpack to more than %d bytes", r.limits.Unpacked)
+		r.gap(name, "reading stopped here: the files before it unpack to more than %d bytes", r.limits.Unpacked)
 		return false, nil
 	}
 	return true, nil
 }
 
-// stream reads one record of unknown length.
-func (r *reading) stream(name string, in io.Reader) {
-	limit := min(int64(advisory.MaxRecord), r.left)
-	raw, err := io.ReadAll(io.LimitReader(in, limit+1))
-	r.left -= int64(len(raw))
-	switch {
-	case int64(len(raw)) > limit:
-		r.gap(name, "it unpacks to more than %d bytes", limit)
-	case err != nil:
-		r.gap(name, "it cannot be unpacked: %v", err)
-	default:
-		r.record(name, raw)
-	}
-}
-
-// directory reads every .json file below root. Links are not followed, since
+// directory reads every .json file below root. What a reader left of a file is
+// hashed too. Links are not followed, since
 // they may lead anywhere; each is a gap.
 func (r *reading) directory(ctx context.Context, root *os.Root) error {
 	list := sha256.New()
-	hand := r.each
-	r.each = func(rec Record) error {
-		fmt.Fprintf(list, "%s  %s\n", rec.Digest, rec.Name)
-		return hand(rec)
-	}
 	err := fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
@@ -149,11 +130,20 @@ func (r *reading) directory(ctx context.Context, root *os.Root) error {
 			return nil
 		}
 		defer in.Close()
-		r.stream(name, in)
+		date := int64(0)
+		if info, err := in.Stat(); err == nil {
+			date = info.ModTime().Unix()
+		}
+		sum := sha256.New()
+		r.stream(ctx, name, io.TeeReader(in, sum), date)
+		if _, err := io.Copy(sum, io.LimitReader(in, r.limits.Download)); err != nil {
+			r.gap(name, "%v", err)
+		}
+		fmt.Fprintf(list, "%s  %s\n", digest(sum), name)
 		return nil
 	})
 	r.snap.Digest = digest(list)
-	return err // the context's, or nil
+	return cmp.Or(err, ctx.Err())
 }
 
 // contextReader stops reading when the caller gives up.

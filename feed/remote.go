@@ -1,6 +1,7 @@
-package osv
+package feed
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -27,6 +28,7 @@ type memo struct {
 	URL    string       `json:"url"` // for people, without credentials
 	ETag   string       `json:"etag"`
 	Digest canon.Digest `json:"digest"`
+	Date   int64        `json:"date"` // see dateOf
 }
 
 // url downloads a feed, or finds that the cached one still stands, and reads it.
@@ -38,7 +40,7 @@ func (r *reading) url(ctx context.Context, source string, o Options) error {
 	shown := *u
 	shown.User, shown.RawQuery, shown.Fragment = nil, "", ""
 	r.snap.Source = printable(shown.String())
-	f, err := fetch(ctx, u, r.snap.Source, o, r.limits.Download)
+	f, date, err := fetch(ctx, u, r.snap.Source, o, r.limits.Download)
 	if err != nil {
 		return err
 	}
@@ -46,18 +48,19 @@ func (r *reading) url(ctx context.Context, source string, o Options) error {
 	if o.Cache == "" {
 		defer os.Remove(f.Name())
 	}
-	return r.file(ctx, f, r.snap.Source)
+	return r.file(ctx, f, r.snap.Source, date)
 }
 
-// fetch returns an open file with the complete bytes of the URL.
-func fetch(ctx context.Context, u *url.URL, shown string, o Options, limit int64) (*os.File, error) {
+// fetch returns an open file with the complete bytes of the URL, and the date
+// of its content.
+func fetch(ctx context.Context, u *url.URL, shown string, o Options, limit int64) (*os.File, int64, error) {
 	body, note := cachePaths(o.Cache, u)
-	etag, kept := recall(body, note)
-	res, err := get(ctx, client(o), u, etag)
+	old, kept := recall(body, note)
+	res, err := get(ctx, client(o), u, old.ETag)
 	if err == nil {
 		defer res.Body.Close()
 		if res.StatusCode == http.StatusNotModified && kept != nil {
-			return kept, nil
+			return kept, cmp.Or(lastModified(res), old.Date), nil
 		}
 		if res.StatusCode != http.StatusOK {
 			err = unusable("%s answers %s", shown, res.Status)
@@ -67,13 +70,35 @@ func fetch(ctx context.Context, u *url.URL, shown string, o Options, limit int64
 		kept.Close()
 	}
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	f, sum, err := save(ctx, filepath.Dir(body), res, limit)
 	if err != nil || o.Cache == "" {
-		return f, err
+		return f, dateOf(res), err
 	}
-	return f, remember(f, body, note, memo{shown, res.Header.Get("ETag"), sum})
+	return f, dateOf(res), remember(f, body, note, memo{shown, res.Header.Get("ETag"), sum, dateOf(res)})
+}
+
+func lastModified(res *http.Response) int64 {
+	t, err := http.ParseTime(res.Header.Get("Last-Modified"))
+	if err != nil || t.Unix() < 0 {
+		return 0
+	}
+	return t.Unix()
+}
+
+// dateOf is the server's word on how old an answer's content is: Last-Modified
+// or, where it makes each answer anew, Date (RFC 9110, 8.8.2 and 6.6.1). 0 when
+// it says neither.
+func dateOf(res *http.Response) int64 {
+	if t := lastModified(res); t > 0 {
+		return t
+	}
+	t, err := http.ParseTime(res.Header.Get("Date"))
+	if err != nil || t.Unix() < 0 {
+		return 0
+	}
+	return t.Unix()
 }
 
 func client(o Options) *http.Client {
@@ -155,13 +180,13 @@ func cachePaths(dir string, u *url.URL) (body, note string) {
 	return base + ".feed", base + ".json"
 }
 
-// recall returns the ETag of a cached download and its open file, if its bytes
-// are still there and still the same.
-func recall(body, note string) (string, *os.File) {
+// recall returns what is known of a cached download and its open file, if its
+// bytes are still there and still the same.
+func recall(body, note string) (memo, *os.File) {
 	raw, err := os.ReadFile(note)
 	var m memo
 	if err != nil || json.Unmarshal(raw, &m) != nil || m.ETag == "" {
-		return "", nil
+		return memo{}, nil
 	}
 	f, err := os.Open(body)
 	sum := sha256.New()
@@ -173,9 +198,9 @@ func recall(body, note string) (string, *os.File) {
 	}
 	if err != nil || digest(sum) != m.Digest {
 		f.Close()
-		return "", nil
+		return memo{}, nil
 	}
-	return m.ETag, f
+	return m, f
 }
 
 // remember puts a complete download into the cache: the body first, then the

@@ -1,0 +1,211 @@
+// Package feed reads what the world publishes about vulnerabilities, from a
+// file, a zip, a directory or a URL.
+//
+// The parties: whoever publishes a feed, the way between (mirrors, proxies,
+// disks), and the caller who asks for a snapshot. The objects are a source's
+// files, the format they are written in, and the Set that holds all records
+// under one snapshot. Which format it is, the first file's content says; each
+// format has a room below this one.
+//
+// The promise: a snapshot's Count is the number of records that were read
+// whole, and everything else that was met is in its Partial. A download counts
+// only when it is complete. Nothing unpacks to more than its limit. One broken
+// record never hides the others.
+//
+// These feeds are not signed: the digest says which bytes were read, not that
+// they are true. Formats that carry no date get that of the file, which whoever
+// copies the file can change.
+package feed
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/patchwrit/patchwrit/advisory"
+	"github.com/patchwrit/patchwrit/canon"
+)
+
+// ErrUnusable says that a source gave nothing that can be read as a feed: it is
+// missing, cut short, or too large. What it holds is unknown.
+var ErrUnusable = errors.New("the feed cannot be used, so what it says is unknown")
+
+// Limits are upper bounds; a zero field means the default.
+type Limits struct {
+	Download int64 // bytes of a file or of an answer; default 1 GiB (the largest official zip of one system is below 200 MB)
+	Unpacked int64 // bytes of all files together; default 8 GiB
+	Records  int   // files looked at, and records taken; default 2,000,000
+}
+
+func (l Limits) withDefaults() Limits {
+	if l.Download == 0 {
+		l.Download = 1 << 30
+	}
+	if l.Unpacked == 0 {
+		l.Unpacked = 8 << 30
+	}
+	if l.Records == 0 {
+		l.Records = 2_000_000
+	}
+	return l
+}
+
+// Options say how to read a feed.
+type Options struct {
+	Name   string       // of the feed in findings; "" means the format's
+	Now    time.Time    // the time to write into the snapshot; required
+	Client *http.Client // nil: one that uses the environment's proxy and gives up after 10 minutes
+	Cache  string       // directory that keeps downloads and their ETags; "": nothing is kept
+	Limits Limits
+}
+
+// maxGaps is how many gaps are listed; more are counted.
+const maxGaps = 100
+
+// reading is one pass over a source.
+type reading struct {
+	snap    advisory.Snapshot
+	limits  Limits
+	now     int64
+	left    int64 // bytes that may still be unpacked
+	files   int
+	dropped int // gaps beyond maxGaps
+	as      *format
+	list    []advisory.Advisory
+	seen    map[string]bool // id and digest of what is in list
+	oldest  int64           // date of the oldest file; 0 when one has none
+}
+
+func (r *reading) gap(record, format string, args ...any) {
+	if len(r.snap.Partial) >= maxGaps {
+		r.dropped++
+		return
+	}
+	r.snap.Partial = append(r.snap.Partial, advisory.Gap{Record: printable(record), Why: canon.NoteOf(fmt.Sprintf(format, args...))})
+}
+
+func printable(s string) string { return string(canon.NoteOf(s)) }
+
+// stream reads one file in the format of the first one.
+func (r *reading) stream(ctx context.Context, name string, in io.Reader, date int64) {
+	bounded := &bounded{contextReader{ctx, in}, r.left}
+	head := bufio.NewReaderSize(bounded, sniffed)
+	as := sniff(head)
+	if r.oldest = min(r.oldest, date); r.files == 0 {
+		r.oldest = date
+	}
+	r.files++
+	switch {
+	case r.as == nil:
+		r.as = as
+	case r.as != as:
+		r.gap(name, "it is %s in a feed that began as %s; give each format as a feed of its own", as.kind, r.as.kind)
+		return
+	}
+	as.read(head, r.now, func(a advisory.Advisory) { r.take(name, a) }, func(record, why string) {
+		if record == "" {
+			record = name
+		}
+		r.gap(record, "%s", why)
+	})
+	r.left = bounded.left
+}
+
+// take keeps a record. Records with the same bytes count once.
+func (r *reading) take(name string, a advisory.Advisory) {
+	key := a.ID + " " + string(a.Raw)
+	switch {
+	case r.seen[key]:
+	case len(r.list) >= r.limits.Records:
+		r.gap(name, "%s: more than %d records", a.ID, r.limits.Records)
+	default:
+		r.seen[key] = true
+		r.list = append(r.list, a)
+	}
+}
+
+// bounded gives at most left bytes and says so when there are more.
+type bounded struct {
+	in   io.Reader
+	left int64
+}
+
+var errBound = errors.New("more bytes than the limit for a whole feed")
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if int64(len(p)) > b.left+1 {
+		p = p[:b.left+1]
+	}
+	n, err := b.in.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		b.left = 0
+		return 0, errBound
+	}
+	return n, err
+}
+
+// Read reads a source into advisories, ascending by id. source is an http or
+// https URL, or a path: of a directory of .json files, of a zip of such files,
+// or of one file. Records with the same id and different bytes contradict each
+// other: all are kept and the snapshot is partial.
+//
+// The snapshot's Digest is the SHA-256 of the file or of the answer; of a
+// directory, that of the lines "SHA-256, two spaces, name" of its files.
+// The error is ErrUnusable or the context's.
+func Read(ctx context.Context, source string, o Options) (advisory.Set, error) {
+	r := &reading{limits: o.Limits.withDefaults(), now: o.Now.Unix(), seen: map[string]bool{}}
+	r.left = r.limits.Unpacked
+	r.snap = advisory.Snapshot{Source: printable(source), Fetched: o.Now.Unix(), Scope: []advisory.Subject{}, Partial: []advisory.Gap{}}
+	var err error
+	if strings.HasPrefix(source, "http://") || strings.HasPrefix(source, "https://") {
+		err = r.url(ctx, source, o)
+	} else {
+		err = r.path(ctx, source)
+	}
+	if err != nil {
+		return advisory.Set{}, err
+	}
+	if r.dropped > 0 {
+		r.snap.Partial = append(r.snap.Partial, advisory.Gap{Why: canon.NoteOf(fmt.Sprintf("and %d more gaps", r.dropped))})
+	}
+	if len(r.list) == 0 && len(r.snap.Partial) == 0 {
+		r.gap("", "there is no record in it; a feed is .json files with records")
+	}
+	return r.set(o.Name), nil
+}
+
+// set puts the records in order and says what they are together.
+func (r *reading) set(name string) advisory.Set {
+	as := r.as
+	if as == nil {
+		as = fallback()
+	}
+	s, list := &r.snap, r.list
+	if s.Name, s.Kind = name, as.kind; name == "" {
+		s.Name = as.name
+	}
+	slices.SortStableFunc(list, func(a, b advisory.Advisory) int {
+		if c := strings.Compare(a.ID, b.ID); c != 0 {
+			return c
+		}
+		return strings.Compare(string(a.Raw), string(b.Raw))
+	})
+	s.Count = len(list)
+	if as.undated {
+		s.Newest = r.oldest
+	}
+	for i := range list {
+		list[i].Feed = s.Origin()
+		s.Newest = max(s.Newest, list[i].Modified)
+		if i > 0 && list[i].ID == list[i-1].ID {
+			s.Partial = append(s.Partial, advisory.Gap{Record: list[i].ID, Why: "two different records have this id; neither is trusted to be the only one"})
+		}
+	}
+	return advisory.Set{Snapshot: *s, Advisories: list}
+}

@@ -1,0 +1,105 @@
+package feed
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/patchwrit/patchwrit/advisory"
+	"github.com/patchwrit/patchwrit/feed/tracker"
+)
+
+// format is one way to write a feed.
+type format struct {
+	name    string // of the feed in findings, when the caller gives none
+	kind    string // the snapshot's Kind
+	undated bool   // its records carry no time, so the file's date stands for theirs
+	// read reads one file. now is Unix seconds. take gets each record that was
+	// read whole, without its Feed; gap gets every other with the reason, and
+	// with "" for the file as a whole.
+	read func(in io.Reader, now int64, take func(advisory.Advisory), gap func(record, why string))
+	// is reports whether a top-level member is one that only this format has.
+	is func(key, value string) bool
+}
+
+// formats are tried in this order for each member: a package of the tracker may
+// have any name, so its shape is asked for first. A file that none claims is
+// read as the last, which then says what is wrong with it.
+var formats = []format{
+	{name: tracker.Name, kind: tracker.Kind, undated: true, is: tracker.Is,
+		read: func(in io.Reader, _ int64, take func(advisory.Advisory), gap func(record, why string)) {
+			tracker.Read(in, take, gap)
+		}},
+	{name: "osv", kind: "osv", read: readOSV, is: func(key, _ string) bool {
+		return key == "id" || key == "schema_version" || key == "affected" || key == "modified"
+	}},
+}
+
+func fallback() *format { return &formats[len(formats)-1] }
+
+// sniffed is how much of a file is looked at to know its format.
+const sniffed = 64 << 10
+
+// sniff says in which format a file is, by the first top-level member that
+// decides. It reads as little as possible and believes nothing: the format's
+// own reader does the checking.
+func sniff(in *bufio.Reader) *format {
+	head, _ := in.Peek(sniffed)
+	for key, value := range members(string(head)) {
+		for i := range formats {
+			if formats[i].is(key, value) {
+				return &formats[i]
+			}
+		}
+	}
+	return fallback()
+}
+
+// members gives the top-level members of an object as far as text goes: the key
+// and the text from its value on.
+func members(text string) func(func(key, value string) bool) {
+	return func(yield func(string, string) bool) {
+		depth, quoted, start, key := 0, false, 0, ""
+		for i := 0; i < len(text); i++ {
+			switch c := text[i]; {
+			case quoted && c == '\\':
+				i++
+			case c == '"':
+				if quoted = !quoted; quoted {
+					start = i + 1
+				} else if depth == 1 {
+					key = text[start:i]
+				}
+			case quoted:
+			case c == '{' || c == '[':
+				depth++
+			case c == '}' || c == ']':
+				depth--
+			case c == ':' && depth == 1:
+				if !yield(key, strings.TrimLeft(text[i+1:], " \t\r\n")) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// readOSV reads a file that is one record of the OSV schema.
+func readOSV(in io.Reader, _ int64, take func(advisory.Advisory), gap func(record, why string)) {
+	raw, err := io.ReadAll(io.LimitReader(in, advisory.MaxRecord+1))
+	if err != nil {
+		gap("", fmt.Sprintf("it cannot be unpacked: %v", err))
+		return
+	}
+	if len(raw) > advisory.MaxRecord {
+		gap("", fmt.Sprintf("it unpacks to more than %d bytes", advisory.MaxRecord))
+		return
+	}
+	a, err := advisory.ParseOSV(raw, advisory.Feed{})
+	if err != nil {
+		gap("", err.Error())
+		return
+	}
+	take(a)
+}
