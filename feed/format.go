@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/patchwrit/patchwrit/advisory"
+	"github.com/patchwrit/patchwrit/feed/secdb"
 	"github.com/patchwrit/patchwrit/feed/tracker"
 )
 
@@ -30,6 +31,10 @@ var formats = []format{
 	{name: tracker.Name, kind: tracker.Kind, undated: true, is: tracker.Is,
 		read: func(in io.Reader, _ int64, take func(advisory.Advisory), gap func(record, why string)) {
 			tracker.Read(in, take, gap)
+		}},
+	{name: secdb.Name, kind: secdb.Kind, undated: true, is: secdb.Is,
+		read: func(in io.Reader, _ int64, take func(advisory.Advisory), gap func(record, why string)) {
+			secdb.Read(in, take, gap)
 		}},
 	{name: "osv", kind: "osv", read: readOSV, is: func(key, _ string) bool {
 		return key == "id" || key == "schema_version" || key == "affected" || key == "modified"

@@ -23,9 +23,11 @@ func TestTheContentSaysTheFormat(t *testing.T) {
 		``:                          "osv",
 		`[{"p":{"CVE-2026-1":{}}}]`: "osv",
 		`{"summary":"\"id\":{","x":[{"CVE-1":1}],"id":"A"}`: "osv",
-		trackerText:                               "debian-tracker",
-		` { "id" : { "TEMP-1" : {}}}`:             "debian-tracker",
-		`{"summary":"x","modified":{"CVE-1":{}}}`: "debian-tracker",
+		`{"packages":[],"distroversion":"v3.22"}`:           "alpine-secdb",
+		`{"packages":{"CVE-1":{}}}`:                         "debian-tracker",
+		trackerText:                                         "debian-tracker",
+		` { "id" : { "TEMP-1" : {}}}`:                       "debian-tracker",
+		`{"summary":"x","modified":{"CVE-1":{}}}`:           "debian-tracker",
 	} {
 		if got := sniff(bufio.NewReaderSize(strings.NewReader(text), sniffed)).name; got != want {
 			t.Errorf("%s is taken for %s, want %s", text, got, want)
