@@ -76,8 +76,9 @@ type Affected struct {
 	Ecosystem  string     `json:"ecosystem"` // "Debian:12", as OSV spells it
 	Package    string     `json:"package"`   // as the ecosystem counts: the source package for Debian
 	Ranges     []Range    `json:"ranges"`
-	Versions   []string   `json:"versions"`   // single versions named beside the ranges
-	Severities []Severity `json:"severities"` // for this package only
+	Versions   []string   `json:"versions"`         // single versions named beside the ranges
+	Severities []Severity `json:"severities"`       // for this package only
+	Module     string     `json:"module,omitempty"` // "nodejs:18": only the package of this module stream
 	Status     Status     `json:"status,omitempty"`
 	Word       string     `json:"word,omitempty"` // the source's own word for Status: "no-dsa", "vulnerable_code_not_present"
 	Note       canon.Note `json:"note,omitempty"` // why, for people

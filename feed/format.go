@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/patchwrit/patchwrit/advisory"
+	"github.com/patchwrit/patchwrit/feed/csaf"
 	"github.com/patchwrit/patchwrit/feed/secdb"
 	"github.com/patchwrit/patchwrit/feed/tracker"
 )
@@ -35,6 +36,10 @@ var formats = []format{
 	{name: secdb.Name, kind: secdb.Kind, undated: true, is: secdb.Is,
 		read: func(in io.Reader, _ int64, take func(advisory.Advisory), gap func(record, why string)) {
 			secdb.Read(in, take, gap)
+		}},
+	{name: csaf.Name, kind: csaf.Kind, is: csaf.Is,
+		read: func(in io.Reader, _ int64, take func(advisory.Advisory), gap func(record, why string)) {
+			csaf.Read(in, take, gap)
 		}},
 	{name: "osv", kind: "osv", read: readOSV, is: func(key, _ string) bool {
 		return key == "id" || key == "schema_version" || key == "affected" || key == "modified"

@@ -24,6 +24,7 @@ func TestTheContentSaysTheFormat(t *testing.T) {
 		`[{"p":{"CVE-2026-1":{}}}]`: "osv",
 		`{"summary":"\"id\":{","x":[{"CVE-1":1}],"id":"A"}`: "osv",
 		`{"packages":[],"distroversion":"v3.22"}`:           "alpine-secdb",
+		`{"document":{"category":"csaf_vex"}}`:              "redhat-csaf",
 		`{"packages":{"CVE-1":{}}}`:                         "debian-tracker",
 		trackerText:                                         "debian-tracker",
 		` { "id" : { "TEMP-1" : {}}}`:                       "debian-tracker",
