@@ -32,6 +32,9 @@ const (
 	// BasisMention is a vendor's changelog that names the vulnerability beside
 	// a version. A mention is not always a fix.
 	BasisMention Basis = "changelog-mention"
+	// BasisStatement is what people of the house say themselves. It ends, and
+	// alone it neither makes work nor calls anything off.
+	BasisStatement Basis = "statement"
 )
 
 // Advisory is one record. Strings are printable ASCII and slices are never nil.
@@ -42,9 +45,10 @@ type Advisory struct {
 	Related    []string     `json:"related"`  // says nothing about sameness, ascending
 	Source     string       `json:"source"`   // who says so: "osv/DEBIAN", "debian/changelog"
 	Basis      Basis        `json:"basis"`
-	Published  int64        `json:"published"` // Unix seconds, 0 when not stated
-	Modified   int64        `json:"modified"`  // Unix seconds, 0 when not stated
-	Withdrawn  int64        `json:"withdrawn"` // Unix seconds, 0 when in force
+	Published  int64        `json:"published"`         // Unix seconds, 0 when not stated
+	Modified   int64        `json:"modified"`          // Unix seconds, 0 when not stated
+	Withdrawn  int64        `json:"withdrawn"`         // Unix seconds, 0 when in force
+	Expires    int64        `json:"expires,omitempty"` // Unix seconds; 0: it has no end
 	Summary    canon.Note   `json:"summary"`
 	Affected   []Affected   `json:"affected"`
 	Severities []Severity   `json:"severities"` // of the vulnerability as such; see Unscored
@@ -58,7 +62,7 @@ type Status string
 
 // The closed set of statuses. With the first five the package is affected as
 // far as the ranges go, and they say what its source intends. With the others
-// the ranges are empty.
+// the ranges are empty, and Versions, where there are any, are those meant.
 const (
 	Unfixed    Status = "unfixed"     // open; nothing is said about a fix
 	NoAdvisory Status = "no-advisory" // open and held to be minor: no security update of its own, perhaps a fix in a later one

@@ -9,14 +9,15 @@ import (
 // Snapshot is one reading of one feed.
 type Snapshot struct {
 	Name    string       `json:"name"`
-	Kind    string       `json:"kind"`    // as in Feed
-	Source  string       `json:"source"`  // file, directory or URL, without credentials
-	Fetched int64        `json:"fetched"` // Unix seconds
-	Digest  canon.Digest `json:"digest"`  // of what was read; how it is formed is the feed's to say
-	Count   int          `json:"count"`   // records read whole, each id once
-	Newest  int64        `json:"newest"`  // latest Modified of any record, Unix seconds
-	Scope   []Subject    `json:"scope"`   // the packages it was read for; empty: all of every release that it names
-	Partial []Gap        `json:"partial"` // what could not be read
+	Kind    string       `json:"kind"`             // as in Feed
+	Source  string       `json:"source"`           // file, directory or URL, without credentials
+	Fetched int64        `json:"fetched"`          // Unix seconds
+	Digest  canon.Digest `json:"digest"`           // of what was read; how it is formed is the feed's to say
+	Count   int          `json:"count"`            // records read whole, each id once
+	Lapsed  int          `json:"lapsed,omitempty"` // records left out because their end is past
+	Newest  int64        `json:"newest"`           // latest Modified of any record, Unix seconds; where a format has no dates, the file's
+	Scope   []Subject    `json:"scope"`            // the packages it was read for; empty: all of every release that it names
+	Partial []Gap        `json:"partial"`          // what could not be read
 }
 
 // Subject is one package of one release.

@@ -122,6 +122,9 @@ func (r *reading) take(name string, a advisory.Advisory) {
 	key := a.ID + " " + string(a.Raw)
 	switch {
 	case r.seen[key]:
+	case a.Expires > 0 && a.Expires <= r.now:
+		r.seen[key] = true
+		r.snap.Lapsed++
 	case len(r.list) >= r.limits.Records:
 		r.gap(name, "%s: more than %d records", a.ID, r.limits.Records)
 	default:
@@ -174,7 +177,7 @@ func Read(ctx context.Context, source string, o Options) (advisory.Set, error) {
 	if r.dropped > 0 {
 		r.snap.Partial = append(r.snap.Partial, advisory.Gap{Why: canon.NoteOf(fmt.Sprintf("and %d more gaps", r.dropped))})
 	}
-	if len(r.list) == 0 && len(r.snap.Partial) == 0 {
+	if len(r.list) == 0 && r.snap.Lapsed == 0 && len(r.snap.Partial) == 0 {
 		r.gap("", "there is no record in it; a feed is .json files with records")
 	}
 	return r.set(o.Name), nil
@@ -197,8 +200,11 @@ func (r *reading) set(name string) advisory.Set {
 		return strings.Compare(string(a.Raw), string(b.Raw))
 	})
 	s.Count = len(list)
-	if as.undated {
+	switch {
+	case as.undated:
 		s.Newest = r.oldest
+	case as.lasting:
+		s.Newest = r.now
 	}
 	for i := range list {
 		list[i].Feed = s.Origin()

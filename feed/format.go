@@ -8,6 +8,7 @@ import (
 
 	"github.com/patchwrit/patchwrit/advisory"
 	"github.com/patchwrit/patchwrit/feed/csaf"
+	"github.com/patchwrit/patchwrit/feed/openvex"
 	"github.com/patchwrit/patchwrit/feed/secdb"
 	"github.com/patchwrit/patchwrit/feed/tracker"
 )
@@ -17,6 +18,7 @@ type format struct {
 	name    string // of the feed in findings, when the caller gives none
 	kind    string // the snapshot's Kind
 	undated bool   // its records carry no time, so the file's date stands for theirs
+	lasting bool   // its records have ends of their own, so it does not grow stale
 	// read reads one file. now is Unix seconds. take gets each record that was
 	// read whole, without its Feed; gap gets every other with the reason, and
 	// with "" for the file as a whole.
@@ -41,6 +43,7 @@ var formats = []format{
 		read: func(in io.Reader, _ int64, take func(advisory.Advisory), gap func(record, why string)) {
 			csaf.Read(in, take, gap)
 		}},
+	{name: openvex.Name, kind: openvex.Kind, lasting: true, is: openvex.Is, read: openvex.Read},
 	{name: "osv", kind: "osv", read: readOSV, is: func(key, _ string) bool {
 		return key == "id" || key == "schema_version" || key == "affected" || key == "modified"
 	}},

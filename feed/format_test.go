@@ -22,13 +22,14 @@ func TestTheContentSaysTheFormat(t *testing.T) {
 		`{}`:                        "osv",
 		``:                          "osv",
 		`[{"p":{"CVE-2026-1":{}}}]`: "osv",
-		`{"summary":"\"id\":{","x":[{"CVE-1":1}],"id":"A"}`: "osv",
-		`{"packages":[],"distroversion":"v3.22"}`:           "alpine-secdb",
-		`{"document":{"category":"csaf_vex"}}`:              "redhat-csaf",
-		`{"packages":{"CVE-1":{}}}`:                         "debian-tracker",
-		trackerText:                                         "debian-tracker",
-		` { "id" : { "TEMP-1" : {}}}`:                       "debian-tracker",
-		`{"summary":"x","modified":{"CVE-1":{}}}`:           "debian-tracker",
+		`{"summary":"\"id\":{","x":[{"CVE-1":1}],"id":"A"}`:      "osv",
+		`{"packages":[],"distroversion":"v3.22"}`:                "alpine-secdb",
+		`{"@context":"https://openvex.dev/ns/v0.2.0","@id":"x"}`: "openvex",
+		`{"document":{"category":"csaf_vex"}}`:                   "redhat-csaf",
+		`{"packages":{"CVE-1":{}}}`:                              "debian-tracker",
+		trackerText:                                              "debian-tracker",
+		` { "id" : { "TEMP-1" : {}}}`:                            "debian-tracker",
+		`{"summary":"x","modified":{"CVE-1":{}}}`:                "debian-tracker",
 	} {
 		if got := sniff(bufio.NewReaderSize(strings.NewReader(text), sniffed)).name; got != want {
 			t.Errorf("%s is taken for %s, want %s", text, got, want)

@@ -59,7 +59,7 @@ func (ix Index) add(a *advisory.Advisory, unscoped bool) {
 	}
 	for i := range a.Affected {
 		f := &a.Affected[i]
-		if unscoped {
+		if unscoped && a.Basis != advisory.BasisStatement { // people's silence is no answer
 			ix.whole[f.Ecosystem] = true
 		}
 		subject := advisory.Subject{Ecosystem: f.Ecosystem, Package: f.Package}

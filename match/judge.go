@@ -36,7 +36,7 @@ const (
 	Withdrawn     Code = "withdrawn"      // the source took the record back
 	NotInstalled  Code = "not-installed"  // the package is not here
 	NotNamed      Code = "not-named"      // no record that was read names it
-	Denied        Code = "denied"         // the source says that no version is affected
+	Denied        Code = "denied"         // the source says that it is not affected
 )
 
 // Reasons for Unknown.
@@ -53,6 +53,7 @@ const (
 	NotCovered        Code = "not-covered"      // no feed speaks about this release or package
 	NoSuchAdvisory    Code = "no-such-advisory" // no feed has a record of this name
 	Undetermined      Code = "undetermined"     // the source does not know or contradicts itself
+	Stated            Code = "stated"           // people say that it is affected, which alone makes no work
 )
 
 // Investigated is the reason for UnderInvestigation.
@@ -87,6 +88,9 @@ func (ix Index) judge(ecosystem string, p inventory.Package, name string, negati
 	joined := map[string][]verdict{}
 	take := func(r record, id identity, unnamed bool) {
 		if name != "" && !slices.Contains(r.Names(), name) {
+			return
+		}
+		if r.silent(id.version) {
 			return
 		}
 		key := r.CVE()
@@ -131,6 +135,18 @@ func compareVerdicts(a, b verdict) int {
 	)
 }
 
+// silent reports whether a record speaks of other versions only, one by one and
+// without a word about the rest.
+func (r record) silent(ver string) bool {
+	return !slices.ContainsFunc(r.parts, func(f *advisory.Affected) bool {
+		return f.Status == "" && r.Basis != advisory.BasisStatement || speaks(f, ver)
+	})
+}
+
+func speaks(f *advisory.Affected, ver string) bool {
+	return len(f.Versions) == 0 || len(f.Ranges) > 0 || slices.Contains(f.Versions, ver)
+}
+
 // verdict compares one record with one installed version.
 func (r record) verdict(p inventory.Package, id identity, unnamed bool) verdict {
 	v := verdict{record: r, id: id, state: Unknown}
@@ -156,7 +172,10 @@ func (v *verdict) compare(s version.Scheme) {
 	stretches, code, hit := 0, Unfixed, false
 	said := map[advisory.Status]bool{}
 	for _, f := range v.parts {
-		said[f.Status] = true
+		if f.Status != "" && len(f.Ranges) == 0 { // a word without ranges
+			said[f.Status] = said[f.Status] || speaks(f, v.id.version)
+			continue
+		}
 		stretches += len(f.Ranges) + len(f.Versions)
 		if slices.Contains(f.Versions, v.id.version) {
 			hit, code = true, Listed
@@ -177,6 +196,8 @@ func (v *verdict) compare(s version.Scheme) {
 		}
 	}
 	switch {
+	case hit && v.Basis == advisory.BasisStatement:
+		v.code = Stated
 	case hit:
 		v.state, v.code, v.fixed = Affected, code, v.lowestFix(s)
 		if v.fixed != "" {
@@ -304,7 +325,9 @@ func (v verdict) sentence() string {
 	case EndOfLife:
 		return fmt.Sprintf("%s is affected and has no support any more by %s%s.", what, says, v.reasons())
 	case Denied:
-		return fmt.Sprintf("%s is not affected in any version of this release by %s.", what, says)
+		return fmt.Sprintf("%s is not affected by the word of %s.", what, says)
+	case Stated:
+		return fmt.Sprintf("%s is affected, says %s; people's word alone makes no work.", what, says)
 	case Undetermined:
 		return fmt.Sprintf("%s is named by %s, which could not tell whether it is affected.", what, says)
 	case Investigated:

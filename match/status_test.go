@@ -67,3 +67,42 @@ func TestSourcesThatDisagreeTheWorseDecides(t *testing.T) {
 		}
 	}
 }
+
+// People's statements never lower a vendor's word, and alone make no work.
+func TestPeoplesWordAlone(t *testing.T) {
+	mine := func(p advisory.Affected) advisory.Set {
+		s := said("mine", "CVE-2026-1", p)
+		s.Advisories[0].Basis = advisory.BasisStatement
+		return s
+	}
+	only := []string{"1"}
+	for name, c := range map[string]struct {
+		mine   advisory.Affected
+		vendor *advisory.Affected
+		want   string
+	}{
+		"affected, alone":              {advisory.Affected{Ranges: endless}, nil, "unknown stated"},
+		"this version, alone":          {advisory.Affected{Versions: only}, nil, "unknown stated"},
+		"affected, vendor denies":      {advisory.Affected{Ranges: endless}, &advisory.Affected{Status: advisory.NotAffected}, "unknown stated"},
+		"affected, vendor too":         {advisory.Affected{Ranges: endless}, &advisory.Affected{Ranges: until("2")}, "affected below-fixed"},
+		"not affected, alone":          {advisory.Affected{Status: advisory.NotAffected}, nil, "not_affected denied"},
+		"fixed here, alone":            {advisory.Affected{Status: advisory.NotAffected, Versions: only}, nil, "not_affected denied"},
+		"not affected, vendor says so": {advisory.Affected{Status: advisory.NotAffected}, &advisory.Affected{Ranges: endless}, "affected unfixed"},
+		"not affected, vendor is open": {advisory.Affected{Status: advisory.NotAffected}, &advisory.Affected{Status: advisory.Undetermined}, "unknown undetermined"},
+		"looking into it":              {advisory.Affected{Status: advisory.UnderInvestigation}, nil, "under_investigation under-investigation"},
+	} {
+		sets := []advisory.Set{mine(c.mine)}
+		if c.vendor != nil {
+			sets = append(sets, said("vendor", "CVE-2026-1", *c.vendor))
+		}
+		f := Explain(host("a amd64 1 a 1 installed"), NewIndex(sets...), Query{Package: "a"})
+		if len(f) != 1 || string(f[0].State)+" "+string(f[0].Reason.Code) != c.want {
+			t.Errorf("%s: want %s, got %+v", name, c.want, f)
+		}
+	}
+	for _, other := range []advisory.Affected{{Versions: []string{"9"}}, {Versions: []string{"9"}, Status: advisory.NotAffected}, {Versions: []string{"9"}, Status: advisory.UnderInvestigation}} {
+		if f := Find(host("a amd64 1 a 1 installed"), NewIndex(mine(other))); len(f) != 1 || f[0].Reason.Code != NotCovered {
+			t.Errorf("a word about another version, and people's silence: %+v", f)
+		}
+	}
+}

@@ -29,7 +29,7 @@ func scanCmd() *cobra.Command {
 		Use:   "scan",
 		Short: "find what is affected on a system, and say what could not be learned",
 		Long: "Scan reads a system's package database and matches it with feeds (--feed: OSV, the\n" +
-			"Debian security tracker's JSON, Alpine's secdb, Red Hat's CSAF) and with the changelogs inside a vendor's signed packages\n" +
+			"Debian security tracker's JSON, Alpine's secdb, Red Hat's CSAF, OpenVEX of your own) and with the changelogs inside a vendor's signed packages\n" +
 			"(--source, which needs the trust root).\n\n" +
 			"Exit codes: 3 something is affected, 6 part of the answer is unknown, 0 neither.",
 		Example: "  patchwrit scan --feed Debian.zip\n" +

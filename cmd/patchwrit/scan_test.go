@@ -65,6 +65,15 @@ func TestScanEndsWithTheRightCode(t *testing.T) {
 	ignored := place(t, feed, "ignored.json", `{"pw-tool":{"CVE-2026-1003":{"releases":{"bookworm":{"status":"open","nodsa":"Minor issue","nodsa_reason":"ignored"}}}}}`)
 	open := place(t, feed, "open.json", `{"pw-tool":{"CVE-2026-1004":{"releases":{"bookworm":{"status":"undetermined"}}}}}`)
 	old := place(t, feed, "old.json", `{"pw-tool":{"CVE-2026-1001":{"releases":{"bookworm":{"status":"resolved","fixed_version":"1.1-1"}}}}}`)
+	secdb := place(t, feed, "secdb.json", `{"distroversion":"v3.22","reponame":"main","packages":[{"pkg":{"name":"pw-tool","secfixes":{"2-r0":["CVE-2026-1"]}}}]}`)
+	csaf := place(t, feed, "csaf.json", `{"document":{"category":"csaf_vex","csaf_version":"2.0","publisher":{"namespace":"https://www.redhat.com"},
+"tracking":{"id":"CVE-2026-1","current_release_date":"`+time.Now().UTC().Format(time.RFC3339)+`"}},"vulnerabilities":[{"cve":"CVE-2026-1"}]}`)
+	vex := func(status, expires string) string {
+		return place(t, feed, status+expires+".json", fmt.Sprintf(`{"@context":"https://openvex.dev/ns/v0.2.0","@id":"x","author":"Ada","timestamp":%q,
+"statements":[{"vulnerability":{"name":"CVE-2026-1001"},"status":%q,"justification":"component_not_present"%s,"products":[{"@id":"pkg:deb/debian/pw-tool?distro=debian-12"}]}]}`,
+			time.Now().Add(-time.Hour).UTC().Format(time.RFC3339), status, expires))
+	}
+	ended := fmt.Sprintf(`,"expires":%q`, time.Now().Add(-time.Minute).UTC().Format(time.RFC3339))
 	if err := os.Chtimes(old, time.Time{}, time.Now().Add(-100*24*time.Hour)); err != nil {
 		t.Fatal(err)
 	}
@@ -80,6 +89,13 @@ func TestScanEndsWithTheRightCode(t *testing.T) {
 		"tracker, clean":       {"1.1-1", []string{"--feed", tracker}, exitOK, "0 affected, 0 unknown, 0 gaps"},
 		"tracker, won't fix":   {"1.1-1", []string{"--feed", ignored}, exitFindings, "wont-fix"},
 		"tracker, not known":   {"1.1-1", []string{"--feed", open}, exitPartial, "undetermined"},
+		"only Alpine's words":  {"1.1-1", []string{"--feed", secdb}, exitPartial, "0 affected, 0 unknown, 1 gaps, 1 feeds"},
+		"Alpine's beside":      {"1.1-1", []string{"--feed", fresh, "--feed", secdb}, exitOK, "2 feeds"},
+		"Red Hat's beside":     {"1.0-1", []string{"--feed", fresh, "--feed", csaf}, exitFindings, "0 gaps, 2 feeds"},
+		"people deny, vendor":  {"1.0-1", []string{"--feed", fresh, "--feed", vex("not_affected", "")}, exitFindings, "1 affected"},
+		"people alone":         {"1.0-1", []string{"--feed", vex("not_affected", "")}, exitPartial, "unknown: No feed speaks about"},
+		"people warn":          {"1.1-1", []string{"--feed", fresh, "--feed", vex("affected", "")}, exitPartial, "stated"},
+		"people warned":        {"1.1-1", []string{"--feed", fresh, "--feed", vex("affected", ended)}, exitPartial, "has no records"},
 		"tracker, an old file": {"1.1-1", []string{"--feed", old}, exitPartial, "unknown:"},
 		"affected, not asked":  {"1.0-1", []string{"--feed", fresh, "--fail-on", "none"}, exitOK, "1 affected"},
 		"a feed that stands":   {"1.1-1", []string{"--feed", stale}, exitPartial, "unknown:"},
