@@ -47,24 +47,29 @@ func TestStreamRefuses(t *testing.T) {
 	for i := range 1001 {
 		fmt.Fprintf(many, `"%d":1,`, i)
 	}
+	some := new(strings.Builder)
+	for i := range 40 {
+		fmt.Fprintf(some, `"%d":1,`, i)
+	}
 	for text, want := range map[string]string{
-		``:                            "an object was expected",
-		`[]`:                          "an object was expected",
-		`{`:                           "the text ends here",
-		`{"a"`:                        "a colon was expected",
-		`{"a":`:                       "a value was expected",
-		`{"a":}`:                      "a value was expected",
-		`{"a":1`:                      "the text ends here",
-		`{"a":{"b":1`:                 "the text ends here",
-		`{"a":"\`:                     "the text ends here",
-		`{"a":1 "b":2}`:               "a comma or",
-		`{"a":1,}`:                    "a string was expected",
-		`{"a":1,"a":2}`:               "stands twice",
-		`{"a":1,"\u0061":2}`:          "stands twice",
-		`{"a":1}{}`:                   "something follows",
-		"{\"a\":1}\x00":               "goes on with a byte 0",
-		"{\"\xff\":1}":                "not UTF-8",
-		`{` + many.String() + `"":1}`: "more than 1000 keys",
+		`{` + some.String() + `"39":1}`: "stands twice",
+		``:                              "an object was expected",
+		`[]`:                            "an object was expected",
+		`{`:                             "the text ends here",
+		`{"a"`:                          "a colon was expected",
+		`{"a":`:                         "a value was expected",
+		`{"a":}`:                        "a value was expected",
+		`{"a":1`:                        "the text ends here",
+		`{"a":{"b":1`:                   "the text ends here",
+		`{"a":"\`:                       "the text ends here",
+		`{"a":1 "b":2}`:                 "a comma or",
+		`{"a":1,}`:                      "a string was expected",
+		`{"a":1,"a":2}`:                 "stands twice",
+		`{"a":1,"\u0061":2}`:            "stands twice",
+		`{"a":1}{}`:                     "something follows",
+		"{\"a\":1}\x00":                 "goes on with a byte 0",
+		"{\"\xff\":1}":                  "not UTF-8",
+		`{` + many.String() + `"":1}`:   "more than 1000 keys",
 		`{"` + strings.Repeat("k", maxStreamKey) + `":1}`: "a key without end",
 		`{"a":` + strings.Repeat("[", 70):                 "nested more than 64",
 	} {

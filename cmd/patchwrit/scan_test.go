@@ -71,7 +71,7 @@ func TestScanEndsWithTheRightCode(t *testing.T) {
 	vex := func(status, expires string) string {
 		return place(t, feed, status+expires+".json", fmt.Sprintf(`{"@context":"https://openvex.dev/ns/v0.2.0","@id":"x","author":"Ada","timestamp":%q,
 "statements":[{"vulnerability":{"name":"CVE-2026-1001"},"status":%q,"justification":"component_not_present"%s,"products":[{"@id":"pkg:deb/debian/pw-tool?distro=debian-12"}]}]}`,
-			time.Now().Add(-time.Hour).UTC().Format(time.RFC3339), status, expires))
+			time.Now().Add(-30*24*time.Hour).UTC().Format(time.RFC3339), status, expires)) // older than --max-age, and yet in force
 	}
 	ended := fmt.Sprintf(`,"expires":%q`, time.Now().Add(-time.Minute).UTC().Format(time.RFC3339))
 	if err := os.Chtimes(old, time.Time{}, time.Now().Add(-100*24*time.Hour)); err != nil {
@@ -94,6 +94,7 @@ func TestScanEndsWithTheRightCode(t *testing.T) {
 		"Red Hat's beside":     {"1.0-1", []string{"--feed", fresh, "--feed", csaf}, exitFindings, "0 gaps, 2 feeds"},
 		"people deny, vendor":  {"1.0-1", []string{"--feed", fresh, "--feed", vex("not_affected", "")}, exitFindings, "1 affected"},
 		"people alone":         {"1.0-1", []string{"--feed", vex("not_affected", "")}, exitPartial, "unknown: No feed speaks about"},
+		"people deny, nothing": {"1.1-1", []string{"--feed", fresh, "--feed", vex("not_affected", "")}, exitOK, "0 gaps, 2 feeds"},
 		"people warn":          {"1.1-1", []string{"--feed", fresh, "--feed", vex("affected", "")}, exitPartial, "stated"},
 		"people warned":        {"1.1-1", []string{"--feed", fresh, "--feed", vex("affected", ended)}, exitPartial, "has no records"},
 		"tracker, an old file": {"1.1-1", []string{"--feed", old}, exitPartial, "unknown:"},
