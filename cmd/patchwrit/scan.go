@@ -31,8 +31,12 @@ func scanCmd() *cobra.Command {
 		Long: "Scan reads a system's package database and matches it with feeds (--feed: OSV, the\n" +
 			"Debian security tracker's JSON, Alpine's secdb, Red Hat's CSAF, OpenVEX of your own) and with the changelogs inside a vendor's signed packages\n" +
 			"(--source, which needs the trust root).\n\n" +
+			"With --kev, --epss or --exposed each affected finding also gets its deadline by CISA BOD 26-04,\n" +
+			"and the findings stand in the order of work. What is not known counts as the stricter value;\n" +
+			"the answer names it, and says what each other value would give.\n\n" +
 			"Exit codes: 3 something is affected, 6 part of the answer is unknown, 0 neither.",
 		Example: "  patchwrit scan --feed Debian.zip\n" +
+			"  patchwrit scan --feed Debian.zip --kev known_exploited_vulnerabilities.json --epss epss_scores-2026-11-27.csv.gz --exposed no\n" +
 			"  patchwrit scan --root /srv/host1 --source debian-security=https://archive.example/debian-security,bookworm-security -o json",
 		Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -47,11 +51,19 @@ func scanCmd() *cobra.Command {
 			if failOn != "affected" && failOn != "none" {
 				return usagef("--fail-on takes affected or none, not %q", failOn)
 			}
+			now := time.Now()
+			deadlines, err := newJudge(cmd, now)
+			if err != nil {
+				return err
+			}
 			seen, err := scan(cmd)
 			if err != nil {
 				return err
 			}
 			r := newScanReport(seen)
+			if deadlines != nil {
+				deadlines.apply(&r, now.Unix())
+			}
 			if err := r.write(cmd.OutOrStdout(), format); err != nil {
 				return err
 			}
@@ -60,6 +72,7 @@ func scanCmd() *cobra.Command {
 	}
 	addHouseFlags(cmd)
 	addLookFlags(cmd)
+	addPriorityFlags(cmd)
 	cmd.Flags().String("root", "/", "top directory of the system to look at")
 	cmd.Flags().String("pool", "", "directory that keeps what --source fetches (default: in the user's cache)")
 	cmd.Flags().String("fail-on", "affected", "what ends with exit code 3: affected or none")
@@ -174,15 +187,16 @@ func poolDir(cmd *cobra.Command) (string, error) {
 // scanReport is what a scan says, for people and machines.
 type scanReport struct {
 	OS        inventory.OS        `json:"os"`
-	Findings  []match.Finding     `json:"findings"`
+	Findings  []scanFinding       `json:"findings"`
 	Gaps      []match.Reason      `json:"gaps"` // what could not be asked or learned
 	Snapshots []advisory.Snapshot `json:"snapshots"`
 	Affected  int                 `json:"affected"`
 	Unknown   int                 `json:"unknown"`
+	Deadlines *basis              `json:"deadlines,omitempty"` // when asked for
 }
 
 func newScanReport(s solve.Seen) scanReport {
-	r := scanReport{OS: s.Inventory.OS, Findings: []match.Finding{}, Gaps: []match.Reason{}, Snapshots: s.Index.Snapshots()}
+	r := scanReport{OS: s.Inventory.OS, Findings: []scanFinding{}, Gaps: []match.Reason{}, Snapshots: s.Index.Snapshots()}
 	for _, f := range s.Findings {
 		switch {
 		case f.Advisory == "" && f.Package == "":
@@ -193,7 +207,7 @@ func newScanReport(s solve.Seen) scanReport {
 		default:
 			r.Unknown++
 		}
-		r.Findings = append(r.Findings, f)
+		r.Findings = append(r.Findings, scanFinding{Finding: f})
 	}
 	return r
 }
@@ -215,6 +229,21 @@ func (r scanReport) write(w io.Writer, format string) error {
 		e.SetIndent("", "  ")
 		return e.Encode(r)
 	}
+	if err := r.table(w); err != nil {
+		return err
+	}
+	for _, g := range r.Gaps {
+		fmt.Fprintf(w, "unknown: %s (%s)\n", g.Text, g.Code)
+	}
+	_, err := fmt.Fprintf(w, "%s %s: %d affected, %d unknown, %d gaps, %d feeds\n", r.OS.ID, r.OS.VersionID, r.Affected, r.Unknown, len(r.Gaps), len(r.Snapshots))
+	return err
+}
+
+// table writes one line for each finding.
+func (r scanReport) table(w io.Writer) error {
+	if r.Deadlines != nil {
+		return r.Deadlines.table(w, r.Findings)
+	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	if len(r.Findings) > 0 {
 		fmt.Fprintln(t, "ADVISORY\tPACKAGE\tINSTALLED\tFIXED\tSTATE\tWHY")
@@ -226,12 +255,5 @@ func (r scanReport) write(w io.Writer, format string) error {
 		}
 		fmt.Fprintf(t, "%s\t%s:%s\t%s\t%s\t%s\t%s\n", f.Advisory, f.Package, f.Arch, f.Version, fixed, f.State, f.Reason.Code)
 	}
-	if err := t.Flush(); err != nil {
-		return err
-	}
-	for _, g := range r.Gaps {
-		fmt.Fprintf(w, "unknown: %s (%s)\n", g.Text, g.Code)
-	}
-	_, err := fmt.Fprintf(w, "%s %s: %d affected, %d unknown, %d gaps, %d feeds\n", r.OS.ID, r.OS.VersionID, r.Affected, r.Unknown, len(r.Gaps), len(r.Snapshots))
-	return err
+	return t.Flush()
 }
