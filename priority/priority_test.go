@@ -243,6 +243,7 @@ func TestLoadIsStrict(t *testing.T) {
 		"an unknown member":          {`"outcome":`, `"outcomes": "x", "outcome":`, "unknown field"},
 		"no outcome":                 {`"outcome": "cisa:BOD2604:1.0.0"`, `"outcome": "x"`, "not among"},
 		"a null":                     {first, "null,", "null"},
+		"a head without a name":      {`"name": "CISA BOD 26-04"`, `"name": ""`, "in its head"},
 		"no name":                    {`"name": "In KEV"`, `"name": ""`, "no name"},
 		"a name for terminals":       {`"name": "In KEV"`, `"name": "\u001b[2J"`, "no name"},
 		"cut short":                  {" ]\n}\n", "", "EOF"},
@@ -264,6 +265,7 @@ func TestLoadIsStrict(t *testing.T) {
 		"a later version of a point": {strings.NewReplacer("cisa:PE:1.0.0", "cisa:PE:2.0.0", `"key": "PE",
    "version": "1.0.0"`, `"key": "PE",
    "version": "2.0.0"`).Replace(good), string(deployer)},
+		"a broken tree":   {good, "{"},
 		"too large":       {good + strings.Repeat(" ", maxTable), string(deployer)},
 		"nested too deep": {strings.Repeat("[", 20), string(deployer)},
 	} {

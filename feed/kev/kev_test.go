@@ -96,6 +96,9 @@ func TestWhatIsWrongIsAGap(t *testing.T) {
 			}
 		})
 	}
+	if c := read(t, `{"count":0,"vulnerabilities":{}}`); !strings.Contains(fmt.Sprint(c.Snapshot.Partial), "are no list") {
+		t.Errorf("an object for a list: %+v", c)
+	}
 	if c := read(t, catalogue(2, good, good)); len(c.Entries) != 1 || len(c.Snapshot.Partial) != 0 {
 		t.Errorf("the same entry twice: %+v", c)
 	}
