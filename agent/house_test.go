@@ -18,6 +18,7 @@ import (
 	"github.com/patchwrit/patchwrit/pkgmgr"
 	"github.com/patchwrit/patchwrit/pkgmgr/fake"
 	"github.com/patchwrit/patchwrit/refusal"
+	"github.com/patchwrit/patchwrit/tlog"
 	"github.com/patchwrit/patchwrit/trust/trusttest"
 	"github.com/patchwrit/patchwrit/writ"
 	"github.com/patchwrit/patchwrit/writ/writtest"
@@ -546,5 +547,38 @@ func TestAnotherRootIsNotRemembered(t *testing.T) {
 	p.house.Root = trueRoot
 	if _, err := p.apply(p.theCase()); refusal.CodeOf(err) != "PW-WRIT-CONSUMED" {
 		t.Errorf("the true root afterwards: %v", err)
+	}
+}
+
+// TestAFirstWritUnderANewLogThatHasToWait: the log was lost and the keepers opened
+// a new one. The first writ under it meets a held lock; then the lock is gone.
+func TestAFirstWritUnderANewLogThatHasToWait(t *testing.T) {
+	for name, fault := range map[string]fake.Fault{"control: no lock": "", "lock first": fake.LockHeld} {
+		t.Run(name, func(t *testing.T) {
+			p := newPlace(t)
+			last := canon.SumFile([]byte("last"))
+			p.house = trusttest.Must(nil, trusttest.Options{Log: "log.example/patchwrit/after/900/" + string(last)})
+			p.now = p.house.Now
+			os.Remove(filepath.Join(p.state, keyFile))
+			putKey(t, p.state, p.house.Hosts[0].Key)
+			j, err := Open(p.state, p.root, p.house.Root.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m := j.state.Memory
+			m.Generation, m.Checkpoint = 870, tlog.Checkpoint{Origin: "log.example/patchwrit", Size: 880, Hash: canon.SumFile([]byte("x"))}
+			if err := j.keep(m); err != nil {
+				t.Fatal(err)
+			}
+			j.Close()
+			if p.fault = fault; fault != "" {
+				if _, err := p.apply(p.theCase()); refusal.CodeOf(err) != pkgmgr.CodeLock {
+					t.Fatal("first:", err)
+				}
+			}
+			if r, err := p.apply(p.theCase()); err != nil || outcomes(r) != "done" {
+				t.Errorf("then: %s, %v", outcomes(r), err)
+			}
+		})
 	}
 }

@@ -62,8 +62,8 @@ type state struct {
 // journal is gone and the mark is not (PW-AGENT-LOST). It is not caught when
 // both are put back together, as a snapshot of the whole disk does; then the
 // packages are back too, the writ permits the same step from the same state,
-// needs a fresh lease for a fresh nonce, ends within 24 hours of its issue, and
-// the log shows two receipts for one writ. Local root can do all of this and
+// needs a fresh lease for a fresh nonce, the plan ends within seven days, and
+// the log shows two receipts for one plan. Local root can do all of this and
 // needs no writ anyway.
 type Journal struct {
 	dir     string
@@ -319,6 +319,9 @@ func (j *Journal) writ(d canon.Digest) ([]byte, error) {
 func (j *Journal) calm(why error, before, after writ.Memory) error {
 	if _, open := j.Unfinished(); open {
 		return why
+	}
+	if before.Checkpoint.Origin != after.Checkpoint.Origin {
+		before.Generation = 0 // the keepers opened a new log, which counts anew; this plan was not used
 	}
 	before.Time, before.Checkpoint, before.Versions = after.Time, after.Checkpoint, after.Versions
 	return errors.Join(why, j.keep(before))

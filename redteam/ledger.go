@@ -61,10 +61,18 @@ func (p *play) history() error {
 		if err == nil {
 			err = p.server.ask(p.ctx, "grants", control.Signed{Grant: g, Approvals: as}, nil)
 		}
+		if err == nil {
+			err = p.allLogged() // so each has a checkpoint of its own
+		}
 		if err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// allLogged waits until the log holds all that has to be in it.
+func (p *play) allLogged() error {
 	for end := time.Now().Add(time.Minute); ; time.Sleep(200 * time.Millisecond) {
 		var events []control.Logged
 		if err := p.server.ask(p.ctx, "ledger?logged=1", nil, &events); err != nil {

@@ -23,7 +23,8 @@ func ledgerContinueCmd() *cobra.Command {
 		Long: "Asks the witnesses of the trust root for the newest checkpoint that each has cosigned (in a lease that it signs), and\n" +
 			"makes a log's key in --data whose name carries it. Hosts follow only when the keepers sign the policy that is\n" +
 			"printed (patchwrit trust set-witnesses) and when they have seen nothing newer. What the lost log held stays\n" +
-			"provable by the evidence that was exported before. Plans made for the lost log are void.",
+			"provable by the evidence that was exported before. Under a halt witnesses give no leases: lift it first. Signatures\n" +
+			"under old plans and grants stay good until their own end; keepers end grants with 'patchwrit trust end-grant'.",
 		Example: "  patchwrit ledger continue --data data2 --trust trust --root-sha256 … > witness.policy\n" +
 			"  patchwrit trust set-witnesses witness.policy --key ann.keeper.pem --key bob.keeper.pem",
 		Args: exactly(0),

@@ -53,7 +53,10 @@ type symptom struct {
 	Next  string `json:"next"` // what to do, "" when all is well
 }
 
-type patient struct{ found []symptom }
+type patient struct {
+	found []symptom
+	named []trust.Host // by the trust root, when it loads
+}
 
 func (p *patient) add(what, state, next, format string, args ...any) {
 	p.found = append(p.found, symptom{what, state, fmt.Sprintf(format, args...), next})
@@ -65,6 +68,7 @@ func examine(cmd *cobra.Command, key string) error {
 		if root, err := openHouse(cmd); err != nil {
 			p.add("trust root", "wrong", "fetch it again from the keepers; the pin must come another way than the directory", "%s", firstLine(err))
 		} else {
+			p.named = root.Hosts
 			p.house(root)
 			p.witnesses(cmd.Context(), root, time.Now())
 		}
@@ -201,11 +205,19 @@ func (p *patient) server(cmd *cobra.Command) {
 	p.hosts(hosts, time.Now().Unix())
 }
 
+// absent are the trust root's hosts that this control plane does not serve.
+const absent = "of the trust root that are not enrolled here"
+
 // silent is how long a host may not be heard of before a person should look.
 const silent = 24 * 3600
 
 func (p *patient) hosts(hosts []control.HostView, now int64) {
 	names := map[string][]string{}
+	for _, n := range p.named {
+		if !slices.ContainsFunc(hosts, func(h control.HostView) bool { return h.ID == n.ID && h.State != wire.Gone }) {
+			names[absent] = append(names[absent], n.ID.Short())
+		}
+	}
 	for _, h := range hosts {
 		switch {
 		case h.State == wire.Gone:
@@ -221,6 +233,7 @@ func (p *patient) hosts(hosts []control.HostView, now int64) {
 	for _, c := range []struct{ what, state, next string }{
 		{string(wire.Pending), "warn", "the keepers add them (patchwrit trust add-host), or remove them (patchwrit host rm)"},
 		{string(wire.Cloned), "wrong", "find the second machine, then patchwrit host accept"},
+		{absent, "warn", "nobody patches them: enrol each with a token (patchwrit host token), or have the keepers take it out"},
 		{"silent for a day", "warn", "look at the machines; see systemctl status patchwrit-agent there"},
 	} {
 		if n := names[c.what]; len(n) > 0 {

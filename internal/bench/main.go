@@ -48,7 +48,11 @@ func run() error {
 	var lines []line
 	for l := range strings.Lines(list) {
 		f := strings.Split(strings.TrimSpace(l), " | ")
-		if len(f) == 5 && !strings.HasPrefix(l, "#") {
+		switch {
+		case strings.HasPrefix(l, "#"):
+		case len(f) != 5:
+			return fmt.Errorf("benchmarks.txt: no five fields: %s", l)
+		default:
 			lines = append(lines, line{f[0], f[1], f[2], f[3], f[4]})
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -128,7 +129,7 @@ func BenchmarkEndToEnd(b *testing.B) {
 	must(b, err)
 	took := time.Since(began).Seconds()
 	b.ReportMetric(took/float64(len(hosts)), "s/host")
-	b.ReportMetric(took/float64(p.Waves[len(p.Waves)-1]+1), "s/wave")
+	b.ReportMetric(took/float64(slices.Max(p.Waves)+1), "s/wave")
 }
 
 // packagesOf is one version of several packages.

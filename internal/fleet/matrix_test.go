@@ -12,8 +12,10 @@ import (
 	"time"
 
 	"github.com/patchwrit/patchwrit/approval"
+	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/control"
 	"github.com/patchwrit/patchwrit/internal/debworld"
+	"github.com/patchwrit/patchwrit/trust"
 )
 
 // The matrix's package: its maintainer script counts its runs, and stops in the
@@ -112,7 +114,7 @@ func (w *town) between(x *faults, n int) {
 	was := w.version(struck, matrixPackage)
 	version := fmt.Sprintf("1.%d-1", n)
 	must(w.t, w.vendor.Offer(matrixVersion(n)))
-	acknowledged := make(chan []string, 1)
+	acknowledged := make(chan map[canon.Digest][]string, 1)
 	go func() { acknowledged <- w.approving(w.t.Context(), version) }()
 	must(w.t, w.Wait(w.t.Context(), "the helper is between journal and dpkg", roundTime, func() (bool, error) {
 		p, there := w.ofVersion(w.t.Context(), version)
@@ -148,7 +150,7 @@ func (w *town) round(x *faults, v victim, n int) {
 	must(w.t, w.vendor.Offer(matrixVersion(n)))
 	ctx, stop := context.WithTimeout(w.t.Context(), roundTime)
 	defer stop()
-	acknowledged := make(chan []string, 1)
+	acknowledged := make(chan map[canon.Digest][]string, 1)
 	go func() { acknowledged <- w.approving(ctx, version) }()
 	struckAt := w.strikeAll(ctx, x, v)
 	must(w.t, x.disarm())
@@ -173,18 +175,35 @@ func pointNames() []string {
 	return out
 }
 
-// ofVersion finds the plan to a version.
-func (w *town) ofVersion(ctx context.Context, version string) (control.Plan, bool) {
+// toVersion finds the plans to a version: one for both hosts, or one for each
+// when one of them was not heard of while the first was made.
+func (w *town) toVersion(ctx context.Context, version string) []control.Plan {
 	plans, err := w.PlansNow(ctx)
 	if err != nil {
-		return control.Plan{}, false // the control plane is dead just now
+		return nil // the control plane is dead just now
 	}
-	for _, p := range plans {
-		if slices.Contains(p.Packages, matrixPackage) && strings.Contains(w.target(ctx, p), version) {
+	return slices.DeleteFunc(plans, func(p control.Plan) bool {
+		return !slices.Contains(p.Packages, matrixPackage) || !strings.Contains(w.target(ctx, p), version)
+	})
+}
+
+// ofVersion finds the plan to a version that is for the host that is struck.
+func (w *town) ofVersion(ctx context.Context, version string) (control.Plan, bool) {
+	for _, p := range w.toVersion(ctx, version) {
+		if slices.Contains(p.Hosts, trust.HostID(w.ID(struck))) {
 			return p, true
 		}
 	}
 	return control.Plan{}, false
+}
+
+// covered reports whether plans are there for both hosts.
+func (w *town) covered(plans []control.Plan) bool {
+	hosts := 0
+	for _, p := range plans {
+		hosts += len(p.Hosts)
+	}
+	return hosts == len(w.Machines)
 }
 
 // target is the version that a plan leads to.
@@ -200,21 +219,22 @@ func (w *town) target(ctx context.Context, p control.Plan) string {
 	return file.Branches[0].Changes[0].To
 }
 
-// approving has two people say yes as soon as the plan is there, again and again
-// until each was acknowledged. It returns who was.
-func (w *town) approving(ctx context.Context, version string) []string {
-	done := []string{}
+// approving has two people say yes to every plan as soon as it is there, again
+// and again until each was acknowledged. It returns who was, by plan.
+func (w *town) approving(ctx context.Context, version string) map[canon.Digest][]string {
+	done := map[canon.Digest][]string{}
 	err := w.Wait(ctx, "two people have approved", roundTime, func() (bool, error) {
-		p, there := w.ofVersion(ctx, version)
-		if !there || p.State != control.Review {
-			return len(done) == 2, nil
-		}
-		for _, name := range []string{"ann", "bob"} {
-			if !slices.Contains(done, name) && w.Approve(ctx, string(p.Digest), name) == nil {
-				done = append(done, name)
+		plans := w.toVersion(ctx, version)
+		all := w.covered(plans)
+		for _, p := range plans {
+			for _, name := range []string{"ann", "bob"} {
+				if p.State == control.Review && !slices.Contains(done[p.Digest], name) && w.Approve(ctx, string(p.Digest), name) == nil {
+					done[p.Digest] = append(done[p.Digest], name)
+				}
 			}
+			all = all && len(done[p.Digest]) == 2
 		}
-		return len(done) == 2, nil
+		return all, nil
 	})
 	if err != nil {
 		w.t.Error(err)
@@ -246,17 +266,16 @@ func (w *town) strikeAll(ctx context.Context, x *faults, v victim) []string {
 // settled looks at the end of a round: everybody has the version, by one run of
 // dpkg each; every yes that was acknowledged is there; and everything that had to
 // be logged is in the log.
-func (w *town) settled(version string, people []string) {
+func (w *town) settled(version string, people map[canon.Digest][]string) {
 	w.t.Helper()
-	var p control.Plan
-	must(w.t, w.Wait(w.t.Context(), "the plan has ended", roundTime, func() (bool, error) {
-		var there bool
-		p, there = w.ofVersion(w.t.Context(), version)
-		return there && (p.State == control.Finished || p.State == control.Stopped || p.State == control.Denied), w.allAlive()
+	var plans []control.Plan
+	must(w.t, w.Wait(w.t.Context(), "the plans have ended", roundTime, func() (bool, error) {
+		plans = w.toVersion(w.t.Context(), version)
+		open := slices.ContainsFunc(plans, func(p control.Plan) bool {
+			return p.State != control.Finished && p.State != control.Stopped && p.State != control.Denied
+		})
+		return w.covered(plans) && !open, w.allAlive()
 	}))
-	if p.State != control.Finished {
-		w.t.Fatalf("the plan is %s: %s", p.State, p.Why.Text())
-	}
 	for _, m := range w.Machines {
 		if got := w.version(m.Name, matrixPackage); got != version+" installed" {
 			w.t.Errorf("%s has %s", m.Name, got)
@@ -267,18 +286,23 @@ func (w *town) settled(version string, people []string) {
 		}
 	}
 	good := map[string]int{}
-	for _, r := range w.receiptsOf(p) {
-		if r.Receipt.Good() {
-			good[w.NameOf(string(r.Receipt.Host))]++
+	for _, p := range plans {
+		if p.State != control.Finished {
+			w.t.Fatalf("the plan is %s: %s", p.State, p.Why.Text())
+		}
+		for _, r := range w.receiptsOf(p) {
+			if r.Receipt.Good() {
+				good[w.NameOf(string(r.Receipt.Host))]++
+			}
+		}
+		for _, name := range people[p.Digest] {
+			if !slices.ContainsFunc(p.Answers, func(a approval.Approval) bool { return string(a.Person) == w.house.People[name] }) {
+				w.t.Errorf("the yes of %s was acknowledged and is lost", name)
+			}
 		}
 	}
 	if len(good) != 2 || good[struck] != 1 || good["web-2"] != 1 {
 		w.t.Errorf("good receipts %v, want one of each host", good)
-	}
-	for _, name := range people {
-		if !slices.ContainsFunc(p.Answers, func(a approval.Approval) bool { return string(a.Person) == w.house.People[name] }) {
-			w.t.Errorf("the yes of %s was acknowledged and is lost", name)
-		}
 	}
 	w.allLogged()
 	must(w.t, w.Wait(w.t.Context(), "both hosts have told what they have now", roundTime, func() (bool, error) {
