@@ -20,7 +20,7 @@ func TestSafeguardsAreLoadBearing(t *testing.T) {
 		acts                      []act
 		outcome                   Outcome
 	}{
-		{"replayed-writ", "writ/verify.go", "return used.Plan == c.w.Body.Plan", "return false", first, Wrong},                  // the package manager still sees that the step was done
+		{"replayed-writ", "writ/verify.go", "return used.Plan == c.w.Body.Plan", "return false", first, Wrong},             // the package manager still sees that the step was done
 		{"one-person-twice", "approval/tally.go", "i > 0 && people[i-1].ID == p.ID", `i < 0 && p.ID == ""`, second, Wrong}, // the quorum wants different people besides
 		{"older-generation", "writ/verify.go", "c.w.Header.Generation < c.mem.Generation", "false", second, Breached},
 		{"trojaned-deb", "pkgmgr/apt/stage.go", "n != c.Size || sum != c.Artefact", `sum == ""`, second, Wrong}, // the copy ends at the approved size, so no package is left
