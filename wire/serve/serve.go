@@ -96,6 +96,7 @@ type Server struct {
 	acct   *jwt.AccountClaims
 	res    *server.MemAccResolver
 	slots  chan struct{}
+	leases chan struct{}  // places of their own: witnesses may be slow, and nobody else waits for them
 	mu     sync.Mutex     // guards acct and asking
 	asking map[string]int // questions of each agent that are being answered
 	busy   sync.WaitGroup
@@ -106,7 +107,7 @@ func Listen(ctx context.Context, cfg Config) (*Server, error) {
 	if cfg.Life == 0 {
 		cfg.Life = jwtLife
 	}
-	s := &Server{cfg: cfg, slots: make(chan struct{}, atOnce), asking: map[string]int{}}
+	s := &Server{cfg: cfg, slots: make(chan struct{}, atOnce), leases: make(chan struct{}, atOnce), asking: map[string]int{}}
 	cert, err := s.certificate()
 	if err != nil {
 		return nil, err
@@ -375,9 +376,17 @@ func (s *Server) question(m *nats.Msg) {
 		s.answer(m, v, nil, refusal.New(wire.CodeMany, "%d questions are being answered", atOnceEach))
 		return
 	}
-	s.slots <- struct{}{}
+	places := s.slots
+	if v == wire.Lease {
+		places = s.leases
+	} else {
+		places <- struct{}{} // what is not read yet waits in the bus, which has bounds
+	}
 	s.busy.Go(func() {
-		defer func() { s.leave(key); <-s.slots }()
+		if v == wire.Lease {
+			places <- struct{}{}
+		}
+		defer func() { s.leave(key); <-places }()
 		body, err := s.handle(key, v, m.Data)
 		s.answer(m, v, body, err)
 	})

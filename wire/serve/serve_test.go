@@ -549,6 +549,34 @@ func TestNoAgentTakesThePlacesOfOthers(t *testing.T) {
 	}
 }
 
+// TestSlowWitnessesHoldUpNobodyElse: leases that are not answered for long, of
+// more agents than there are places, and a hello.
+func TestSlowWitnessesHoldUpNobodyElse(t *testing.T) {
+	hold, asked := make(chan struct{}), make(chan struct{}, 2*atOnce)
+	w := newTown(t, func(c *Config) {
+		c.Handler = func(ctx context.Context, key string, v wire.Verb, body []byte) ([]byte, error) {
+			if v == wire.Lease {
+				asked <- struct{}{}
+				<-hold
+			}
+			return []byte("yes"), nil
+		}
+	})
+	t.Cleanup(func() { close(hold) })
+	for range atOnce/atOnceEach + 2 {
+		c := w.conn(first(w.enrol()))
+		for range atOnceEach {
+			go ask(t, c, wire.Lease, "")
+		}
+	}
+	for range atOnce {
+		<-asked
+	}
+	if got, err := ask(t, w.conn(first(w.enrol())), wire.Hello, ""); err != nil || got != "yes" {
+		t.Errorf("hello: %q, %v", got, err)
+	}
+}
+
 func FuzzToken(f *testing.F) {
 	f.Add(wire.Token{Secret: make([]byte, wire.SecretBytes), Server: canon.SumFile(nil)}.String())
 	f.Add("pwt1..")
