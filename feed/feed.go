@@ -59,6 +59,8 @@ func (l Limits) withDefaults() Limits {
 // Options say how to read a feed.
 type Options struct {
 	Name   string       // of the feed in findings; "" means the format's
+	Source string       // to write into the snapshot in place of the path; not used for a URL
+	Date   int64        // of the content of a single file, Unix seconds; 0: the file's own
 	Now    time.Time    // the time to write into the snapshot; required
 	Client *http.Client // nil: one that uses the environment's proxy and gives up after 10 minutes
 	Cache  string       // directory that keeps downloads and their ETags; "": nothing is kept
@@ -169,7 +171,10 @@ func Read(ctx context.Context, source string, o Options) (advisory.Set, error) {
 	if strings.HasPrefix(source, "http://") || strings.HasPrefix(source, "https://") {
 		err = r.url(ctx, source, o)
 	} else {
-		err = r.path(ctx, source)
+		err = r.path(ctx, source, o.Date)
+		if o.Source != "" {
+			r.snap.Source = printable(o.Source)
+		}
 	}
 	if err != nil {
 		return advisory.Set{}, err

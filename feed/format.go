@@ -49,6 +49,16 @@ var formats = []format{
 	}},
 }
 
+// Formats lists the formats by the names that their feeds have when the caller
+// gives none, each with the Kind of its snapshots.
+func Formats() map[string]string {
+	out := map[string]string{}
+	for _, f := range formats {
+		out[f.name] = f.kind
+	}
+	return out
+}
+
 func fallback() *format { return &formats[len(formats)-1] }
 
 // sniffed is how much of a file is looked at to know its format.

@@ -17,8 +17,9 @@ import (
 	"github.com/patchwrit/patchwrit/canon"
 )
 
-// path reads a directory, a zip or a single file.
-func (r *reading) path(ctx context.Context, name string) error {
+// path reads a directory, a zip or a single file. date is that of a file's
+// content; 0: its modification time.
+func (r *reading) path(ctx context.Context, name string, date int64) error {
 	if root, err := os.OpenRoot(name); err == nil {
 		defer root.Close()
 		return r.directory(ctx, root)
@@ -32,7 +33,7 @@ func (r *reading) path(ctx context.Context, name string) error {
 	if err != nil {
 		return unusable("%v", err)
 	}
-	return r.file(ctx, f, name, info.ModTime().Unix())
+	return r.file(ctx, f, name, cmp.Or(date, info.ModTime().Unix()))
 }
 
 func unusable(format string, args ...any) error {

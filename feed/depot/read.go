@@ -1,0 +1,220 @@
+package depot
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/patchwrit/patchwrit/advisory"
+	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/feed"
+	"github.com/patchwrit/patchwrit/feed/epss"
+	"github.com/patchwrit/patchwrit/feed/kev"
+	"github.com/patchwrit/patchwrit/refusal"
+)
+
+// Content is a snapshot as it was parsed. One of the fields is set: KEV and EPSS
+// for feeds of these kinds, Set for every kind of advisories.
+type Content struct {
+	Set  *advisory.Set
+	KEV  *kev.Catalogue
+	EPSS *epss.Scores
+}
+
+// snapshot points to the one that is there.
+func (c Content) snapshot() *advisory.Snapshot {
+	switch {
+	case c.KEV != nil:
+		return &c.KEV.Snapshot
+	case c.EPSS != nil:
+		return &c.EPSS.Snapshot
+	}
+	return &c.Set.Snapshot
+}
+
+// Snapshot says what the content is as a whole.
+func (c Content) Snapshot() advisory.Snapshot { return *c.snapshot() }
+
+// with is the content with one more gap.
+func (c Content) with(why string) Content {
+	s := c.snapshot()
+	s.Partial = append(slices.Clip(s.Partial), advisory.Gap{Why: canon.NoteOf(why)})
+	return c
+}
+
+// opening is how a file is read.
+type opening struct {
+	name, source string
+	date         int64 // of the file's content, 0: unknown
+	now          time.Time
+}
+
+// kinds of feeds that are no advisories. Every format of room feed is one too.
+var kinds = map[string]func(f *os.File, o opening) (Content, error){
+	kev.Kind: func(f *os.File, o opening) (Content, error) {
+		c, err := kev.Read(f, kev.Options{Source: o.source, Now: o.now})
+		return Content{KEV: &c}, err
+	},
+	epss.Kind: func(f *os.File, o opening) (Content, error) {
+		s, err := epss.Read(f, epss.Options{Source: o.source, Now: o.now})
+		return Content{EPSS: &s}, err
+	},
+}
+
+// Kinds lists the kinds of feeds, ascending.
+func Kinds() []string {
+	all := slices.AppendSeq(slices.Collect(maps.Keys(kinds)), maps.Keys(feed.Formats()))
+	slices.Sort(all)
+	return all
+}
+
+// open reads a snapshot's bytes, held to their digest, as content of the feed's
+// kind.
+func (d *Depot) open(ctx context.Context, f Feed, k Kept, now int64) (Content, error) {
+	o := opening{name: f.Name, source: k.Source, date: cmp.Or(k.Modified, k.Fetched), now: time.Unix(now, 0)}
+	c, err := contentOf(ctx, d.object(k.Digest), f.Kind, o)
+	if err != nil {
+		return Content{}, err
+	}
+	if got := c.Snapshot().Digest; got != k.Digest {
+		return Content{}, refusal.New(CodeDepot, "the bytes of %s are those of %s", k.Digest.Short(), got.Short())
+	}
+	s := c.snapshot()
+	s.Name, s.Fetched = f.Name, k.Fetched
+	if c.Set != nil {
+		for i := range c.Set.Advisories {
+			c.Set.Advisories[i].Feed = s.Origin()
+		}
+	}
+	return c, nil
+}
+
+func contentOf(ctx context.Context, path, kind string, o opening) (Content, error) {
+	if read := kinds[kind]; read != nil {
+		f, err := os.Open(path)
+		if err != nil {
+			return Content{}, err
+		}
+		defer f.Close()
+		return read(f, o)
+	}
+	want, ok := feed.Formats()[kind]
+	if !ok {
+		return Content{}, fmt.Errorf("this program knows no feeds of kind %q, only %v", kind, Kinds())
+	}
+	s, err := feed.Read(ctx, path, feed.Options{Name: o.name, Source: o.source, Date: o.date, Now: o.now})
+	if err == nil && s.Snapshot.Kind != want {
+		err = fmt.Errorf("its content is %s, not %s", s.Snapshot.Kind, want)
+	}
+	return Content{Set: &s}, err
+}
+
+// Read reads what is in use of a feed. Its snapshot carries a gap for everything
+// that keeps it from saying that a system is clean: nothing was accepted yet, a
+// newer one was refused, no source has confirmed it for longer than maxAge
+// (seconds; 0: the feed's own), its newest record is older than that, it is empty.
+func (d *Depot) Read(ctx context.Context, name string, now, maxAge int64) (Feed, Content, error) {
+	for try := 0; ; try++ {
+		f, ok, err := d.Feed(name)
+		if err != nil || !ok {
+			return f, Content{}, cmp.Or(err, fmt.Errorf("the depot has no feed %q; patchwrit feed ls lists them", name))
+		}
+		c, err := d.read(ctx, f, now, maxAge)
+		if errors.Is(err, os.ErrNotExist) && try == 0 {
+			continue // it was replaced meanwhile, several times
+		}
+		return f, c, err
+	}
+}
+
+func (d *Depot) read(ctx context.Context, f Feed, now, maxAge int64) (Content, error) {
+	k, ok := f.InUse()
+	if !ok {
+		return nothing(f), nil
+	}
+	c, err := d.open(ctx, f, k, now)
+	if errors.Is(err, os.ErrNotExist) {
+		return Content{}, err
+	}
+	if err != nil {
+		return Content{}, refusal.New(CodeDepot, "feed %s: %v", f.Name, err)
+	}
+	for _, why := range f.doubts(now, cmp.Or(maxAge, f.MaxAge)) {
+		c = c.with(why)
+	}
+	return c, nil
+}
+
+// nothing is the content of a feed of which nothing was accepted.
+func nothing(f Feed) Content {
+	s := advisory.Snapshot{Name: f.Name, Kind: cmp.Or(feed.Formats()[f.Kind], f.Kind), Digest: canon.SumFile(nil), Scope: []advisory.Subject{}, Partial: []advisory.Gap{}}
+	c := Content{Set: &advisory.Set{Snapshot: s, Advisories: []advisory.Advisory{}}}
+	switch f.Kind {
+	case kev.Kind:
+		c = Content{KEV: &kev.Catalogue{Snapshot: s}}
+	case epss.Kind:
+		c = Content{EPSS: &epss.Scores{Snapshot: s}}
+	}
+	return c.with("no snapshot of it was accepted yet")
+}
+
+// Standing is how a feed as a whole stands.
+type Standing string
+
+// The closed set of standings, the worst first.
+const (
+	Empty   Standing = "empty"   // nothing accepted, or no record in it
+	Stale   Standing = "stale"   // not confirmed, or without a new record, for longer than its maximal age
+	Contest Standing = "refused" // something newer was refused
+	Partial Standing = "partial" // parts of what is in use could not be read
+	OK      Standing = "ok"
+)
+
+// Standing says how the feed stands at now, Unix seconds. Only OK can say that a
+// system is clean.
+func (f Feed) Standing(now int64) Standing {
+	k, ok := f.InUse()
+	_, aside := f.Aside()
+	switch {
+	case !ok || k.Count == 0 && k.Gaps > 0:
+		return Empty
+	case len(f.stale(k, now, f.MaxAge)) > 0:
+		return Stale
+	case aside:
+		return Contest
+	case k.Gaps > 0:
+		return Partial
+	}
+	return OK
+}
+
+// doubts are the reasons why what is in use cannot say that a system is clean,
+// beside what its own reading says.
+func (f Feed) doubts(now, maxAge int64) []string {
+	k, _ := f.InUse()
+	out := f.stale(k, now, maxAge)
+	if a, ok := f.Aside(); ok {
+		why := fmt.Sprintf("what its source gave on %s (%s) was refused", day(a.Fetched), a.Digest.Short())
+		for _, r := range a.Reasons {
+			why += fmt.Sprintf("; %s: %s", r.Code, r.Text.Text())
+		}
+		out = append(out, why)
+	}
+	return out
+}
+
+func (f Feed) stale(k Kept, now, maxAge int64) []string {
+	var out []string
+	for _, g := range (advisory.Snapshot{Newest: k.Newest}).Aged(now, maxAge).Partial {
+		out = append(out, g.Why.Text())
+	}
+	if quiet := now - f.Checked; quiet > maxAge {
+		out = append(out, fmt.Sprintf("no source has confirmed it for %d hours, the limit is %d", quiet/3600, maxAge/3600))
+	}
+	return out
+}
