@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,7 +25,7 @@ func feedCmd() *cobra.Command {
 		Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(feedLsCmd(), feedAcceptCmd(), feedRmCmd())
+	cmd.AddCommand(feedUpdateCmd(), feedLsCmd(), feedAcceptCmd(), feedRmCmd())
 	return cmd
 }
 
@@ -89,12 +88,7 @@ func feedLsCmd() *cobra.Command {
 			if err := present(cmd, list, feedTable(list)); err != nil {
 				return err
 			}
-			for _, l := range list {
-				if l.State != depot.OK {
-					return exit{code: exitPartial}
-				}
-			}
-			return nil
+			return notAllOK(list)
 		},
 	}
 	addDepotFlag(cmd)
@@ -141,7 +135,7 @@ func feedTable(list []feedRow) tabular {
 			}
 		}
 		if l.Failure != "" {
-			notes.lines = append(notes.lines, fmt.Sprintf("%s: the attempt of %s brought nothing: %s", l.Name, when(l.Tried), strings.ReplaceAll(l.Failure.Text(), "\n", "; ")))
+			notes.lines = append(notes.lines, fmt.Sprintf("%s: the attempt of %s brought nothing: %s", l.Name, when(l.Tried), oneLine(l.Failure.Text())))
 		}
 	}
 	return notes

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -31,7 +32,8 @@ func scanCmd() *cobra.Command {
 		Long: "Scan reads a system's package database and matches it with feeds (--feed: OSV, the\n" +
 			"Debian security tracker's JSON, Alpine's secdb, Red Hat's CSAF, OpenVEX of your own) and with the changelogs inside a vendor's signed packages\n" +
 			"(--source, which needs the trust root).\n\n" +
-			"With --kev, --epss or --exposed each affected finding also gets its deadline by CISA BOD 26-04,\n" +
+			"Without --feed and --source it matches with the whole depot (patchwrit feed update, feed ls).\n\n" +
+			"With --kev, --epss or --exposed, or with feeds of these kinds in the depot, each affected finding also gets its deadline by CISA BOD 26-04,\n" +
 			"and the findings stand in the order of work. What is not known counts as the stricter value;\n" +
 			"the answer names it, and says what each other value would give.\n\n" +
 			"Exit codes: 3 something is affected, 6 part of the answer is unknown, 0 neither.",
@@ -87,7 +89,7 @@ func scan(cmd *cobra.Command) (solve.Seen, error) {
 		return solve.Seen{}, err
 	}
 	if len(sources) == 0 && len(o.Feeds) == 0 {
-		return solve.Seen{}, usagef("say what to match with: --feed PATH|URL, or --source ORIGIN=URL,SUITE")
+		return solve.Seen{}, usagef("say what to match with: --feed PATH|URL|NAME or --source ORIGIN=URL,SUITE, or fill the depot (patchwrit feed update)")
 	}
 	if len(sources) > 0 {
 		root, err := openHouse(cmd)
@@ -106,7 +108,8 @@ func scan(cmd *cobra.Command) (solve.Seen, error) {
 
 // addLookFlags adds what says where knowledge comes from.
 func addLookFlags(cmd *cobra.Command) {
-	cmd.Flags().StringArray("feed", nil, "vulnerability feed: file, zip, directory or URL (repeatable); the format is told by its content")
+	cmd.Flags().StringArray("feed", nil, "vulnerability feed: file, zip, directory, URL, or the name of one in the depot (repeatable; default without --source: all of the depot)")
+	addDepotFlag(cmd)
 	cmd.Flags().StringArray("source", nil, "signed archive of an origin of the trust root, ORIGIN=URL,SUITE (repeatable)")
 	cmd.Flags().Duration("max-age", 14*24*time.Hour, "a feed whose newest record is older cannot say that a system is clean")
 	cmd.Flags().BoolP("quiet", "q", false, "tell no progress")
@@ -130,7 +133,21 @@ func lookOptions(cmd *cobra.Command) (o solve.Options, sources []string, err err
 	if err != nil {
 		return o, nil, err
 	}
+	c, err := choose(cmd)
+	if err != nil {
+		return o, nil, err
+	}
+	if err := c.warn(cmd, o.Now); err != nil {
+		return o, nil, err
+	}
+	o.Feeds, err = c.sets(cmd.Context(), o.Now, func(format string, args ...any) { say(o.Progress, format, args...) })
+	if err != nil {
+		return o, nil, err
+	}
 	for _, source := range feeds {
+		if slices.Contains(c.names, source) {
+			continue // read from the depot
+		}
 		fmt.Fprintln(o.Progress, "read feed", shown(source))
 		set, err := feed.Read(cmd.Context(), source, feed.Options{Now: o.Now})
 		if err != nil {

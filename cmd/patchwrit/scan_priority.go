@@ -36,14 +36,22 @@ type judge struct {
 	epss    *epss.Scores   // nil: not given
 }
 
-// newJudge reads the flags and the files they name. It is nil when no flag asks
-// for deadlines.
+// newJudge reads the flags, the files they name, and what the chosen feeds of the
+// depot tell. It is nil when neither asks for deadlines.
 func newJudge(cmd *cobra.Command, now time.Time) (*judge, error) {
 	f := cmd.Flags()
-	if !f.Changed("kev") && !f.Changed("epss") && !f.Changed("exposed") {
+	c, err := choose(cmd)
+	if err != nil {
+		return nil, err
+	}
+	known, err := c.facts(cmd.Context(), now)
+	if err != nil {
+		return nil, err
+	}
+	if known == (facts{}) && !f.Changed("kev") && !f.Changed("epss") && !f.Changed("exposed") {
 		return nil, nil
 	}
-	j := &judge{}
+	j := &judge{kev: known.kev, epss: known.epss}
 	switch word, _ := f.GetString("exposed"); word {
 	case "yes", "no":
 		j.exposed = priority.Answer(word)
@@ -51,7 +59,6 @@ func newJudge(cmd *cobra.Command, now time.Time) (*judge, error) {
 	default:
 		return nil, usagef("--exposed takes yes, no or unknown, not %q", word)
 	}
-	var err error
 	if j.rules, err = priority.Standard(); err != nil {
 		return nil, err
 	}

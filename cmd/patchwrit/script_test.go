@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/internal/evidencetest"
 )
 
@@ -30,7 +33,7 @@ func TestMain(m *testing.M) {
 // the control plane made one receipt say more ("edited.json"), the keys of two
 // of its three keepers ("keeper-1.pem", "keeper-2.pem") and of the third, and the
 // pin of the house in $PIN, of another house in $OTHERPIN. The people of the
-// roster are $P1 to $P3.
+// roster are $P1 to $P3. What a script puts into "site" is served at $SITE.
 func TestScript(t *testing.T) {
 	w := evidencetest.Must(evidencetest.Options{Now: time.Now().Truncate(time.Second).UTC()})
 	good := w.Raw()
@@ -39,7 +42,7 @@ func TestScript(t *testing.T) {
 		t.Fatal("the bundle has nothing to edit")
 	}
 	testscript.Run(t, testscript.Params{Dir: "testdata/script", RequireExplicitExec: true, RequireUniqueNames: true,
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exitcode": exitcode},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exitcode": exitcode, "site": siteConf},
 		Setup: func(e *testscript.Env) error {
 			files := map[string][]byte{"evidence.json": good, "edited.json": edited}
 			for name, b := range w.House.Bundle() {
@@ -68,6 +71,9 @@ func TestScript(t *testing.T) {
 			for i, p := range w.House.People {
 				e.Setenv(fmt.Sprintf("P%d", i+1), string(p.ID))
 			}
+			site := httptest.NewServer(tagged(filepath.Join(e.WorkDir, "site")))
+			e.Defer(site.Close)
+			e.Setenv("SITE", site.URL)
 			e.Setenv("PIN", string(w.House.Pinned))
 			e.Setenv("OTHERPIN", strings.Repeat("ab", 32))
 			return nil
@@ -86,5 +92,28 @@ func exitcode(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if got != args[0] {
 		ts.Fatalf("exit code %s, want %s", got, args[0])
+	}
+}
+
+// tagged serves a directory with ETags of the contents: dates of files have whole
+// seconds, and scripts are faster.
+func tagged(dir string) http.Handler {
+	files := http.FileServer(http.Dir(dir))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if b, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(r.URL.Path))); err == nil {
+			w.Header().Set("ETag", `"`+string(canon.SumFile(b))+`"`)
+		}
+		files.ServeHTTP(w, r)
+	})
+}
+
+// siteConf makes NAME.conf of NAME.in, with the address of the site in it.
+func siteConf(ts *testscript.TestScript, neg bool, args []string) {
+	for _, name := range args {
+		text := strings.ReplaceAll(ts.ReadFile(name+".in"), "SITE", ts.Getenv("SITE"))
+		ts.Check(os.WriteFile(ts.MkAbs(name+".conf"), []byte(text), 0o600))
+	}
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: site NAME…")
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/control"
 	"github.com/patchwrit/patchwrit/feed"
+	"github.com/patchwrit/patchwrit/feed/depot"
 	"github.com/patchwrit/patchwrit/pkgmgr/apt/solve"
 	"github.com/patchwrit/patchwrit/plan"
 	"github.com/patchwrit/patchwrit/policy/rego"
@@ -28,6 +29,7 @@ func init() { verbs = append(verbs, upCmd) }
 // upFlags are the flags of up.
 type upFlags struct {
 	data, trust, listen, policy string
+	depot                       string
 	pinned                      canon.Digest
 	names, sources, feeds       []string
 	age                         time.Duration
@@ -63,6 +65,7 @@ func upCmd() *cobra.Command {
 	f.StringVar(&u.policy, "policy", "", "the policy bundle that the trust root pins; copied into the data directory")
 	f.StringArrayVar(&u.sources, "source", nil, "signed archive of an origin of the trust root, ORIGIN=URL,SUITE (repeatable)")
 	f.StringArrayVar(&u.feeds, "feed", nil, "vulnerability feed: file, zip, directory or URL (repeatable); the format is told by its content")
+	f.StringVar(&u.depot, "feeds", os.Getenv("PATCHWRIT_FEEDS"), "the depot (patchwrit feed update): all its feeds are read at each look (or PATCHWRIT_FEEDS)")
 	f.DurationVar(&u.age, "max-age", 14*24*time.Hour, "a feed whose newest record is older cannot say that a system is clean")
 	f.DurationVar(&u.terms.Plan, "plan-every", 10*time.Minute, "time between two looks for work")
 	f.DurationVar(&u.terms.Review, "review", 24*time.Hour, "how long people have to answer; then silence is a no")
@@ -196,7 +199,16 @@ func (u *upFlags) read(ctx context.Context, now time.Time) ([]advisory.Set, erro
 		set.Snapshot = set.Snapshot.Aged(now.Unix(), int64(u.age/time.Second))
 		out = append(out, set)
 	}
-	return out, nil
+	if u.depot == "" {
+		return out, nil
+	}
+	d := depot.Open(u.depot, nil)
+	names, err := d.Names()
+	if err != nil {
+		return nil, err
+	}
+	kept, err := chosen{depot: d, names: names}.sets(ctx, now, func(string, ...any) {})
+	return append(out, kept...), err
 }
 
 // config is what control works with, without the wire.

@@ -98,6 +98,7 @@ type Feed struct {
 	Shrink  int        `json:"shrink"`  // percent of records that may be missing from a newer snapshot
 	Tried   int64      `json:"tried"`   // last attempt, Unix seconds
 	Failure canon.Note `json:"failure"` // why the last attempt brought nothing; "" when it did
+	Until   int64      `json:"until"`   // its sources want to be left alone until then (Retry-After), Unix seconds; 0: no
 	Checked int64      `json:"checked"` // when a source last gave, or confirmed, the snapshot in use
 	// Contested is the refused snapshot that came after the one in use was last
 	// given or confirmed, or "": nobody knows which of the two is right.
@@ -353,9 +354,10 @@ func syncDir(name string) error {
 }
 
 // Missed notes that an attempt brought nothing: what is in use stays in use.
-func (d *Depot) Missed(r Rules, now int64, why error) error {
+// until is when the sources may be asked again, Unix seconds, or 0.
+func (d *Depot) Missed(r Rules, now, until int64, why error) error {
 	return d.change(r, func(f *Feed) error {
-		f.Tried, f.Failure = now, canon.NoteOf(why.Error())
+		f.Tried, f.Until, f.Failure = now, until, canon.NoteOf(why.Error())
 		return nil
 	})
 }
@@ -364,7 +366,7 @@ func (d *Depot) Missed(r Rules, now int64, why error) error {
 // use (304, or the same bytes again).
 func (d *Depot) Confirmed(r Rules, now int64) error {
 	return d.change(r, func(f *Feed) error {
-		f.Tried, f.Checked, f.Failure, f.Contested = now, now, "", ""
+		f.Tried, f.Checked, f.Failure, f.Until, f.Contested = now, now, "", 0, ""
 		return nil
 	})
 }
@@ -377,16 +379,19 @@ type Arrived struct {
 	ETag     string
 	Address  string
 	Proof    string
+	Fetched  int64    // when another site fetched it, Unix seconds; 0: now, from its source
+	Checked  int64    // when that site's source last gave or confirmed it
 	Against  []Reason // what the caller found against it (a pin, a signature): it is kept aside unread
 }
 
 // Keep takes a file that came, judges it, and says how it stands. The same bytes
 // as those in use are no new snapshot: that one is returned. now is Unix seconds.
 func (d *Depot) Keep(ctx context.Context, r Rules, a Arrived, now int64) (Kept, error) {
-	k := Kept{Source: string(canon.NoteOf(a.Source)), Fetched: now, Modified: a.Modified, ETag: canon.NoteOf(a.ETag), Address: a.Address,
+	a.Fetched, a.Checked = min(now, cmp.Or(a.Fetched, now)), min(now, cmp.Or(a.Checked, now))
+	k := Kept{Source: string(canon.NoteOf(a.Source)), Fetched: a.Fetched, Modified: a.Modified, ETag: canon.NoteOf(a.ETag), Address: a.Address,
 		Proof: canon.NoteOf(a.Proof), State: Candidate, Reasons: append([]Reason{}, a.Against...)}
 	var err error
-	if k.Digest, k.Size, err = sumOf(a.File); err != nil {
+	if k.Digest, k.Size, err = SumOf(a.File); err != nil {
 		return Kept{}, err
 	}
 	if len(a.Against) > 0 {
@@ -394,12 +399,9 @@ func (d *Depot) Keep(ctx context.Context, r Rules, a Arrived, now int64) (Kept, 
 	}
 	again := false
 	err = d.change(r, func(f *Feed) error {
-		f.Tried, f.Failure = now, ""
-		last, ok := f.InUse()
-		if again = ok && last.Digest == k.Digest && k.State == Candidate; again {
-			i := slices.IndexFunc(f.Kept, func(o Kept) bool { return o.State == Accepted })
-			f.Kept[i].Source, f.Kept[i].ETag, f.Kept[i].Address, f.Kept[i].Proof = k.Source, k.ETag, k.Address, k.Proof
-			f.Checked, f.Contested, k = now, "", f.Kept[i]
+		f.Tried, f.Failure, f.Until = now, "", 0
+		if last, ok := f.InUse(); ok && last.Digest == k.Digest && k.State == Candidate {
+			again, k = true, f.again(k, a.Checked)
 			return os.Remove(a.File)
 		}
 		if err := d.place(a.File, k.Digest); err != nil {
@@ -419,11 +421,34 @@ func (d *Depot) Keep(ctx context.Context, r Rules, a Arrived, now int64) (Kept, 
 	if err := d.Settle(ctx, r.Name, now); err != nil {
 		return k, err
 	}
-	f, _, err := d.Feed(r.Name)
-	if i := slices.IndexFunc(f.Kept, func(o Kept) bool { return o.Digest == k.Digest }); err == nil && i >= 0 {
-		return f.Kept[i], nil
+	return d.settled(r, k, a.Checked)
+}
+
+// again notes that what is in use came again, at the time checked.
+func (f *Feed) again(k Kept, checked int64) Kept {
+	in := &f.Kept[slices.IndexFunc(f.Kept, func(o Kept) bool { return o.State == Accepted })]
+	in.Source, in.ETag, in.Address, in.Proof = k.Source, k.ETag, k.Address, k.Proof
+	if a, ok := f.Aside(); ok && checked >= a.Fetched {
+		f.Contested = ""
 	}
-	return k, cmp.Or(err, fmt.Errorf("another process changed feed %s meanwhile", r.Name))
+	f.Checked = max(f.Checked, checked)
+	return *in
+}
+
+// settled is how a candidate stands now that it was judged.
+func (d *Depot) settled(r Rules, k Kept, checked int64) (Kept, error) {
+	f, _, err := d.Feed(r.Name)
+	i := slices.IndexFunc(f.Kept, func(o Kept) bool { return o.Digest == k.Digest })
+	if err != nil || i < 0 {
+		return k, cmp.Or(err, fmt.Errorf("another process changed feed %s meanwhile", r.Name))
+	}
+	if k = f.Kept[i]; k.State == Accepted && checked > k.Fetched {
+		err = d.change(r, func(f *Feed) error {
+			f.Checked = max(f.Checked, checked)
+			return nil
+		})
+	}
+	return k, err
 }
 
 // place makes a file durable among the objects.
@@ -551,8 +576,8 @@ func (d *Depot) Remove(name string) error {
 	})
 }
 
-// sumOf hashes a file.
-func sumOf(name string) (canon.Digest, int64, error) {
+// SumOf hashes a file and counts its bytes.
+func SumOf(name string) (canon.Digest, int64, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return "", 0, err

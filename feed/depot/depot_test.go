@@ -261,7 +261,7 @@ func TestWhatTheCallerFoundAgainstItIsNotRead(t *testing.T) {
 func TestSilenceAgesAFeed(t *testing.T) {
 	d := depotIn(t)
 	keep(t, d, osv, rec("A", t0), t0)
-	if err := d.Missed(osv, t0+week, fmt.Errorf("no route")); err != nil {
+	if err := d.Missed(osv, t0+week, 0, fmt.Errorf("no route")); err != nil {
 		t.Fatal(err)
 	}
 	f := feedOf(t, d, "osv")
@@ -285,7 +285,7 @@ func TestSilenceAgesAFeed(t *testing.T) {
 func TestNothingAcceptedIsUnknown(t *testing.T) {
 	d := depotIn(t)
 	for _, r := range []Rules{osv, catalogs, {Name: "e", Kind: "epss", MaxAge: week}} {
-		if err := d.Missed(r, t0, fmt.Errorf("refused")); err != nil {
+		if err := d.Missed(r, t0, 0, fmt.Errorf("refused")); err != nil {
 			t.Fatal(err)
 		}
 		if c, why := gaps(t, d, r.Name, t0); !strings.Contains(why, "no snapshot of it was accepted yet") || c.Snapshot().Name != r.Name || feedOf(t, d, r.Name).Standing(t0) != Empty {
@@ -295,11 +295,40 @@ func TestNothingAcceptedIsUnknown(t *testing.T) {
 	if _, _, err := d.Read(t.Context(), "absent", t0, 0); err == nil {
 		t.Error("a feed that is not there is read")
 	}
-	if err := d.Missed(Rules{Name: "../x", Kind: "osv"}, t0, os.ErrInvalid); err == nil {
+	if err := d.Missed(Rules{Name: "../x", Kind: "osv"}, t0, 0, os.ErrInvalid); err == nil {
 		t.Error("a name leads out of the depot")
 	}
-	if err := d.Missed(Rules{Name: "osv", Kind: "epss"}, t0, os.ErrInvalid); err == nil {
+	if err := d.Missed(Rules{Name: "osv", Kind: "epss"}, t0, 0, os.ErrInvalid); err == nil {
 		t.Error("a feed changed its kind")
+	}
+}
+
+// What another site fetched is as old here as it was there.
+func TestWhatWasFetchedElsewhereKeepsItsAge(t *testing.T) {
+	d := depotIn(t)
+	carried := func(text string, fetched, checked, now int64) Kept {
+		return keepAs(t, d, catalogs, Arrived{File: arrive(t, d, text), Fetched: fetched, Checked: checked}, now)
+	}
+	if k := carried(catalogue(20, t0), t0, t0+50, t0+week); k.Fetched != t0 || k.State != Accepted {
+		t.Fatal(k)
+	}
+	if f := feedOf(t, d, "kev"); f.Checked != t0+50 || f.Tried != t0+week {
+		t.Errorf("%+v", f)
+	}
+	if k := carried(catalogue(2, t0), t0+100, t0+100, t0+week); k.State != Refused {
+		t.Fatal(k)
+	}
+	carried(catalogue(20, t0), t0, t0+60, t0+week) // from before what was refused
+	if f := feedOf(t, d, "kev"); f.Checked != t0+60 || f.Contested == "" {
+		t.Errorf("%+v", f)
+	}
+	carried(catalogue(20, t0), t0, t0+101, t0+week)
+	if f := feedOf(t, d, "kev"); f.Checked != t0+101 || f.Contested != "" {
+		t.Errorf("%+v", f)
+	}
+	carried(catalogue(20, t0), t0+9*week, t0+9*week, t0+week)
+	if f := feedOf(t, d, "kev"); f.Checked != t0+week {
+		t.Error("it was confirmed in the future")
 	}
 }
 
@@ -438,7 +467,7 @@ func TestWritersDoNotLoseEachOther(t *testing.T) {
 	done := make(chan error)
 	for i := range 8 {
 		go func() {
-			done <- d.Missed(Rules{Name: fmt.Sprintf("f%d", i), Kind: "osv", MaxAge: week}, t0, os.ErrClosed)
+			done <- d.Missed(Rules{Name: fmt.Sprintf("f%d", i), Kind: "osv", MaxAge: week}, t0, 0, os.ErrClosed)
 		}()
 	}
 	for range 8 {

@@ -175,6 +175,12 @@ const (
 	OK      Standing = "ok"
 )
 
+// Within is the feed with another maximal age in seconds; 0: its own.
+func (f Feed) Within(maxAge int64) Feed {
+	f.MaxAge = cmp.Or(maxAge, f.MaxAge)
+	return f
+}
+
 // Standing says how the feed stands at now, Unix seconds. Only OK can say that a
 // system is clean.
 func (f Feed) Standing(now int64) Standing {

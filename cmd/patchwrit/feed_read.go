@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/patchwrit/patchwrit/advisory"
+	"github.com/patchwrit/patchwrit/feed/depot"
+	"github.com/patchwrit/patchwrit/feed/epss"
+	"github.com/patchwrit/patchwrit/feed/kev"
+)
+
+// chosen are the feeds of the depot that a command reads.
+type chosen struct {
+	depot  *depot.Depot
+	names  []string
+	maxAge int64 // seconds; 0: each feed's own
+}
+
+// choose reads the flags: each --feed that names one of the depot and no file;
+// the whole depot when there is neither --feed nor --source, or when --feeds
+// stands without --feed.
+func choose(cmd *cobra.Command) (c chosen, err error) {
+	dir, err := depotDir(cmd)
+	if err != nil {
+		return c, err
+	}
+	c.depot = depot.Open(dir, nil)
+	all, err := c.depot.Names()
+	if err != nil {
+		return c, err
+	}
+	f := cmd.Flags()
+	given, err := f.GetStringArray("feed")
+	if err != nil {
+		return c, err
+	}
+	if f.Changed("max-age") {
+		age, err := f.GetDuration("max-age")
+		if err != nil {
+			return c, err
+		}
+		c.maxAge = int64(age / time.Second)
+	}
+	if len(given) == 0 && (!f.Changed("source") || f.Changed("feeds")) {
+		c.names = all
+		return c, nil
+	}
+	for _, name := range given {
+		if c.takes(name, all) {
+			c.names = append(c.names, name)
+		}
+	}
+	return c, nil
+}
+
+// takes reports whether a --feed is one of the depot. A file of the name is
+// meant first.
+func (c chosen) takes(name string, all []string) bool {
+	_, err := os.Stat(name)
+	return slices.Contains(all, name) && errors.Is(err, fs.ErrNotExist)
+}
+
+// isFact reports whether feeds of the kind tell about vulnerabilities and not
+// about packages.
+func isFact(kind string) bool { return kind == kev.Kind || kind == epss.Kind }
+
+// sets reads the chosen feeds that tell about packages, and says for which of
+// them the answer is unknown.
+func (c chosen) sets(ctx context.Context, now time.Time, say func(format string, args ...any)) (out []advisory.Set, err error) {
+	for _, name := range c.names {
+		f, ok, err := c.depot.Feed(name)
+		if err != nil {
+			return nil, err
+		}
+		if !ok || isFact(f.Kind) {
+			continue
+		}
+		say("read feed %s from the depot", name)
+		_, content, err := c.depot.Read(ctx, name, now.Unix(), c.maxAge)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, *content.Set)
+	}
+	return out, nil
+}
+
+// facts are what the chosen feeds tell about vulnerabilities; nil where none does.
+type facts struct {
+	kev  *kev.Catalogue
+	epss *epss.Scores
+}
+
+func (c chosen) facts(ctx context.Context, now time.Time) (out facts, err error) {
+	for _, name := range c.names {
+		f, ok, err := c.depot.Feed(name)
+		if err != nil {
+			return out, err
+		}
+		if !ok || !isFact(f.Kind) {
+			continue
+		}
+		_, content, err := c.depot.Read(ctx, name, now.Unix(), c.maxAge)
+		if err != nil {
+			return out, err
+		}
+		if content.KEV != nil && out.kev != nil || content.EPSS != nil && out.epss != nil {
+			return out, usagef("the depot has two feeds of kind %s; say which to use with --feed NAME", f.Kind)
+		}
+		if content.KEV != nil {
+			out.kev = content.KEV
+		}
+		if content.EPSS != nil {
+			out.epss = content.EPSS
+		}
+	}
+	return out, nil
+}
+
+// warn says on the standard error which of the chosen feeds cannot say that a
+// system is clean.
+func (c chosen) warn(cmd *cobra.Command, now time.Time) error {
+	var bad []string
+	for _, name := range c.names {
+		f, ok, err := c.depot.Feed(name)
+		if err != nil {
+			return err
+		}
+		if s := f.Within(c.maxAge).Standing(now.Unix()); ok && s != depot.OK {
+			bad = append(bad, name+" is "+string(s))
+		}
+	}
+	if len(bad) > 0 {
+		tell(cmd, "NOT CLEAN, UNKNOWN: %s. What these feeds do not mention is unknown; patchwrit feed ls says why", strings.Join(bad, ", "))
+	}
+	return nil
+}
