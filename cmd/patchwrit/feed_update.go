@@ -105,14 +105,19 @@ func (u *updateFlags) tell(cmd *cobra.Command, out update.Outcome) {
 	case out.Err != nil:
 		tell(cmd, "%s: nothing came (%s); in use stays %s, confirmed %s ago", name, oneLine(out.Err.Error()), k.Digest.Short(), ago(out.Feed.Tried-out.Feed.Checked))
 	case k.State == depot.Refused:
-		for _, r := range k.Reasons {
-			tell(cmd, "%s: REFUSED %s: %s (%s). It is kept aside; until this is settled the feed's answers are unknown", name, k.Digest.Short(), r.Text.Text(), r.Code)
-		}
+		tellRefused(cmd, name, k)
 	case u.quiet:
 	case out.Fresh:
 		tell(cmd, "%s: %d records, newest of %s, are in use now (%s)", name, k.Count, when(k.Newest), k.Digest.Short())
 	default:
 		tell(cmd, "%s: nothing new; %d records, newest of %s (%s)", name, k.Count, when(k.Newest), k.Digest.Short())
+	}
+}
+
+// tellRefused is the banner of a snapshot that was kept aside.
+func tellRefused(cmd *cobra.Command, name string, k depot.Kept) {
+	for _, r := range k.Reasons {
+		tell(cmd, "%s: REFUSED %s: %s (%s). It is kept aside; until this is settled the feed's answers are unknown", name, k.Digest.Short(), r.Text.Text(), r.Code)
 	}
 }
 

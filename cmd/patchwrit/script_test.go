@@ -42,7 +42,7 @@ func TestScript(t *testing.T) {
 		t.Fatal("the bundle has nothing to edit")
 	}
 	testscript.Run(t, testscript.Params{Dir: "testdata/script", RequireExplicitExec: true, RequireUniqueNames: true,
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exitcode": exitcode, "site": siteConf},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exitcode": exitcode, "site": siteConf, "sshkey": sshKey},
 		Setup: func(e *testscript.Env) error {
 			files := map[string][]byte{"evidence.json": good, "edited.json": edited}
 			for name, b := range w.House.Bundle() {
@@ -115,5 +115,15 @@ func siteConf(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: site NAME…")
+	}
+}
+
+// sshKey makes an OpenSSH key pair: sshkey NAME…
+func sshKey(ts *testscript.TestScript, neg bool, args []string) {
+	for _, name := range args {
+		ts.Check(newKey(ts.MkAbs(name)))
+	}
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: sshkey NAME…")
 	}
 }

@@ -179,6 +179,15 @@ func (d *Depot) object(sum canon.Digest) string {
 	return filepath.Join(d.dir, "objects", string(sum))
 }
 
+// Bytes opens a snapshot's bytes. They are not checked; who reads them holds them
+// to the digest.
+func (d *Depot) Bytes(sum canon.Digest) (*os.File, error) {
+	if !sum.Valid() {
+		return nil, os.ErrNotExist
+	}
+	return os.Open(d.object(sum))
+}
+
 // Staging is the directory for downloads that are not complete yet; it is on the
 // same disk.
 func (d *Depot) Staging() (string, error) {
