@@ -82,6 +82,30 @@ type reading struct {
 	list    []advisory.Advisory
 	seen    map[string]bool // id and digest of what is in list
 	oldest  int64           // date of the oldest file; 0 when one has none
+	facts   *facts          // not nil: facts about vulnerabilities are read, not advisories
+}
+
+// wants reports whether a file of a zip or directory may be the feed's.
+func (r *reading) wants(name string) bool {
+	if r.facts != nil {
+		return r.facts.wants(name)
+	}
+	return strings.HasSuffix(name, ".json")
+}
+
+// passed reports whether a file's name alone says that nothing in it is asked
+// for. date gives the file's date.
+func (r *reading) passed(name string, date func() int64) bool {
+	return r.facts != nil && r.facts.passed(name, date)
+}
+
+// visit reads one file.
+func (r *reading) visit(ctx context.Context, name string, in io.Reader, date int64) {
+	if r.facts != nil {
+		r.factsIn(ctx, name, in)
+		return
+	}
+	r.stream(ctx, name, in, date)
 }
 
 func (r *reading) gap(record, format string, args ...any) {
@@ -167,8 +191,18 @@ func Read(ctx context.Context, source string, o Options) (advisory.Set, error) {
 	r := &reading{limits: o.Limits.withDefaults(), now: o.Now.Unix(), seen: map[string]bool{}}
 	r.left = r.limits.Unpacked
 	r.snap = advisory.Snapshot{Source: printable(source), Fetched: o.Now.Unix(), Scope: []advisory.Subject{}, Partial: []advisory.Gap{}}
-	var err error
-	if strings.HasPrefix(source, "http://") || strings.HasPrefix(source, "https://") {
+	if err := r.read(ctx, source, o); err != nil {
+		return advisory.Set{}, err
+	}
+	if len(r.list) == 0 && r.snap.Lapsed == 0 && len(r.snap.Partial) == 0 {
+		r.gap("", "there is no record in it; a feed is .json files with records")
+	}
+	return r.set(o.Name), nil
+}
+
+// read opens a source and reads its files.
+func (r *reading) read(ctx context.Context, source string, o Options) (err error) {
+	if remote(source) {
 		err = r.url(ctx, source, o)
 	} else {
 		err = r.path(ctx, source, o.Date)
@@ -176,16 +210,15 @@ func Read(ctx context.Context, source string, o Options) (advisory.Set, error) {
 			r.snap.Source = printable(o.Source)
 		}
 	}
-	if err != nil {
-		return advisory.Set{}, err
-	}
-	if r.dropped > 0 {
+	if err == nil && r.dropped > 0 {
 		r.snap.Partial = append(r.snap.Partial, advisory.Gap{Why: canon.NoteOf(fmt.Sprintf("and %d more gaps", r.dropped))})
 	}
-	if len(r.list) == 0 && r.snap.Lapsed == 0 && len(r.snap.Partial) == 0 {
-		r.gap("", "there is no record in it; a feed is .json files with records")
-	}
-	return r.set(o.Name), nil
+	return err
+}
+
+// remote reports whether a source is a URL.
+func remote(source string) bool {
+	return strings.HasPrefix(source, "http://") || strings.HasPrefix(source, "https://")
 }
 
 // set puts the records in order and says what they are together.

@@ -59,7 +59,7 @@ func (r *reading) file(ctx context.Context, f *os.File, name string, date int64)
 	if string(head[:n]) == "PK" {
 		return r.zip(ctx, f, size, name)
 	}
-	r.stream(ctx, name, io.NewSectionReader(f, 0, size), date)
+	r.visit(ctx, name, io.NewSectionReader(f, 0, size), date)
 	return ctx.Err()
 }
 
@@ -72,9 +72,12 @@ func (r *reading) zip(ctx context.Context, f io.ReaderAt, size int64, name strin
 	if err != nil {
 		return unusable("%s is no complete zip (%v); fetch it again", name, err)
 	}
-	entries := slices.DeleteFunc(slices.Clone(z.File), func(e *zip.File) bool { return !strings.HasSuffix(e.Name, ".json") })
+	entries := slices.DeleteFunc(slices.Clone(z.File), func(e *zip.File) bool { return !r.wants(e.Name) })
 	slices.SortStableFunc(entries, func(a, b *zip.File) int { return strings.Compare(a.Name, b.Name) })
 	for _, e := range entries {
+		if r.passed(e.Name, func() int64 { return e.Modified.Unix() }) {
+			continue
+		}
 		if more, err := r.next(ctx, e.Name); !more {
 			return err
 		}
@@ -83,7 +86,7 @@ func (r *reading) zip(ctx context.Context, f io.ReaderAt, size int64, name strin
 			r.gap(e.Name, "%v", err)
 			continue
 		}
-		r.stream(ctx, e.Name, in, e.Modified.Unix())
+		r.visit(ctx, e.Name, in, e.Modified.Unix())
 		in.Close()
 	}
 	return ctx.Err()
@@ -116,10 +119,13 @@ func (r *reading) directory(ctx context.Context, root *os.Root) error {
 		case err != nil:
 			r.gap(name, "%v", err)
 			return nil
-		case d.IsDir() || !strings.HasSuffix(name, ".json"):
+		case d.IsDir() || !r.wants(name):
 			return nil
 		case !d.Type().IsRegular():
 			r.gap(name, "it is a link or a special file and was not read")
+			return nil
+		}
+		if r.passed(name, func() int64 { return modified(d) }) {
 			return nil
 		}
 		if more, err := r.next(ctx, name); !more {
@@ -136,7 +142,7 @@ func (r *reading) directory(ctx context.Context, root *os.Root) error {
 			date = info.ModTime().Unix()
 		}
 		sum := sha256.New()
-		r.stream(ctx, name, io.TeeReader(in, sum), date)
+		r.visit(ctx, name, io.TeeReader(in, sum), date)
 		if _, err := io.Copy(sum, io.LimitReader(in, r.limits.Download)); err != nil {
 			r.gap(name, "%v", err)
 		}
@@ -145,6 +151,14 @@ func (r *reading) directory(ctx context.Context, root *os.Root) error {
 	})
 	r.snap.Digest = digest(list)
 	return cmp.Or(err, ctx.Err())
+}
+
+func modified(d fs.DirEntry) int64 {
+	info, err := d.Info()
+	if err != nil {
+		return 0
+	}
+	return info.ModTime().Unix()
 }
 
 // contextReader stops reading when the caller gives up.

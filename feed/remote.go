@@ -33,14 +33,10 @@ type memo struct {
 
 // url downloads a feed, or finds that the cached one still stands, and reads it.
 func (r *reading) url(ctx context.Context, source string, o Options) error {
-	u, err := url.Parse(source)
-	if err != nil || u.Host == "" {
-		return unusable("the URL cannot be read") // not quoted: it may hold a password
+	f, shown, date, err := download(ctx, source, o, r.limits.Download)
+	if shown != "" {
+		r.snap.Source = shown
 	}
-	shown := *u
-	shown.User, shown.RawQuery, shown.Fragment = nil, "", ""
-	r.snap.Source = printable(shown.String())
-	f, date, err := fetch(ctx, u, r.snap.Source, o, r.limits.Download)
 	if err != nil {
 		return err
 	}
@@ -49,6 +45,41 @@ func (r *reading) url(ctx context.Context, source string, o Options) error {
 		defer os.Remove(f.Name())
 	}
 	return r.file(ctx, f, r.snap.Source, date)
+}
+
+// download is fetch of a URL as it was written. shown is the URL without
+// credentials, "" where it cannot be read.
+func download(ctx context.Context, source string, o Options, limit int64) (f *os.File, shown string, date int64, err error) {
+	u, err := url.Parse(source)
+	if err != nil || u.Host == "" {
+		return nil, "", 0, unusable("the URL cannot be read") // not quoted: it may hold a password
+	}
+	bare := *u
+	bare.User, bare.RawQuery, bare.Fragment = nil, "", ""
+	shown = printable(bare.String())
+	f, date, err = fetch(ctx, u, shown, o, limit)
+	return f, shown, date, err
+}
+
+// Open opens a single file by path or URL: the bytes as they come. The name is
+// without credentials. Whoever reads it must Close it. The error is ErrUnusable
+// or the context's.
+func Open(ctx context.Context, source string, o Options) (in io.ReadCloser, name string, err error) {
+	if !remote(source) {
+		f, err := os.Open(source)
+		if err != nil {
+			return nil, "", unusable("%v", err)
+		}
+		return f, printable(source), nil
+	}
+	f, name, _, err := download(ctx, source, o, o.Limits.withDefaults().Download)
+	if err == nil && o.Cache == "" {
+		os.Remove(f.Name()) // it lives as long as it is open
+	}
+	if err != nil {
+		return nil, name, err
+	}
+	return f, name, nil
 }
 
 // fetch returns an open file with the complete bytes of the URL, and the date

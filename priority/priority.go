@@ -59,13 +59,24 @@ type Facts struct {
 	Exposed     Answer // unauthenticated or untrusted parties reach the host over a public network
 	Automatable Answer // CISA's or another's SSVC: exploitation can be automated
 	Total       Answer // technical impact: yes is total, no is partial
+	Exploited   Exploitation
 }
+
+// Exploitation is what is known of exploitation. The zero value is unknown.
+type Exploitation string
+
+// The closed set of values, SSVC's.
+const (
+	ExploitedNone   Exploitation = "none"
+	ExploitedPoC    Exploitation = "poc" // a proof of concept is public
+	ExploitedActive Exploitation = "active"
+)
 
 // known gives, for each decision point of which something is known, the values
 // that are possible (SSVC's keys).
 //
 // KEV and public exposure say something about the deployer tree's points too: a
-// listed vulnerability is exploited (Active), an exposed host is Open, another
+// listed vulnerability is exploited (Active) whatever SSVC says, an exposed host is Open, another
 // one Small or Controlled. Not to be listed says nothing about exploitation.
 func (f Facts) known() map[string][]string {
 	out := map[string][]string{}
@@ -83,8 +94,13 @@ func (f Facts) known() map[string][]string {
 	case No:
 		out[PointImpact] = []string{"P"}
 	}
-	if f.KEV == Yes {
+	switch {
+	case f.KEV == Yes || f.Exploited == ExploitedActive:
 		out[PointExploitation] = []string{"A"}
+	case f.Exploited == ExploitedPoC:
+		out[PointExploitation] = []string{"P"}
+	case f.Exploited == ExploitedNone:
+		out[PointExploitation] = []string{"N"}
 	}
 	switch f.Exposed {
 	case Yes:

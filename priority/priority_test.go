@@ -120,13 +120,13 @@ func TestClassesOfBOD2604(t *testing.T) {
 		steps []Step
 		ssvc  string
 	}{
-		"listed, exposed, automatable, total": {Facts{Yes, Yes, Yes, Yes}, "3DF", 3, hold, "I"},
-		"listed, inside, automatable, total":  {Facts{Yes, No, Yes, Yes}, "3DF", 3, hold, "O"},
-		"listed, exposed, automatable":        {Facts{Yes, Yes, Yes, No}, "3D", 3, []Step{Change}, "I"},
-		"not listed, everything else":         {Facts{No, Yes, Yes, Yes}, "3D", 3, []Step{Change}, "I"},
-		"listed only":                         {Facts{Yes, No, No, No}, "14D", 14, []Step{Change}, "O"},
-		"exposed only":                        {Facts{No, Yes, No, No}, "60D", 60, []Step{Change}, "I"},
-		"nothing":                             {Facts{No, No, No, No}, "FSU", 0, []Step{Change}, "O"},
+		"listed, exposed, automatable, total": {Facts{Yes, Yes, Yes, Yes, ""}, "3DF", 3, hold, "I"},
+		"listed, inside, automatable, total":  {Facts{Yes, No, Yes, Yes, ""}, "3DF", 3, hold, "O"},
+		"listed, exposed, automatable":        {Facts{Yes, Yes, Yes, No, ""}, "3D", 3, []Step{Change}, "I"},
+		"not listed, everything else":         {Facts{No, Yes, Yes, Yes, ""}, "3D", 3, []Step{Change}, "I"},
+		"listed only":                         {Facts{Yes, No, No, No, ""}, "14D", 14, []Step{Change}, "O"},
+		"exposed only":                        {Facts{No, Yes, No, No, ""}, "60D", 60, []Step{Change}, "I"},
+		"nothing":                             {Facts{No, No, No, No, ""}, "FSU", 0, []Step{Change}, "O"},
 		"nothing is known":                    {Facts{}, "3DF", 3, hold, "I"},
 		"not listed, not exposed, unknown":    {Facts{KEV: No, Exposed: No}, "60D", 60, []Step{Change}, "O"},
 	} {
@@ -144,7 +144,7 @@ func TestClassesOfBOD2604(t *testing.T) {
 
 // Nothing is changed on a host of the forensic class before triage.
 func TestTriageComesBeforeTheChange(t *testing.T) {
-	c := standard(t).Decide(Facts{Yes, Yes, Yes, Yes}).Class
+	c := standard(t).Decide(Facts{Yes, Yes, Yes, Yes, ""}).Class
 	for _, s := range []struct {
 		done []Step
 		next Step
@@ -153,7 +153,7 @@ func TestTriageComesBeforeTheChange(t *testing.T) {
 			t.Errorf("after %v: %q", s.done, got)
 		}
 	}
-	if c := standard(t).Decide(Facts{No, No, No, No}).Class; c.Next(nil) != Change {
+	if c := standard(t).Decide(Facts{No, No, No, No, ""}).Class; c.Next(nil) != Change {
 		t.Errorf("%+v", c)
 	}
 }
@@ -305,4 +305,33 @@ func FuzzLoad(f *testing.F) {
 			t.Fatal("what people will see is not printable")
 		}
 	})
+}
+
+// Exploitation speaks in the deployer tree alone; who is listed is exploited,
+// whatever SSVC says.
+func TestExploitationIsAdviceAlone(t *testing.T) {
+	r := standard(t)
+	for name, c := range map[string]struct {
+		f    Facts
+		want []string // values of the point that the decision rests on
+		ssvc string
+	}{
+		"none":              {Facts{No, No, No, No, ExploitedNone}, []string{"N"}, "S"},
+		"a proof":           {Facts{No, No, No, No, ExploitedPoC}, []string{"P"}, "S"},
+		"active":            {Facts{No, No, No, No, ExploitedActive}, []string{"A"}, "O"},
+		"listed, said none": {Facts{Yes, No, No, No, ExploitedNone}, []string{"A"}, "O"},
+		"unknown":           {Facts{No, No, No, No, ""}, nil, "O"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := c.f.known()[PointExploitation]; !slices.Equal(got, c.want) {
+				t.Errorf("%v, want %v", got, c.want)
+			}
+			without := c.f
+			without.Exploited = ""
+			d := r.Decide(c.f)
+			if d.SSVC.Outcome != c.ssvc || d.Class.Key != r.Decide(without).Class.Key {
+				t.Errorf("%s, %s; want %s", d.SSVC.Outcome, d.Class.Key, c.ssvc)
+			}
+		})
+	}
 }

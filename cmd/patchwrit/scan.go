@@ -33,12 +33,13 @@ func scanCmd() *cobra.Command {
 			"Debian security tracker's JSON, Alpine's secdb, Red Hat's CSAF, OpenVEX of your own) and with the changelogs inside a vendor's signed packages\n" +
 			"(--source, which needs the trust root).\n\n" +
 			"Without --feed and --source it matches with the whole depot (patchwrit feed update, feed ls).\n\n" +
-			"With --kev, --epss or --exposed, or with feeds of these kinds in the depot, each affected finding also gets its deadline by CISA BOD 26-04,\n" +
-			"and the findings stand in the order of work. What is not known counts as the stricter value;\n" +
+			"With --kev, --cve, --epss or --exposed, or with feeds of these kinds in the depot, each affected finding also gets its deadline by CISA BOD 26-04,\n" +
+			"and the findings stand in the order of work. --cve brings CISA's SSVC points (automatable, technical\n" +
+			"impact) and CVSS scores, each with its source and time. What is not known counts as the stricter value;\n" +
 			"the answer names it, and says what each other value would give.\n\n" +
 			"Exit codes: 3 something is affected, 6 part of the answer is unknown, 0 neither.",
 		Example: "  patchwrit scan --feed Debian.zip\n" +
-			"  patchwrit scan --feed Debian.zip --kev known_exploited_vulnerabilities.json --epss epss_scores-2026-11-27.csv.gz --exposed no\n" +
+			"  patchwrit scan --feed Debian.zip --kev known_exploited_vulnerabilities.json --cve vulnrichment.zip --epss epss_scores-2026-11-27.csv.gz --exposed no\n" +
 			"  patchwrit scan --root /srv/host1 --source debian-security=https://archive.example/debian-security,bookworm-security -o json",
 		Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -64,6 +65,9 @@ func scanCmd() *cobra.Command {
 			}
 			r := newScanReport(seen)
 			if deadlines != nil {
+				if err := deadlines.read(cmd.Context(), &r, now); err != nil {
+					return err
+				}
 				deadlines.apply(&r, now.Unix())
 			}
 			if err := r.write(cmd.OutOrStdout(), format); err != nil {
