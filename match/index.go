@@ -2,6 +2,7 @@ package match
 
 import (
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -10,14 +11,32 @@ import (
 	"github.com/patchwrit/patchwrit/inventory"
 )
 
-// Index is what several snapshots say, by release and package. It is immutable
-// and shares the sets' memory, which must not be changed afterwards.
+// Records is where an Index looks records up: what NewIndex keeps in memory, or
+// a compiled file (room match/flat). It has no clock: what it gives is what
+// counts at the caller's time.
+type Records interface {
+	// Snapshots lists what the records come from, in any order.
+	Snapshots() []advisory.Snapshot
+	// Of gives every record that names a subject, with the parts that do. The
+	// order is that of the sets and of the records in them. A part is used
+	// before the next record is asked for.
+	Of(advisory.Subject) iter.Seq2[*advisory.Advisory, []*advisory.Affected]
+	// Named gives every record that goes by a name, whole, in the same order.
+	Named(name string) []*advisory.Advisory
+	// Whole reports that some snapshot speaks about a release as a whole.
+	Whole(ecosystem string) bool
+	// Err is the first failure of the others to read; nil as long as all that
+	// they gave was complete.
+	Err() error
+}
+
+// Index is what several snapshots say, by release and package. It is as
+// immutable as the records under it, and shares their memory, which must not be
+// changed afterwards.
 type Index struct {
+	records   []Records
 	snapshots []advisory.Snapshot
-	records   map[advisory.Subject][]record
-	names     map[string][]*advisory.Advisory // by id, alias and upstream name
-	whole     map[string]bool                 // releases that an unscoped snapshot speaks about
-	scoped    map[advisory.Subject]bool       // packages that a scoped snapshot speaks about
+	scoped    map[advisory.Subject]bool // packages that a scoped snapshot speaks about
 }
 
 // record is an advisory with what it says about one package of one release.
@@ -27,19 +46,31 @@ type record struct {
 }
 
 // NewIndex builds an index. The order of the sets does not show in any finding.
-func NewIndex(sets ...advisory.Set) Index {
-	ix := Index{
-		records: map[advisory.Subject][]record{}, names: map[string][]*advisory.Advisory{},
-		whole: map[string]bool{}, scoped: map[advisory.Subject]bool{},
-	}
+func NewIndex(sets ...advisory.Set) Index { return Over(Memory(sets...)) }
+
+// Memory keeps what sets say, and shares their memory.
+func Memory(sets ...advisory.Set) Records {
+	m := memory{records: map[advisory.Subject][]record{}, names: map[string][]*advisory.Advisory{}, whole: map[string]bool{}}
 	for i := range sets {
 		s := &sets[i]
-		ix.snapshots = append(ix.snapshots, s.Snapshot)
-		for _, subject := range s.Snapshot.Scope {
-			ix.scoped[subject] = true
-		}
+		m.snapshots = append(m.snapshots, s.Snapshot)
 		for j := range s.Advisories {
-			ix.add(&s.Advisories[j], len(s.Snapshot.Scope) == 0)
+			m.add(&s.Advisories[j], len(s.Snapshot.Scope) == 0)
+		}
+	}
+	return m
+}
+
+// Over builds an index over records that are looked up elsewhere, in one place
+// or in several. Where they cannot be read, answers are unknown.
+func Over(records ...Records) Index {
+	ix := Index{records: records, scoped: map[advisory.Subject]bool{}}
+	for _, r := range records {
+		ix.snapshots = append(ix.snapshots, r.Snapshots()...)
+	}
+	for _, s := range ix.snapshots {
+		for _, subject := range s.Scope {
+			ix.scoped[subject] = true
 		}
 	}
 	slices.SortStableFunc(ix.snapshots, func(a, b advisory.Snapshot) int {
@@ -51,35 +82,116 @@ func NewIndex(sets ...advisory.Set) Index {
 	return ix
 }
 
-func (ix Index) add(a *advisory.Advisory, unscoped bool) {
+// memory holds records as sets gave them.
+type memory struct {
+	snapshots []advisory.Snapshot
+	records   map[advisory.Subject][]record
+	names     map[string][]*advisory.Advisory // by id, alias and upstream name
+	whole     map[string]bool                 // releases that an unscoped snapshot speaks about
+}
+
+func (m memory) add(a *advisory.Advisory, unscoped bool) {
 	for _, n := range a.Names() {
-		if l := ix.names[n]; len(l) == 0 || l[len(l)-1] != a {
-			ix.names[n] = append(l, a)
+		if l := m.names[n]; len(l) == 0 || l[len(l)-1] != a {
+			m.names[n] = append(l, a)
 		}
 	}
 	for i := range a.Affected {
 		f := &a.Affected[i]
-		if unscoped && a.Basis != advisory.BasisStatement { // people's silence is no answer
-			ix.whole[f.Ecosystem] = true
+		if unscoped && SpeaksForAll(a) {
+			m.whole[f.Ecosystem] = true
 		}
 		subject := advisory.Subject{Ecosystem: f.Ecosystem, Package: f.Package}
-		list := ix.records[subject]
+		list := m.records[subject]
 		if n := len(list); n > 0 && list[n-1].Advisory == a {
 			list[n-1].parts = append(list[n-1].parts, f)
 			continue
 		}
-		ix.records[subject] = append(list, record{a, []*advisory.Affected{f}})
+		m.records[subject] = append(list, record{a, []*advisory.Affected{f}})
+	}
+}
+
+// SpeaksForAll reports whether a record of an unscoped snapshot makes that
+// snapshot an answer about its whole release: people's own statements do not,
+// for their silence is no answer.
+func SpeaksForAll(a *advisory.Advisory) bool { return a.Basis != advisory.BasisStatement }
+
+func (m memory) Snapshots() []advisory.Snapshot         { return m.snapshots }
+func (m memory) Named(name string) []*advisory.Advisory { return m.names[name] }
+func (m memory) Whole(ecosystem string) bool            { return m.whole[ecosystem] }
+func (m memory) Err() error                             { return nil }
+func (m memory) Of(s advisory.Subject) iter.Seq2[*advisory.Advisory, []*advisory.Affected] {
+	return func(yield func(*advisory.Advisory, []*advisory.Affected) bool) {
+		for _, r := range m.records[s] {
+			if !yield(r.Advisory, r.parts) {
+				return
+			}
+		}
 	}
 }
 
 // Snapshots lists what the index was built from, ascending by name and source.
 func (ix Index) Snapshots() []advisory.Snapshot { return slices.Clone(ix.snapshots) }
 
+// Err is the first failure to read the records; nil as long as the answers are
+// whole. Find says the same as a finding of code IndexBroken.
+func (ix Index) Err() error {
+	for _, r := range ix.records {
+		if err := r.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// of gives what is known about a subject.
+func (ix Index) of(s advisory.Subject) iter.Seq2[*advisory.Advisory, []*advisory.Affected] {
+	return func(yield func(*advisory.Advisory, []*advisory.Affected) bool) {
+		for _, r := range ix.records {
+			for a, parts := range r.Of(s) {
+				if !yield(a, parts) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (ix Index) named(name string) []*advisory.Advisory {
+	var out []*advisory.Advisory
+	for _, r := range ix.records {
+		out = append(out, r.Named(name)...)
+	}
+	return out
+}
+
+// whole reports whether a snapshot speaks about all of a release.
+func (ix Index) whole(ecosystem string) bool {
+	return slices.ContainsFunc(ix.records, func(r Records) bool { return r.Whole(ecosystem) })
+}
+
+// Aged gives records as of a time: a snapshot that has stood still for longer
+// than limit seconds is partial (advisory.Snapshot.Aged).
+func Aged(r Records, now, limit int64) Records { return aged{r, now, limit} }
+
+type aged struct {
+	Records
+	now, limit int64
+}
+
+func (a aged) Snapshots() []advisory.Snapshot {
+	list := slices.Clone(a.Records.Snapshots())
+	for i, s := range list {
+		list[i] = s.Aged(a.now, a.limit)
+	}
+	return list
+}
+
 // Lookup returns every advisory that goes by a name: an id, an alias or an
 // upstream name.
 func (ix Index) Lookup(name string) []advisory.Advisory {
 	var out []advisory.Advisory
-	for _, a := range ix.names[name] {
+	for _, a := range ix.named(name) {
 		out = append(out, *a)
 	}
 	return out
@@ -87,7 +199,7 @@ func (ix Index) Lookup(name string) []advisory.Advisory {
 
 // covers reports whether silence about a source package means something.
 func (ix Index) covers(ecosystem, source string) bool {
-	return ix.whole[ecosystem] || ix.scoped[advisory.Subject{Ecosystem: ecosystem, Package: source}]
+	return ix.whole(ecosystem) || ix.scoped[advisory.Subject{Ecosystem: ecosystem, Package: source}]
 }
 
 // partial reports whether any feed may hold records that were not read.

@@ -46,6 +46,7 @@ const (
 	NoRange           Code = "no-range"           // the record names the package and no version
 	ReleaseUnnamed    Code = "release-unnamed"    // the record names the distribution and no release
 	InventoryGap      Code = "inventory-gap"
+	IndexBroken       Code = "index-broken" // compiled records could not be read
 	NoFeed            Code = "no-feed"
 	FeedEmpty         Code = "feed-empty"
 	FeedPartial       Code = "feed-partial"
@@ -101,11 +102,11 @@ func (ix Index) judge(ecosystem string, p inventory.Package, name string, negati
 	}
 	base, _, _ := strings.Cut(ecosystem, ":")
 	for _, id := range identities(p) {
-		for _, r := range ix.records[advisory.Subject{Ecosystem: ecosystem, Package: id.source}] {
-			take(r, id, false)
+		for a, parts := range ix.of(advisory.Subject{Ecosystem: ecosystem, Package: id.source}) {
+			take(record{a, parts}, id, false)
 		}
-		for _, r := range ix.records[advisory.Subject{Ecosystem: base, Package: id.source}] {
-			take(r, id, true)
+		for a, parts := range ix.of(advisory.Subject{Ecosystem: base, Package: id.source}) {
+			take(record{a, parts}, id, true)
 		}
 	}
 	var out []keyed
@@ -163,6 +164,7 @@ func (r record) verdict(p inventory.Package, id identity, unnamed bool) verdict 
 	default:
 		v.compare(scheme)
 	}
+	v.parts = nil // they may be many, and are settled
 	return v
 }
 
@@ -380,7 +382,7 @@ func nothing(inv inventory.Inventory, ix Index, q Query) Finding {
 	if !ok {
 		return answer(Unknown, SystemUnknown, "Packages of the system %+q, release %+q, cannot be matched by this version.", inv.OS.ID, inv.OS.VersionID)
 	}
-	records := ix.names[q.Advisory]
+	records := ix.named(q.Advisory)
 	if q.Advisory != "" && len(records) == 0 {
 		return answer(Unknown, NoSuchAdvisory, "No feed that was read has a record named %+q.", q.Advisory)
 	}
@@ -390,7 +392,7 @@ func nothing(inv inventory.Inventory, ix Index, q Query) Finding {
 		return answer(Unknown, InventoryGap, "Nothing that it names was seen here, but the inventory is incomplete: %s.", strings.TrimSuffix(inv.Partial[0].Why, "."))
 	case here < 0 && (q.Package != "" || speakOf(records, ecosystem)):
 		return answer(NotAffected, NotInstalled, "No package that it names is installed here.")
-	case !ix.whole[ecosystem]: // a scoped feed's silence is no answer about a vulnerability
+	case !ix.whole(ecosystem): // a scoped feed's silence is no answer about a vulnerability
 		return answer(Unknown, NotCovered, "No feed that was read speaks about all of %s.", ecosystem)
 	case ix.partial():
 		return answer(Unknown, FeedPartial, "No record names it for %s, but a feed is empty or could not be read whole.", ecosystem)

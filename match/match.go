@@ -18,6 +18,7 @@
 package match
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -121,10 +122,19 @@ func answers(inv inventory.Inventory, ix Index, q Query, negative bool) []Findin
 		}
 		return 0
 	})
+	if err := ix.Err(); err != nil {
+		out = append(out, broken(err))
+	}
 	for _, f := range found {
 		out = append(out, f.Finding)
 	}
 	return out
+}
+
+// broken says that records were missed.
+func broken(err error) Finding {
+	return Finding{Aliases: []string{}, State: Unknown, Sources: []Source{},
+		Reason: Reason{IndexBroken, fmt.Sprintf("The compiled records could not be read whole, so any answer may be missing: %+q.", err.Error())}}
 }
 
 // picksPackage compares with every name the package goes by.

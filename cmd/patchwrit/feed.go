@@ -25,7 +25,7 @@ func feedCmd() *cobra.Command {
 		Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(feedUpdateCmd(), feedBundleCmd(), feedImportCmd(), feedLsCmd(), feedAcceptCmd(), feedRmCmd())
+	cmd.AddCommand(feedUpdateCmd(), feedBundleCmd(), feedImportCmd(), feedLsCmd(), feedAcceptCmd(), feedRmCmd(), feedCompileCmd())
 	return cmd
 }
 

@@ -39,6 +39,7 @@ func scanCmd() *cobra.Command {
 			"the answer names it, and says what each other value would give.\n\n" +
 			"Exit codes: 3 something is affected, 6 part of the answer is unknown, 0 neither.",
 		Example: "  patchwrit scan --feed Debian.zip\n" +
+			"  patchwrit feed compile --feed Debian.zip -o debian.index && patchwrit scan --index debian.index\n" +
 			"  patchwrit scan --feed Debian.zip --kev known_exploited_vulnerabilities.json --cve vulnrichment.zip --epss epss_scores-2026-11-27.csv.gz --exposed no\n" +
 			"  patchwrit scan --root /srv/host1 --source debian-security=https://archive.example/debian-security,bookworm-security -o json",
 		Args: exactly(0),
@@ -92,8 +93,8 @@ func scan(cmd *cobra.Command) (solve.Seen, error) {
 	if err != nil {
 		return solve.Seen{}, err
 	}
-	if len(sources) == 0 && len(o.Feeds) == 0 {
-		return solve.Seen{}, usagef("say what to match with: --feed PATH|URL|NAME or --source ORIGIN=URL,SUITE, or fill the depot (patchwrit feed update)")
+	if len(sources) == 0 && len(o.Feeds) == 0 && len(o.Records) == 0 {
+		return solve.Seen{}, usagef("say what to match with: --feed PATH|URL|NAME, --index FILE or --source ORIGIN=URL,SUITE, or fill the depot (patchwrit feed update)")
 	}
 	if len(sources) > 0 {
 		root, err := openHouse(cmd)
@@ -114,6 +115,7 @@ func scan(cmd *cobra.Command) (solve.Seen, error) {
 func addLookFlags(cmd *cobra.Command) {
 	cmd.Flags().StringArray("feed", nil, "vulnerability feed: file, zip, directory, URL, or the name of one in the depot (repeatable; default without --source: all of the depot)")
 	addDepotFlag(cmd)
+	cmd.Flags().String("index", "", "compiled feeds (patchwrit feed compile); no other feed is read, and each --feed beside it is only compared: the index must have been made from it")
 	cmd.Flags().StringArray("source", nil, "signed archive of an origin of the trust root, ORIGIN=URL,SUITE (repeatable)")
 	cmd.Flags().Duration("max-age", 14*24*time.Hour, "a feed whose newest record is older cannot say that a system is clean")
 	cmd.Flags().BoolP("quiet", "q", false, "tell no progress")
@@ -141,12 +143,27 @@ func lookOptions(cmd *cobra.Command) (o solve.Options, sources []string, err err
 	if err != nil {
 		return o, nil, err
 	}
-	if err := c.warn(cmd, o.Now); err != nil {
+	if name, _ := f.GetString("index"); name != "" {
+		r, err := openIndex(cmd.Context(), name, c, feeds, o.Now)
+		if err != nil {
+			return o, nil, err
+		}
+		o.Records = append(o.Records, match.Aged(r, o.Now.Unix(), int64(age/time.Second)))
+	} else if err := readFeeds(cmd, c, feeds, age, &o); err != nil {
 		return o, nil, err
+	}
+	sources, err = f.GetStringArray("source")
+	return o, sources, err
+}
+
+// readFeeds reads what was chosen from the depot, and the other feeds.
+func readFeeds(cmd *cobra.Command, c chosen, feeds []string, age time.Duration, o *solve.Options) (err error) {
+	if err := c.warn(cmd, o.Now); err != nil {
+		return err
 	}
 	o.Feeds, err = c.sets(cmd.Context(), o.Now, func(format string, args ...any) { say(o.Progress, format, args...) })
 	if err != nil {
-		return o, nil, err
+		return err
 	}
 	for _, source := range feeds {
 		if slices.Contains(c.names, source) {
@@ -155,13 +172,12 @@ func lookOptions(cmd *cobra.Command) (o solve.Options, sources []string, err err
 		fmt.Fprintln(o.Progress, "read feed", shown(source))
 		set, err := feed.Read(cmd.Context(), source, feed.Options{Now: o.Now})
 		if err != nil {
-			return o, nil, err
+			return err
 		}
 		set.Snapshot = set.Snapshot.Aged(o.Now.Unix(), int64(age/time.Second))
 		o.Feeds = append(o.Feeds, set)
 	}
-	sources, err = f.GetStringArray("source")
-	return o, sources, err
+	return nil
 }
 
 // shown is an address without credentials, for progress.

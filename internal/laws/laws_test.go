@@ -43,6 +43,7 @@ core   inventory:      canon refusal version change
 core   provenance:     canon refusal version change trust unpack
 core   artefact:       canon refusal version change unpack
 core   match:          canon version change advisory inventory
+core   match/flat:     canon refusal advisory match
 core   priority:       canon change
 core   proposal:       KERNEL advisory inventory match artefact provenance plan/whole
 core   policy:         KERNEL advisory inventory match proposal artefact

@@ -54,6 +54,7 @@ type Options struct {
 	Pool     string // directory of the bytes, made when it is not there; not needed without sources
 	Sources  []Source
 	Feeds    []advisory.Set          // besides the changelogs inside the sources' packages
+	Records  []match.Records         // besides Feeds: those that are looked up where they are
 	Only     []string                // binary package names; empty: all that are affected
 	Down     []Target                // instead: back to these versions, and nothing else
 	Critical change.List             // the trust root's
@@ -151,9 +152,9 @@ func (p *planner) look(ctx context.Context) (Seen, error) {
 	if err != nil {
 		return s, err
 	}
-	s.Index = match.NewIndex(append(changelogs, p.Feeds...)...)
+	s.Index = match.Over(append([]match.Records{match.Memory(append(changelogs, p.Feeds...)...)}, p.Records...)...)
 	s.Findings = match.Find(s.Inventory, s.Index)
-	return s, nil
+	return s, s.Index.Err()
 }
 
 // newer finds, for each installed package, the newest version that any vendor
