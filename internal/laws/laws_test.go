@@ -44,6 +44,7 @@ core   provenance:     canon refusal version change trust unpack
 core   artefact:       canon refusal version change unpack
 core   match:          canon version change advisory inventory
 core   match/flat:     canon refusal advisory match
+core   match/fleet:    version advisory inventory match
 core   priority:       canon change
 core   proposal:       KERNEL advisory inventory match artefact provenance plan/whole
 core   policy:         KERNEL advisory inventory match proposal artefact
@@ -85,19 +86,19 @@ var forbidden = map[string]string{
 
 // external lists the only third-party imports of the pure rings.
 var external = map[string][]string{
-	"plan":       {"golang.org/x/mod/sumdb/tlog"},
-	"plan/whole": {"golang.org/x/mod/sumdb/tlog"},
-	"tlog":       {"golang.org/x/mod/sumdb/note", "golang.org/x/mod/sumdb/tlog", "filippo.io/torchwood"},
-	"trust":      {"github.com/theupdateframework/go-tuf/v2/metadata", "github.com/theupdateframework/go-tuf/v2/metadata/trustedmetadata"},
-	"provenance": {"github.com/ProtonMail/go-crypto/openpgp", "github.com/ProtonMail/go-crypto/openpgp/clearsign", "github.com/ProtonMail/go-crypto/openpgp/packet"},
-	"unpack":     {"github.com/ulikunitz/xz", "github.com/klauspost/compress/zstd", "github.com/klauspost/compress/gzip"},
-	"match":      {"github.com/RoaringBitmap/roaring/v2"},
+	"plan":        {"golang.org/x/mod/sumdb/tlog"},
+	"plan/whole":  {"golang.org/x/mod/sumdb/tlog"},
+	"tlog":        {"golang.org/x/mod/sumdb/note", "golang.org/x/mod/sumdb/tlog", "filippo.io/torchwood"},
+	"trust":       {"github.com/theupdateframework/go-tuf/v2/metadata", "github.com/theupdateframework/go-tuf/v2/metadata/trustedmetadata"},
+	"provenance":  {"github.com/ProtonMail/go-crypto/openpgp", "github.com/ProtonMail/go-crypto/openpgp/clearsign", "github.com/ProtonMail/go-crypto/openpgp/packet"},
+	"unpack":      {"github.com/ulikunitz/xz", "github.com/klauspost/compress/zstd", "github.com/klauspost/compress/gzip"},
+	"match/fleet": {"github.com/RoaringBitmap/roaring/v2"},
 }
 
 // unreachable names rooms a binary must never link, however indirectly.
 var unreachable = map[string][]string{
-	"cmd/patchwrit-agent":   {"writ/issue", "control", "console", "store", "advisor", "feed", "match", "policy", "policy/rego", "pkgmgr/apt/solve", "rollout", "wire/serve"},
-	"cmd/patchwrit-witness": {"control", "console", "store", "advisor", "feed", "match", "policy", "pkgmgr", "writ/issue"},
+	"cmd/patchwrit-agent":   {"writ/issue", "control", "console", "store", "advisor", "feed", "match", "match/fleet", "policy", "policy/rego", "pkgmgr/apt/solve", "rollout", "wire/serve"},
+	"cmd/patchwrit-witness": {"control", "console", "store", "advisor", "feed", "match", "match/fleet", "policy", "pkgmgr", "writ/issue"},
 }
 
 type room struct {

@@ -1,0 +1,594 @@
+package fleet
+
+import (
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/patchwrit/patchwrit/advisory"
+	"github.com/patchwrit/patchwrit/inventory"
+	"github.com/patchwrit/patchwrit/match"
+	"github.com/patchwrit/patchwrit/version"
+)
+
+// naive is the reference: it looks at every record for every package of every
+// host, and orders versions by version.Compare.
+type naive struct {
+	hosts   map[string]Host
+	records map[Ref]advisory.Advisory
+}
+
+// findings are written "ref ecosystem/package state host", once each.
+func (n naive) findings() map[string]bool {
+	out := map[string]bool{}
+	for ref, a := range n.records {
+		for _, h := range n.hosts {
+			for _, p := range h.Packages {
+				distribution, _, _ := strings.Cut(h.Ecosystem, ":")
+				for i, e := range []string{h.Ecosystem, distribution} {
+					if state := say(a, e, p, i == 1); h.Ecosystem != "" && state != "" {
+						out[fmt.Sprintf("%s %s/%s %s %s", label(ref), e, p.Source, state, h.Name)] = true
+					}
+				}
+			}
+		}
+	}
+	return out
+}
+
+func label(r Ref) string { return fmt.Sprintf("%s/%s/%d", r.Feed, r.ID, r.Nth) }
+
+// say is what a record says about a version under the name of an ecosystem; ""
+// is not affected.
+func say(a advisory.Advisory, ecosystem string, p Package, unnamed bool) string {
+	scheme, known := advisory.SchemeOf(ecosystem)
+	ranges, hit, broken, loud, words := 0, false, false, false, map[advisory.Status]bool{}
+	for _, f := range a.Affected {
+		if f.Ecosystem != ecosystem || f.Package != p.Source {
+			continue
+		}
+		listed := slices.Contains(f.Versions, p.Version)
+		meant := len(f.Versions) == 0 || len(f.Ranges) > 0 || listed
+		loud = loud || meant || f.Status == "" && a.Basis != advisory.BasisStatement
+		if f.Status != "" && len(f.Ranges) == 0 {
+			words[f.Status] = words[f.Status] || meant
+			continue
+		}
+		hit, ranges = hit || listed, ranges+len(f.Ranges)+len(f.Versions)
+		for _, r := range f.Ranges {
+			in, err := r.Contains(scheme, p.Version)
+			hit, broken = hit || in, broken || err != nil
+		}
+	}
+	switch {
+	case a.Withdrawn > 0 || !loud:
+		return ""
+	case unnamed || p.Unsettled || !known || version.Valid(scheme, p.Version) != nil:
+		return "unknown"
+	case hit && a.Basis == advisory.BasisStatement:
+		return "unknown"
+	case hit:
+		return "affected"
+	case broken || words[advisory.Undetermined]:
+		return "unknown"
+	case words[advisory.UnderInvestigation]:
+		return "under_investigation"
+	case ranges == 0 && !words[advisory.NotAffected]:
+		return "unknown"
+	}
+	return ""
+}
+
+// sets are an answer's, by state.
+func sets(a Answer) map[string]Hosts {
+	return map[string]Hosts{"affected": a.Affected, "unknown": a.Unknown, "under_investigation": a.Investigated}
+}
+
+// findings are those of a snapshot, as naive writes them.
+func findings(s *Snapshot) map[string]bool {
+	out := map[string]bool{}
+	for r := range s.Match() {
+		for state, set := range sets(r.Answer) {
+			for id := range set.All() {
+				out[fmt.Sprintf("%s %s/%s %s %s", label(r.Ref), r.Ecosystem, r.Package, state, s.Name(id))] = true
+			}
+		}
+	}
+	return out
+}
+
+// differ lists what stands in one set only.
+func differ(got, want map[string]bool) []string {
+	var out []string
+	for f := range got {
+		if !want[f] {
+			out = append(out, "too much: "+f)
+		}
+	}
+	for f := range want {
+		if !got[f] {
+			out = append(out, "missing: "+f)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// answered checks that Answer says of each record what its rows say together.
+func answered(t *rapid.T, s *Snapshot, n naive, all map[string]bool) {
+	want := map[string]bool{}
+	for f := range all {
+		p := strings.Fields(f)
+		want[p[0]+" "+p[2]+" "+p[3]] = true
+	}
+	got := map[string]bool{}
+	for ref := range n.records {
+		a, ok := s.Answer(ref)
+		if !ok {
+			t.Fatalf("record %v is not held", ref)
+		}
+		for state, set := range sets(a) {
+			if set.Len() != len(set.Numbers()) {
+				t.Fatalf("%v: Len %d, %d numbers", ref, set.Len(), len(set.Numbers()))
+			}
+			for id := range set.All() {
+				got[fmt.Sprintf("%s %s %s", label(ref), state, s.Name(id))] = true
+			}
+		}
+	}
+	if d := differ(got, want); len(d) > 0 {
+		t.Fatalf("answers:\n%s", strings.Join(d, "\n"))
+	}
+}
+
+var (
+	// The first of each stand more than once, so that versions of one package meet.
+	ecosystems = []string{"Debian:12", "Debian:12", "Debian:12", "Debian:12", "Debian:12", "Debian:13", "AlmaLinux:9", "Alpine:v3.20", "Nowhere:1", "Debian", "Alpine"}
+	sources    = []string{"a", "a", "a", "a", "b", "linux", "linux-signed-amd64"}
+	versions   = []string{"1.0", "1.00", "0:1.0", "1.0-0", "1.0-1", "1.0~rc1", "1.0-r1", "1.1", "1.10", "1.9", "2", "1:0.1", "1.0+deb12u1", "0~~", "", "no version!", "_", "x", "2-"}
+	feeds      = []string{"f", "g"}
+	statuses   = []advisory.Status{advisory.Unfixed, advisory.WontFix, advisory.NotAffected, advisory.NotAffected,
+		advisory.UnderInvestigation, advisory.UnderInvestigation, advisory.Undetermined}
+)
+
+func drawVersion(t *rapid.T) string { return rapid.SampledFrom(versions).Draw(t, "version") }
+
+func drawPackages(t *rapid.T, most int) []Package {
+	return rapid.SliceOfN(rapid.Custom(func(t *rapid.T) Package {
+		return Package{rapid.SampledFrom(sources).Draw(t, "source"), drawVersion(t), rapid.IntRange(0, 9).Draw(t, "state") == 0}
+	}), 0, most).Draw(t, "packages")
+}
+
+func drawRange(t *rapid.T) advisory.Range {
+	r := advisory.Range{Type: "ECOSYSTEM", Introduced: advisory.Beginning}
+	if rapid.Bool().Draw(t, "later") {
+		r.Introduced = drawVersion(t)
+	}
+	switch rapid.IntRange(0, 3).Draw(t, "end") {
+	case 0:
+		r.LastAffected = drawVersion(t)
+	case 1, 2:
+		r.Fixed = drawVersion(t)
+	}
+	return r
+}
+
+func drawAdvisory(t *rapid.T) advisory.Advisory {
+	a := advisory.Advisory{ID: fmt.Sprintf("CVE-2026-%d", rapid.IntRange(1, 6).Draw(t, "id")), Feed: advisory.Feed{Name: rapid.SampledFrom(feeds).Draw(t, "feed")}}
+	a.Aliases = rapid.SliceOfN(rapid.SampledFrom([]string{"CVE-2026-1", "CVE-2026-2", "DSA-1"}), 0, 2).Draw(t, "aliases")
+	a.Basis = rapid.SampledFrom([]advisory.Basis{advisory.BasisRecord, advisory.BasisRecord, advisory.BasisMention, advisory.BasisStatement}).Draw(t, "basis")
+	if rapid.IntRange(0, 7).Draw(t, "withdrawn") == 0 {
+		a.Withdrawn = 1
+	}
+	for range rapid.IntRange(1, 3).Draw(t, "affected") {
+		f := advisory.Affected{Ecosystem: rapid.SampledFrom(ecosystems).Draw(t, "ecosystem"), Package: rapid.SampledFrom(sources).Draw(t, "package")}
+		for range rapid.IntRange(0, 2).Draw(t, "ranges") {
+			f.Ranges = append(f.Ranges, drawRange(t))
+		}
+		if rapid.IntRange(0, 3).Draw(t, "lists") == 0 {
+			f.Versions = append(f.Versions, drawVersion(t), drawVersion(t))
+		}
+		if rapid.IntRange(0, 2).Draw(t, "word") == 0 {
+			f.Status = rapid.SampledFrom(statuses).Draw(t, "status")
+			f.Module = rapid.SampledFrom([]string{"", "nodejs:18"}).Draw(t, "module")
+		}
+		a.Affected = append(a.Affected, f)
+	}
+	return a
+}
+
+// step makes one random change to the index and to the reference.
+func step(t *rapid.T, x *Index, n naive) {
+	name := fmt.Sprintf("host-%d", rapid.IntRange(1, 5).Draw(t, "host"))
+	switch rapid.SampledFrom([]string{"put", "put", "change", "change", "remove", "publish", "publish", "publish", "retract"}).Draw(t, "step") {
+	case "put":
+		h := Host{name, rapid.SampledFrom(append(ecosystems, "")).Draw(t, "system"), drawPackages(t, 5), rapid.Bool().Draw(t, "gaps")}
+		x.PutHost(h)
+		n.hosts[name] = h
+	case "change":
+		change(t, x, n, name)
+	case "remove":
+		_, want := n.hosts[name]
+		if got := x.RemoveHost(name); got != want {
+			t.Fatalf("RemoveHost(%s) = %v, want %v", name, got, want)
+		}
+		delete(n.hosts, name)
+	case "publish":
+		a := drawAdvisory(t)
+		n.records[x.PutNth(&a, rapid.IntRange(0, 1).Draw(t, "nth"))] = a
+	case "retract":
+		ref := Ref{rapid.SampledFrom(feeds).Draw(t, "feed"), fmt.Sprintf("CVE-2026-%d", rapid.IntRange(1, 6).Draw(t, "id")), rapid.IntRange(0, 1).Draw(t, "nth")}
+		_, want := n.records[ref]
+		if got := x.RemoveAdvisory(ref); got != want {
+			t.Fatalf("RemoveAdvisory(%v) = %v, want %v", ref, got, want)
+		}
+		delete(n.records, ref)
+	}
+}
+
+func change(t *rapid.T, x *Index, n naive, name string) {
+	came := drawPackages(t, 2)
+	var went []Package
+	h, known := n.hosts[name]
+	if len(h.Packages) > 0 && h.Ecosystem != "" && rapid.Bool().Draw(t, "goes") {
+		went = []Package{rapid.SampledFrom(h.Packages).Draw(t, "went")}
+	}
+	if rapid.IntRange(0, 9).Draw(t, "misfit") == 0 {
+		went = append(went, Package{"never", "1.0", false})
+	}
+	err := x.ChangeHost(name, went, came)
+	if misfit := slices.ContainsFunc(went, func(p Package) bool { return p.Source == "never" }); !known || h.Ecosystem == "" || misfit {
+		if err == nil {
+			t.Fatalf("a change of %s that does not fit was taken", name)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	rest := slices.DeleteFunc(slices.Clone(h.Packages), func(p Package) bool { return slices.Contains(went, p) })
+	h.Packages = append(rest, came...)
+	n.hosts[name] = h
+}
+
+// TestEqualToLookingAtEveryHost compares whole finding sets after every commit
+// of a random history, and at the end those of the snapshots before.
+func TestEqualToLookingAtEveryHost(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		x, n := New(), naive{map[string]Host{}, map[Ref]advisory.Advisory{}}
+		type moment struct {
+			*Snapshot
+			want map[string]bool
+		}
+		var past []moment
+		for range rapid.IntRange(1, 25).Draw(t, "commits") {
+			for range rapid.IntRange(1, 3).Draw(t, "steps") {
+				step(t, x, n)
+			}
+			s, want := x.Commit(), n.findings()
+			if d := differ(findings(s), want); len(d) > 0 {
+				t.Fatalf("findings:\n%s", strings.Join(d, "\n"))
+			}
+			answered(t, s, n, want)
+			holds(t, s, n)
+			past = append(past, moment{s, want})
+		}
+		for i, m := range past {
+			if d := differ(findings(m.Snapshot), m.want); len(d) > 0 {
+				t.Fatalf("snapshot %d of %d has changed:\n%s", i, len(past), strings.Join(d, "\n"))
+			}
+		}
+	})
+}
+
+// holds checks what the snapshot says of the hosts themselves.
+func holds(t *rapid.T, s *Snapshot, n naive) {
+	if got, want := s.All().Len(), len(n.hosts); got != want {
+		t.Fatalf("%d hosts, want %d", got, want)
+	}
+	for name, want := range n.hosts {
+		got, ok := s.Host(name)
+		id, known := s.Number(name)
+		if !ok || !known || s.Name(id) != name || got.Ecosystem != want.Ecosystem || !s.All().Has(id) {
+			t.Fatalf("host %s: %v %v %d %+v", name, ok, known, id, got)
+		}
+		if gaps := want.Incomplete || want.Ecosystem == ""; got.Incomplete != gaps || s.Incomplete().Has(id) != gaps {
+			t.Fatalf("host %s: incomplete %v, want %v", name, got.Incomplete, gaps)
+		}
+		has := map[Package]bool{}
+		for _, p := range want.Packages {
+			has[p] = want.Ecosystem != ""
+		}
+		maps.DeleteFunc(has, func(_ Package, here bool) bool { return !here })
+		if len(got.Packages) != len(has) || slices.ContainsFunc(got.Packages, func(p Package) bool { return !has[p] }) {
+			t.Fatalf("host %s has %v, want %v", name, got.Packages, has)
+		}
+	}
+}
+
+// TestEqualToFind holds the index to room match: for each record, the hosts for
+// which Explain lists it in each state, and for each name, the worst state of
+// the findings that Find gives about it.
+func TestEqualToFind(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		x, refs := New(), map[Ref]bool{}
+		feeds := map[string]*advisory.Set{}
+		for range rapid.IntRange(1, 8).Draw(t, "records") {
+			a := drawAdvisory(t)
+			if ref := (Ref{Feed: a.Feed.Name, ID: a.ID}); !refs[ref] {
+				refs[x.PutAdvisory(&a)] = true
+				if feeds[a.Feed.Name] == nil {
+					feeds[a.Feed.Name] = &advisory.Set{Snapshot: advisory.Snapshot{Name: a.Feed.Name, Count: 1}}
+				}
+				feeds[a.Feed.Name].Advisories = append(feeds[a.Feed.Name].Advisories, a)
+			}
+		}
+		var list []advisory.Set
+		for _, s := range feeds {
+			list = append(list, *s)
+		}
+		ix, want := match.NewIndex(list...), map[string]bool{}
+		for i := range rapid.IntRange(1, 4).Draw(t, "hosts") {
+			name, inv := fmt.Sprintf("host-%d", i), drawInventory(t)
+			x.PutHost(FromInventory(name, inv))
+			for _, f := range match.Explain(inv, ix, match.Query{}) {
+				for _, s := range f.Sources {
+					if s.State != match.NotAffected {
+						want[fmt.Sprintf("%s/%s/0 %s %s", s.Feed, s.Advisory, s.State, name)] = true
+					}
+				}
+			}
+			for _, about := range everyName {
+				if state := worst(inv, ix, about); state != match.NotAffected {
+					want[fmt.Sprintf("%s %s %s", about, state, name)] = true
+				}
+			}
+		}
+		if d := differ(asked(x.Commit(), refs), want); len(d) > 0 {
+			t.Fatalf("against match.Explain:\n%s", strings.Join(d, "\n"))
+		}
+	})
+}
+
+var everyName = []string{"CVE-2026-1", "CVE-2026-2", "CVE-2026-3", "CVE-2026-4", "CVE-2026-5", "CVE-2026-6", "DSA-1", "CVE-2026-7"}
+
+// worst is what match.Explain says of a vulnerability on a host.
+func worst(inv inventory.Inventory, ix match.Index, name string) match.State {
+	found := map[match.State]bool{}
+	for _, f := range match.Explain(inv, ix, match.Query{Advisory: name}) {
+		found[f.State] = found[f.State] || f.Package != ""
+	}
+	for _, s := range []match.State{match.Affected, match.Unknown, match.UnderInvestigation} {
+		if found[s] {
+			return s
+		}
+	}
+	return match.NotAffected
+}
+
+// asked is what a snapshot says of records and of names.
+func asked(s *Snapshot, refs map[Ref]bool) map[string]bool {
+	got := map[string]bool{}
+	for ref := range refs {
+		a, _ := s.Answer(ref)
+		for state, set := range sets(a) {
+			for id := range set.All() {
+				got[fmt.Sprintf("%s %s %s", label(ref), state, s.Name(id))] = true
+			}
+		}
+	}
+	for _, name := range everyName {
+		a, _ := s.Named(name)
+		for state, set := range sets(a) {
+			for id := range set.All() {
+				got[fmt.Sprintf("%s %s %s", name, state, s.Name(id))] = true
+			}
+		}
+	}
+	return got
+}
+
+// drawInventory makes a Debian host with dpkg states of every kind.
+func drawInventory(t *rapid.T) inventory.Inventory {
+	inv := inventory.Inventory{OS: inventory.OS{ID: "debian", VersionID: rapid.SampledFrom([]string{"12", "13", ""}).Draw(t, "release")}}
+	for i := range rapid.IntRange(0, 6).Draw(t, "packages") {
+		state := rapid.SampledFrom([]string{inventory.Installed, inventory.Installed, inventory.Installed, inventory.TriggersPending, inventory.HalfInstalled, inventory.ConfigFiles, "odd"}).Draw(t, "state")
+		inv.Packages = append(inv.Packages, inventory.Package{Name: fmt.Sprint("p", i), Arch: "amd64", Version: drawVersion(t), Scheme: version.Deb,
+			Source: rapid.SampledFrom(sources).Draw(t, "source"), SourceVersion: drawVersion(t), Status: inventory.Status{Want: "install", Flag: "ok", State: state}})
+	}
+	return inv
+}
+
+// TestKnowsEveryField turns red when the normal form grows a field: then say
+// here whether compile must read it.
+func TestKnowsEveryField(t *testing.T) {
+	for _, c := range []struct {
+		of   any
+		want string
+	}{
+		{advisory.Affected{}, "Ecosystem Package Ranges Versions Severities Module Status Word Note"},
+		{advisory.Range{}, "Type Introduced Fixed LastAffected"},
+		{advisory.Advisory{}, "ID Aliases Upstream Related Source Basis Published Modified Withdrawn Expires Summary Affected Severities Raw Feed"},
+	} {
+		var got []string
+		for i := range reflect.TypeOf(c.of).NumField() {
+			got = append(got, reflect.TypeOf(c.of).Field(i).Name)
+		}
+		if s := strings.Join(got, " "); s != c.want {
+			t.Errorf("%T has the fields %s; compile knows %s", c.of, s, c.want)
+		}
+	}
+}
+
+// TestReadersDoNotWait reads the newest snapshot in some goroutines while one
+// writes; each must see a whole moment: as many hosts below the fixed version
+// as hosts there are. The race detector watches over it.
+func TestReadersDoNotWait(t *testing.T) {
+	x := New()
+	a := advisory.Advisory{ID: "CVE-2026-1", Affected: []advisory.Affected{{Ecosystem: "Debian:12", Package: "a",
+		Ranges: []advisory.Range{{Introduced: advisory.Beginning, Fixed: "9"}}}}}
+	ref := x.PutAdvisory(&a)
+	var newest atomic.Pointer[Snapshot]
+	newest.Store(x.Commit())
+	var readers sync.WaitGroup
+	var done atomic.Bool
+	var seen atomic.Int64
+	for range 3 {
+		readers.Go(func() {
+			for most := 0; !done.Load() || most == 0; {
+				s := newest.Load()
+				got, _ := s.Answer(ref)
+				if got.Affected.Len() != s.All().Len() || got.Affected.Len() < most {
+					t.Errorf("%d of %d hosts, after %d", got.Affected.Len(), s.All().Len(), most)
+					return
+				}
+				for range s.Match() {
+				}
+				if _, ok := s.Host("host-1"); !ok && got.Affected.Len() > 1 {
+					t.Error("host-1 is not there")
+					return
+				}
+				most = got.Affected.Len()
+				seen.Add(1)
+			}
+		})
+	}
+	for i := range 2000 {
+		x.PutHost(Host{Name: fmt.Sprint("host-", i), Ecosystem: "Debian:12", Packages: []Package{{"a", fmt.Sprint(i % 9), false}, {fmt.Sprint("b", i), "1", false}}})
+		if i > 1 {
+			if err := x.ChangeHost("host-1", []Package{{"a", fmt.Sprint((i - 1) % 9), false}}, []Package{{"a", fmt.Sprint(i % 9), false}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		newest.Store(x.Commit())
+	}
+	done.Store(true)
+	readers.Wait()
+	if seen.Load() == 0 {
+		t.Error("no reader saw anything")
+	}
+}
+
+// TestNamesGrow puts and removes so many hosts that the table of names splits
+// often, and that numbers are used again.
+func TestNamesGrow(t *testing.T) {
+	x := New()
+	const n = 5000
+	for i := range n {
+		x.PutHost(Host{Name: fmt.Sprint("host-", i), Ecosystem: "Debian:12"})
+	}
+	full := x.Commit()
+	for i := 0; i < n; i += 3 {
+		if !x.RemoveHost(fmt.Sprint("host-", i)) {
+			t.Fatalf("host-%d was not there", i)
+		}
+	}
+	less := x.Commit()
+	x.PutHost(Host{Name: "late", Ecosystem: "Debian:12"})
+	if s := x.Commit(); s.hosts.n != n {
+		t.Errorf("%d rows for %d hosts: the number of a removed host was not used again", s.hosts.n, n)
+	}
+	for i := range n {
+		name := fmt.Sprint("host-", i)
+		id, ok := full.Number(name)
+		if !ok || full.Name(id) != name {
+			t.Fatalf("%s is %d, %v", name, id, ok)
+		}
+		if _, ok := less.Number(name); ok == (i%3 == 0) {
+			t.Fatalf("%s after the removals: %v", name, ok)
+		}
+	}
+	if full.Name(n) != "" || less.All().Len() != n-(n+2)/3 {
+		t.Errorf("%q, %d", full.Name(n), less.All().Len())
+	}
+}
+
+// TestDifferenceKeepsTheList writes lists as differences and reads them back.
+func TestDifferenceKeepsTheList(t *testing.T) {
+	draw := rapid.Map(rapid.SliceOfN(rapid.Uint32Range(0, 1<<31), 0, 700), func(l []uint32) []uint32 {
+		slices.Sort(l)
+		return slices.Compact(l)
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		template, list := draw.Draw(t, "template"), draw.Draw(t, "list")
+		if rapid.Bool().Draw(t, "alike") && len(template) > 0 {
+			list = slices.Delete(slices.Clone(template), len(template)/2, len(template)/2+1)
+		}
+		got := decode([]uint32{7}, template, string(encode(nil, template, list)))
+		if got[0] != 7 || !slices.Equal(got[1:], list) {
+			t.Fatalf("%v becomes %v", list, got)
+		}
+		if all, n := apart(template, list, 1<<20), apart(list, template, 3); n != min(all, 3) {
+			t.Fatalf("apart %d, with a limit of 3 %d", all, n)
+		}
+	})
+}
+
+func TestHostsAsSets(t *testing.T) {
+	x := New()
+	for i := range 10 {
+		x.PutHost(Host{Name: fmt.Sprint(i), Ecosystem: "Debian:12"})
+	}
+	s := x.Commit()
+	rings := s.Rings(3, func(name string) int { return int(name[0]-'0') - 1 })
+	some := rings[0].Or(rings[1]).Or(rings[2])
+	for i, part := range some.Without(rings[1]).Split(rings) {
+		if want := []int{1, 0, 1}[i]; part.Len() != want {
+			t.Errorf("ring %d has %d hosts, want %d", i, part.Len(), want)
+		}
+	}
+	if c := some.Clone(); !slices.Equal(c.Numbers(), some.Numbers()) || some.Len() != 3 {
+		t.Errorf("%v %v", c.Numbers(), some.Numbers())
+	}
+	if zero := (Hosts{}); zero.Len() != 0 || zero.Has(0) || zero.And(some).Len() != 0 || zero.Or(some).Len() != 3 {
+		t.Error("the zero set is not empty")
+	}
+}
+
+// TestTheSameIsTheSameByteByByte puts different packages under one hash.
+func TestTheSameIsTheSameByteByByte(t *testing.T) {
+	table := interned{slots: make([]slot, 4)}
+	list := []tuple{
+		{id: 0, ecosystem: 1, source: "a", version: "bc"}, {id: 1, ecosystem: 1, source: "ab", version: "c"},
+		{id: 2, ecosystem: 2, source: "a", version: "bc"}, {id: 3, ecosystem: 1, source: "a", version: "bc", unsettled: true},
+		{id: 4, ecosystem: 1, source: "a", version: "bd"},
+	}
+	for i := range list {
+		p := Package{list[i].source, list[i].version, list[i].unsettled}
+		if got := table.find(7, list[i].ecosystem, &p); got != nil {
+			t.Errorf("tuple %d is taken for %d", i, got.id)
+		}
+		table.add(7, &list[i])
+	}
+	for i := range list {
+		p := Package{list[i].source, list[i].version, list[i].unsettled}
+		if got := table.find(7, list[i].ecosystem, &p); got != &list[i] {
+			t.Errorf("tuple %d is not found", i)
+		}
+	}
+}
+
+func TestFromInventory(t *testing.T) {
+	inv := inventory.Inventory{OS: inventory.OS{ID: "debian", VersionID: "12"}, Partial: []inventory.Gap{{What: inventory.AreaArch}}}
+	for _, state := range []string{inventory.Installed, inventory.HalfInstalled, inventory.ConfigFiles, inventory.NotInstalled} {
+		inv.Packages = append(inv.Packages, inventory.Package{Name: state, Version: "1", Source: state, SourceVersion: "1", Status: inventory.Status{Want: "install", Flag: "ok", State: state}})
+	}
+	inv.Packages = append(inv.Packages, inventory.Package{Name: "linux-image-amd64", Version: "6.1.140-1", Source: "linux-signed-amd64", SourceVersion: "6.1.140+1",
+		Status: inventory.Status{Want: "install", Flag: "ok", State: inventory.Installed}})
+	want := Host{"h", "Debian:12", []Package{{"installed", "1", false}, {"half-installed", "1", true},
+		{"linux-signed-amd64", "6.1.140+1", false}, {"linux", "6.1.140-1", false}}, true}
+	if got := FromInventory("h", inv); !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	inv.OS = inventory.OS{ID: "plan9"}
+	if got := FromInventory("h", inv); got.Ecosystem != "" {
+		t.Errorf("a system without a name in advisories is %q", got.Ecosystem)
+	}
+}
