@@ -17,6 +17,8 @@
 package advisory
 
 import (
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/patchwrit/patchwrit/canon"
@@ -127,22 +129,51 @@ func (a Advisory) Unscored() bool {
 	return len(a.Severities) == 0
 }
 
-// CVE returns the one CVE id that names this record's vulnerability, or "" when
-// the record has none or covers several.
-func (a Advisory) CVE() string {
-	found := ""
+var named = regexp.MustCompile(`^(?:[A-Z]+-)?(CVE-[0-9]{4}-[0-9]+)$`)
+
+// CVEOf gives the CVE that a name is, or that it is a distribution's own case
+// of: "UBUNTU-CVE-2026-0001" of CVE-2026-0001. "" where the name says no CVE.
+func CVEOf(name string) string {
+	if m := named.FindStringSubmatch(name); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
+// cves lists the CVEs that id, aliases and upstream names say.
+func (a Advisory) cves() (out []string) {
 	for _, names := range [][]string{{a.ID}, a.Aliases, a.Upstream} {
 		for _, n := range names {
-			if !strings.HasPrefix(n, "CVE-") || n == found {
-				continue
+			if c := CVEOf(n); c != "" && !slices.Contains(out, c) {
+				out = append(out, c)
 			}
-			if found != "" {
-				return ""
-			}
-			found = n
 		}
 	}
-	return found
+	return out
+}
+
+// CVE returns the one CVE id that names this record's vulnerability, or "" when
+// the record has none or covers several. Related names say nothing.
+func (a Advisory) CVE() string {
+	if c := a.cves(); len(c) == 1 {
+		return c[0]
+	}
+	return ""
+}
+
+// Key is the name under which records about one vulnerability are joined: its
+// one CVE; where no name says a CVE, the first in order of its id and aliases;
+// the id alone of a record that covers several CVEs, and so is the same thing as
+// none of them. What is upstream of a record joins it only as a CVE, what is
+// related never does.
+func (a Advisory) Key() string {
+	switch c := a.cves(); len(c) {
+	case 0:
+		return slices.Min(append([]string{a.ID}, a.Aliases...))
+	case 1:
+		return c[0]
+	}
+	return a.ID
 }
 
 // Names returns every name the record goes by: id, aliases, upstream.

@@ -3,6 +3,7 @@ package advisory
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -111,6 +112,9 @@ func (p *osv) member(key string) (err error) {
 func (p *osv) finish() {
 	prefix, _, _ := strings.Cut(p.a.ID, "-")
 	p.a.Source = "osv/" + prefix
+	if c := CVEOf(p.a.ID); c != "" && c != p.a.ID && !slices.Contains(p.a.Aliases, c) {
+		p.a.Upstream = append(p.a.Upstream, c) // Ubuntu's records said so by their id alone until 2025
+	}
 	for _, list := range []*[]string{&p.a.Aliases, &p.a.Upstream, &p.a.Related} {
 		slices.Sort(*list)
 		if *list = slices.Compact(*list); *list == nil {
@@ -188,7 +192,6 @@ func (p *osv) severities() ([]Severity, error) {
 func (p *osv) affected() error {
 	f := Affected{Ranges: []Range{}, Versions: []string{}, Severities: []Severity{}}
 	var ranges []events
-	var urgency string
 	err := p.Object(func(key string) (err error) {
 		switch key {
 		case "package":
@@ -198,9 +201,11 @@ func (p *osv) affected() error {
 		case "versions":
 			f.Versions, err = p.versions()
 		case "severity":
-			f.Severities, err = p.severities()
+			var own []Severity
+			own, err = p.severities()
+			f.Severities = append(f.Severities, own...)
 		case "ecosystem_specific":
-			urgency, err = p.urgency()
+			err = p.specific(&f)
 		default:
 			err = p.Skip()
 		}
@@ -216,9 +221,7 @@ func (p *osv) affected() error {
 		}
 		f.Ranges = append(f.Ranges, r...)
 	}
-	if urgency != "" {
-		f.Severities = append(f.Severities, Severity{Type: "urgency", Score: urgency})
-	}
+	f.pro()
 	p.a.Affected = append(p.a.Affected, f)
 	return nil
 }
@@ -251,24 +254,45 @@ func (p *osv) versions() ([]string, error) {
 	return out, err
 }
 
-// urgency reads the one field of "ecosystem_specific" that is a severity: the
-// Debian security tracker's. "not yet assigned" is no severity.
-func (p *osv) urgency() (string, error) {
+// specific reads what is wanted of "ecosystem_specific": the urgency that the
+// Debian security tracker gives ("not yet assigned" is none), the priority that
+// Ubuntu gave there until 2025, and where Ubuntu's fix is to be had.
+func (p *osv) specific(f *Affected) error {
 	if p.Peek() != '{' {
-		return "", p.Skip()
+		return p.Skip()
 	}
-	word := ""
-	err := p.Object(func(key string) (err error) {
-		if key != "urgency" || p.Peek() != '"' {
+	return p.Object(func(key string) (err error) {
+		kind, wanted := map[string]string{"urgency": "urgency", "ubuntu_priority": "Ubuntu", "availability": ""}[key]
+		if !wanted || p.Peek() != '"' {
 			return p.Skip()
 		}
-		word, err = p.plain()
+		if kind == "" {
+			f.Note, err = p.summary()
+			return err
+		}
+		word, err := p.plain()
+		if word != "not yet assigned" {
+			f.Severities = append(f.Severities, Severity{Type: kind, Score: word})
+		}
 		return err
 	})
-	if word == "not yet assigned" {
-		word = ""
+}
+
+var proRelease = regexp.MustCompile(`^Ubuntu:Pro:([0-9]{2}\.[0-9]{2}(?::LTS)?)$`)
+
+// pro puts what Ubuntu says of a release's extended support under the release
+// itself. Ubuntu names each package of a release once: in its own name or, where
+// the next fix needs a subscription, as "Ubuntu:Pro:22.04:LTS". A host of the
+// release has the package either way, so silence about the release would be a
+// false "clean". Other streams ("Ubuntu:Pro:FIPS:…") keep their names.
+func (f *Affected) pro() {
+	m := proRelease.FindStringSubmatch(f.Ecosystem)
+	if m == nil {
+		return
 	}
-	return word, err
+	if f.Ecosystem = "Ubuntu:" + m[1]; f.Note == "" {
+		f.Note = "with Ubuntu Pro"
+	}
 }
 
 // events is one element of "ranges" as the record has it.

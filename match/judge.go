@@ -83,8 +83,8 @@ type keyed struct {
 	key string
 }
 
-// judge answers every advisory that names package p. Records that name one and
-// the same CVE are joined into one finding; all others stand alone.
+// judge answers every advisory that names package p. Records about one
+// vulnerability (advisory.Advisory.Key) are joined into one finding.
 func (ix Index) judge(ecosystem string, p inventory.Package, name string, negative bool) []keyed {
 	joined := map[string][]verdict{}
 	take := func(r record, id identity, unnamed bool) {
@@ -94,10 +94,7 @@ func (ix Index) judge(ecosystem string, p inventory.Package, name string, negati
 		if r.silent(id.version) {
 			return
 		}
-		key := r.CVE()
-		if key == "" {
-			key = r.ID
-		}
+		key := r.Key()
 		joined[key] = append(joined[key], r.verdict(p, id, unnamed))
 	}
 	base, _, _ := strings.Cut(ecosystem, ":")
