@@ -86,6 +86,7 @@ func (c *Control) API() http.Handler {
 	read("writs/{id}/file", c.apiWritFile)
 	read("receipts", func(r *http.Request) (any, error) { return c.receiptsNow(r.Context()) })
 	read("why", c.apiWhy)
+	read("exposures", c.apiExposures)
 	read("reviews", func(r *http.Request) (any, error) { return c.Reviews(r.Context()) })
 	read("ledger", c.apiLedger)
 	read("checkpoint", c.apiCheckpoint)

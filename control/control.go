@@ -35,6 +35,7 @@ import (
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/pkgmgr/apt/solve"
 	"github.com/patchwrit/patchwrit/policy"
+	"github.com/patchwrit/patchwrit/priority"
 	"github.com/patchwrit/patchwrit/refusal"
 	"github.com/patchwrit/patchwrit/store"
 	"github.com/patchwrit/patchwrit/tlog"
@@ -83,8 +84,8 @@ type Terms struct {
 	Only   []string      // packages to plan for; none: all that are affected
 }
 
-// Config is what Control works with. Every field but Feeds, Cut, Server and
-// Progress is needed.
+// Config is what Control works with. Every field but Feeds, Known, Tables, Cut,
+// Server and Progress is needed.
 type Config struct {
 	Store    store.Store
 	Log      Log
@@ -95,6 +96,8 @@ type Config struct {
 	Solve    func(context.Context, solve.Options) (solve.Solved, error)                               // solve.Solve
 	Sources  func(trust.Root) ([]solve.Source, error)                                                 // where packages come from
 	Feeds    func(context.Context, time.Time) ([]advisory.Set, error)                                 // besides the changelogs
+	Known    func(context.Context, time.Time) (Knowledge, error)                                      // of KEV, SSVC, EPSS; nil: clocks run, and no work has a day
+	Tables   priority.Rules                                                                           // of deadlines; zero: those that the program carries
 	Lease    func(context.Context, []tlog.Witness, trust.HostID, string) (leases [][]byte, err error) // ask.Leases
 	Wake     func(wireKey string)
 	Cut      func(wireKey string) error // ends the connection of a host that is let go
@@ -128,6 +131,7 @@ type Control struct {
 	news    []time.Time // when the first and the last new inventory came since the last look
 	looked  map[string]time.Time
 	dirty   map[string]bool // hosts whose document is older than the book
+	folded  map[string]foldedClocks
 	saved   time.Time
 
 	ill     sync.Mutex        // guards trouble
@@ -146,8 +150,13 @@ func Open(ctx context.Context, c Config) (*Control, error) {
 		c.Progress = io.Discard
 	}
 	k := &Control{Config: c, blobs: blobs(filepath.Join(c.Dir, "blobs")), kick: make(chan struct{}, 1), ink: make(chan struct{}, 1),
-		trouble: map[string]string{}, files: map[canon.Digest]opened{}, looked: map[string]time.Time{}, dirty: map[string]bool{}}
+		trouble: map[string]string{}, files: map[canon.Digest]opened{}, looked: map[string]time.Time{}, dirty: map[string]bool{}, folded: map[string]foldedClocks{}}
 	var err error
+	if k.Tables.BOD.ID == "" {
+		if k.Tables, err = priority.Standard(); err != nil {
+			return nil, err
+		}
+	}
 	if k.book, err = readBook(ctx, c.Store); err != nil {
 		return nil, err
 	}
@@ -297,7 +306,7 @@ func (c *Control) turn(ctx context.Context) {
 	if c.Now().Sub(c.saved) >= saveEvery {
 		c.told("store", c.save(ctx))
 	}
-	plans := slices.Sorted(maps.Keys(c.book.open))
+	plans := c.ordered()
 	c.mu.Unlock()
 	for _, d := range plans {
 		if ctx.Err() != nil {
@@ -309,6 +318,21 @@ func (c *Control) turn(ctx context.Context) {
 		}
 		c.told("plan "+d.Short(), err)
 	}
+}
+
+// ordered are the open plans in the order of work: what is overdue comes first,
+// and takes the places that are free.
+func (c *Control) ordered() []canon.Digest {
+	work := []priority.Work{}
+	for d := range c.book.open {
+		work = append(work, c.book.plans[d].work())
+	}
+	priority.Order(work, c.Now().Unix())
+	out := make([]canon.Digest, len(work))
+	for i, w := range work {
+		out[i] = canon.Digest(w.ID)
+	}
+	return out
 }
 
 // saveEvery is how often it is written down when hosts were last seen.

@@ -18,6 +18,7 @@ import (
 	"github.com/patchwrit/patchwrit/change"
 	"github.com/patchwrit/patchwrit/pkgmgr/apt/solve"
 	"github.com/patchwrit/patchwrit/plan"
+	"github.com/patchwrit/patchwrit/priority"
 	"github.com/patchwrit/patchwrit/proposal"
 	"github.com/patchwrit/patchwrit/provenance"
 	"github.com/patchwrit/patchwrit/refusal"
@@ -79,7 +80,8 @@ func (g group) key() string {
 
 // groups are the enrolled hosts by what they have, but those whose last change
 // is newer than what they told; unless all are wanted, without those that were
-// looked at a short while ago, or are all part of an open plan.
+// looked at a short while ago, or are all part of an open plan. What presses
+// most is looked at first.
 func (c *Control) groups(all bool) ([]group, trust.Root) {
 	busy := map[trust.HostID]bool{}
 	for d := range c.book.open {
@@ -102,7 +104,11 @@ func (c *Control) groups(all bool) ([]group, trust.Root) {
 			out = append(out, g)
 		}
 	}
-	slices.SortFunc(out, func(a, b group) int { return cmp.Compare(a.inventory, b.inventory) })
+	now, pressing := c.Now().Unix(), map[canon.Digest]priority.Work{}
+	for _, g := range out {
+		pressing[g.inventory] = c.pressing(g, now)
+	}
+	slices.SortFunc(out, func(a, b group) int { return priority.Compare(pressing[a.inventory], pressing[b.inventory], now) })
 	c.tidy(by)
 	return out, c.root
 }
@@ -143,11 +149,20 @@ func (c *Control) plan(ctx context.Context, root trust.Root, g group) error {
 	o := solve.Options{Root: c.rootOf(g.inventory), Snapshot: true, Pool: filepath.Join(c.Dir, "pool"), Sources: sources,
 		Feeds: feeds, Only: c.Terms.Only, Critical: root.Critical, Now: c.Now(), Progress: c.Progress}
 	solved, err := c.Solve(ctx, o)
-	if err != nil || len(solved.Changes) == 0 {
+	if err != nil {
 		return err
 	}
 	if solved.Digest != g.inventory {
 		return errors.Join(fmt.Errorf("what was laid out is inventory %s; it is laid out again", solved.Digest.Short()), os.RemoveAll(c.rootOf(g.inventory)))
+	}
+	var know Knowledge
+	if c.Known != nil {
+		if know, err = c.Known(ctx, c.Now()); err != nil {
+			return err
+		}
+	}
+	if err := c.observe(ctx, g, solved, know); err != nil || len(solved.Changes) == 0 {
+		return err
 	}
 	tracks, err := c.tracks(ctx, o, solved)
 	if err != nil {
@@ -160,7 +175,7 @@ func (c *Control) plan(ctx context.Context, root trust.Root, g group) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, s := range tracks {
-		if err := c.propose(ctx, g, s, seen.Checkpoint.Size); err != nil {
+		if err := c.propose(ctx, g, s, know, seen.Checkpoint.Size); err != nil {
 			return err
 		}
 	}
@@ -256,7 +271,7 @@ const again = 24 * 3600
 
 // propose commits a plan for the hosts of a group that are not under way with
 // the same work, or with the same packages.
-func (c *Control) propose(ctx context.Context, g group, s solve.Solved, generation int64) error {
+func (c *Control) propose(ctx context.Context, g group, s solve.Solved, know Knowledge, generation int64) error {
 	if len(s.Changes) == 0 {
 		return nil
 	}
@@ -281,7 +296,11 @@ func (c *Control) propose(ctx context.Context, g group, s solve.Solved, generati
 	if err := c.found(ctx, proposal.NewBasis(f, s.Digest, s.Findings, now)); err != nil {
 		return err
 	}
-	return c.Accepted(ctx, f, cover)
+	u, err := c.urgency(g, s, know)
+	if err != nil {
+		return err
+	}
+	return c.accept(ctx, f, cover, u)
 }
 
 // request makes the plan.
@@ -351,6 +370,11 @@ func role(h trust.Host) string {
 
 // Accepted commits a plan that was proposed here or by a person.
 func (c *Control) Accepted(ctx context.Context, f proposal.File, cover canon.Digest) error {
+	return c.accept(ctx, f, cover)
+}
+
+// accept commits a plan, with its urgency when that is known.
+func (c *Control) accept(ctx context.Context, f proposal.File, cover canon.Digest, u ...Urgency) error {
 	raw := f.Bytes()
 	if _, err := proposal.ReadFile(raw); err != nil {
 		return err
@@ -361,7 +385,7 @@ func (c *Control) Accepted(ctx context.Context, f proposal.File, cover canon.Dig
 	}
 	h := f.Header
 	p := Plan{Digest: h.Digest(), State: Proposed, File: file, Cover: cover, Class: h.Class, Created: h.Created, Expires: h.Expires,
-		Hosts: []trust.HostID{}, Waves: []int{}, Packages: packages(f.Branches), Verdict: noVerdict(), Answers: noAnswers()}
+		Hosts: []trust.HostID{}, Waves: []int{}, Packages: packages(f.Branches), Verdict: noVerdict(), Answers: noAnswers(), Urgency: u}
 	for _, b := range f.Branches {
 		p.Hosts, p.Waves = append(p.Hosts, b.Host), append(p.Waves, b.Wave)
 	}

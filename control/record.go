@@ -30,6 +30,8 @@ const (
 	kindWrit    = "writ"    // by body digest
 	kindReceipt = "receipt" // by receipt digest
 	kindDraft   = "draft"   // by writ body digest, while it waits for the log
+
+	kindExposure = "exposure" // by wire key
 )
 
 // Host is what is known about an agent.
@@ -97,7 +99,8 @@ type Plan struct {
 	Verdict  []policy.Verdict    `json:"verdict"` // none or one
 	Input    canon.Digest        `json:"input"`   // blob: what the rules saw
 	Answers  []approval.Approval `json:"answers"`
-	Why      canon.Note          `json:"why"` // of the last change of state
+	Why      canon.Note          `json:"why"`               // of the last change of state
+	Urgency  []Urgency           `json:"urgency,omitempty"` // one, when it was planned here
 }
 
 // Open reports whether the plan may still lead to a change.

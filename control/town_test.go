@@ -45,6 +45,7 @@ type town struct {
 	store   store.Store
 	log     *writer.Log
 	wrap    func(store.Store) store.Store
+	known   func(context.Context, time.Time) (control.Knowledge, error)
 	stop    func()
 	woken   sync.Map
 	hosts   []*controltest.Host
@@ -80,7 +81,7 @@ func (w *town) open() {
 	w.log, err = writer.Open(ctx, writer.Config{Dir: filepath.Join(w.Data(), "log"), Signer: signer, Policy: w.Root().Witnesses})
 	w.must(err)
 	w.control, err = control.Open(ctx, control.Config{Store: w.store, Log: w.log, Dir: w.Data(), Trust: w.Trust(), Pinned: w.World.House.Pinned,
-		Rules: w.rules, Solve: w.Solve, Sources: func(trust.Root) ([]solve.Source, error) { return nil, nil }, Lease: ask.Leases,
+		Rules: w.rules, Solve: w.Solve, Sources: func(trust.Root) ([]solve.Source, error) { return nil, nil }, Lease: ask.Leases, Known: w.known,
 		Wake: func(key string) { w.woken.Store(key, true) }, Now: w.now, Random: rand.Reader, Logger: slog.New(slog.DiscardHandler), Terms: w.terms})
 	w.must(err)
 	w.stop = func() {

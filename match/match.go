@@ -19,6 +19,7 @@ package match
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -52,6 +53,29 @@ type Finding struct {
 	State         State    `json:"state"`
 	Reason        Reason   `json:"reason"`
 	Sources       []Source `json:"sources"` // who spoke and what each said; the deciding one first
+}
+
+// Names gives every name of the vulnerability, ascending: the advisory's, its
+// aliases, and the CVE id that a distribution's own name holds
+// (DEBIAN-CVE-2026-0001).
+func (f Finding) Names() []string {
+	out := append(append([]string{f.Advisory}, f.Aliases...), f.CVEs()...)
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+var cveName = regexp.MustCompile(`^(?:[A-Z]+-)?(CVE-[0-9]{4}-[0-9]{4,19})$`)
+
+// CVEs gives the CVE ids among a finding's names, ascending; never nil.
+func (f Finding) CVEs() []string {
+	out := []string{}
+	for _, name := range append([]string{f.Advisory}, f.Aliases...) {
+		if m := cveName.FindStringSubmatch(name); m != nil {
+			out = append(out, m[1])
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // Reason is why, for machines and for people.

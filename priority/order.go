@@ -8,8 +8,8 @@ import (
 
 // Measure is a number that may be missing. The zero value is: not measured.
 type Measure struct {
-	Known bool
-	Value int
+	Known bool `json:"known"`
+	Value int  `json:"value"`
 }
 
 // Work is one thing to be done, as far as its place in the order depends on it.

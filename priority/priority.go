@@ -204,6 +204,14 @@ func (r Rules) Decide(f Facts) Deadline {
 	return d
 }
 
+// Class gives the deadline class with this key; false when the table has none.
+func (r Rules) Class(key string) (Class, bool) {
+	if !slices.ContainsFunc(r.BOD.Outcome.Values, func(v Value) bool { return v.Key == key }) {
+		return Class{}, false
+	}
+	return r.class(key), true
+}
+
 // class gives the outcome with this key.
 func (r Rules) class(key string) Class {
 	i := slices.IndexFunc(r.BOD.Outcome.Values, func(v Value) bool { return v.Key == key })

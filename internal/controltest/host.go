@@ -41,6 +41,7 @@ type Host struct {
 	leases    []string
 	Applied   []canon.Digest // bodies of the writs that were carried out
 	Refused   []string       // codes
+	Mapped    []inventory.Mapping
 
 	Fail  bool // the next change fails
 	Trust trust.Versions
@@ -67,7 +68,7 @@ func (h *House) Host(n int, packages ...string) *Host {
 // Snapshot is what the host has.
 func (a *Host) Snapshot() wire.Snapshot {
 	s := wire.Snapshot{Type: wire.TypeSnapshot, Host: a.Known.ID, Arch: "amd64", Kernel: "6.1.0-1-amd64", Boot: "b", Status: []canon.Note{},
-		OSRelease: canon.NoteOf("ID=debian\nVERSION_ID=\"12\"\nVERSION_CODENAME=bookworm\n"), Origins: []wire.PackageOrigin{}, Services: []wire.Service{}, Mapped: []inventory.Mapping{}}
+		OSRelease: canon.NoteOf("ID=debian\nVERSION_ID=\"12\"\nVERSION_CODENAME=bookworm\n"), Origins: []wire.PackageOrigin{}, Services: []wire.Service{}, Mapped: append([]inventory.Mapping{}, a.Mapped...)}
 	for name, v := range a.Installed {
 		s.Status = append(s.Status, canon.NoteOf(fmt.Sprintf("Package: %s\nStatus: install ok installed\nArchitecture: amd64\nVersion: %s\n", name, v)))
 	}
