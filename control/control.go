@@ -134,6 +134,7 @@ type Control struct {
 	folded  map[string]foldedClocks
 	saved   time.Time
 
+	learned learned
 	ill     sync.Mutex        // guards trouble
 	trouble map[string]string // what does not work, by subject, for people
 }

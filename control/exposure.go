@@ -22,15 +22,19 @@ import (
 // Knowledge says what sources know of a CVE, wherever it is found.
 type Knowledge func(cve string) priority.Known
 
-// exposedLabel is the label of the trust root that says whether the public
-// reaches a host: yes or no. Without it that is unknown, which is the stricter.
-const exposedLabel = "exposed"
+// exposureLabel is the label of the trust root that says whether the public
+// reaches a host: internet or internal. Without it that is unknown, which is the
+// stricter; so is any other value.
+const exposureLabel = "exposure"
 
 // exposedOf reads the label.
 func exposedOf(h trust.Host) priority.Answer {
 	for _, l := range h.Labels {
-		if l.Key == exposedLabel && (l.Value == "yes" || l.Value == "no") {
-			return priority.Answer(l.Value)
+		switch {
+		case l.Key == exposureLabel && l.Value == "internal":
+			return priority.No
+		case l.Key == exposureLabel:
+			return priority.Yes
 		}
 	}
 	return priority.Unknown

@@ -1,9 +1,7 @@
 package control
 
 import (
-	"cmp"
 	"context"
-	"slices"
 
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/change"
@@ -17,18 +15,21 @@ type Waiting struct {
 	Packages []string     `json:"packages"`
 	Asked    int64        `json:"asked"`   // Unix seconds: when the rules answered
 	Until    int64        `json:"until"`   // then silence is a no
+	Due      int64        `json:"due"`     // by when the work has to be effective; 0: no day
 	Said     []string     `json:"said"`    // people whose yes is there
 	Missing  string       `json:"missing"` // what the quorum still lacks
 	Who      []string     `json:"who"`     // people whose yes could count
 	Why      canon.Note   `json:"why"`     // why people are asked
 }
 
-// Reviews lists the plans that people are asked about, by their deadline.
+// Reviews lists the plans that people are asked about, in the order of work: what
+// is overdue comes first.
 func (c *Control) Reviews(context.Context) ([]Waiting, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	out := []Waiting{}
-	for _, p := range sorted(c.book.plans) {
+	for _, d := range c.ordered() {
+		p := c.book.plans[d]
 		if p.State != Review {
 			continue
 		}
@@ -38,12 +39,11 @@ func (c *Control) Reviews(context.Context) ([]Waiting, error) {
 		}
 		out = append(out, w)
 	}
-	slices.SortFunc(out, func(a, b Waiting) int { return cmp.Or(cmp.Compare(a.Until, b.Until), cmp.Compare(a.Plan, b.Plan)) })
 	return out, nil
 }
 
 func (c *Control) waiting(p Plan) (Waiting, error) {
-	w := Waiting{Plan: p.Digest, Class: p.Class, Hosts: len(p.Hosts), Packages: p.Packages, Until: p.Until, Said: []string{}, Who: c.voters(p), Why: p.Why}
+	w := Waiting{Plan: p.Digest, Class: p.Class, Hosts: len(p.Hosts), Packages: p.Packages, Until: p.Until, Due: p.work().Due, Said: []string{}, Who: c.voters(p), Why: p.Why}
 	if len(p.Verdict) > 0 {
 		w.Asked = p.Verdict[0].At
 	}

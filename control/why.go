@@ -25,6 +25,8 @@ type Reason struct {
 	Do       string   `json:"do"`    // what to do about it
 	Who      []string `json:"who"`   // who can unblock it
 	Next     int64    `json:"next"`  // Unix seconds of the next possible moment, 0: not known
+	Due      int64    `json:"due"`   // Unix seconds by when it has to be effective; 0: no day
+	Overdue  bool     `json:"overdue"`
 }
 
 // coded adds what a refusal code means.
@@ -134,6 +136,9 @@ func (c *Control) whyHeld(p Plan, id trust.HostID, pkg string) ([]Reason, error)
 // whyPlan says how one plan stands for one host.
 func (c *Control) whyPlan(ctx context.Context, p Plan, id trust.HostID) (Reason, error) {
 	r := Reason{Plan: string(p.Digest), Packages: p.Packages, State: string(p.State), Text: p.Why.Text(), Who: []string{}}
+	if w := p.work(); p.State.open() && w.Due != 0 {
+		r.Due, r.Overdue = w.Due, w.Overdue(c.Now().Unix())
+	}
 	switch p.State {
 	case Proposed:
 		c.whyProposed(&r)

@@ -74,6 +74,13 @@ func whyLines(t *pairs, r control.Reason) {
 		t.add("refusal", "%s: %s", r.Code, r.Title)
 		t.add("what to do", "%s", r.Do)
 	}
+	if r.Due != 0 {
+		late := ""
+		if r.Overdue {
+			late = " (overdue)"
+		}
+		t.add("due", "%s%s", when(r.Due), late)
+	}
 	for _, who := range r.Who {
 		t.add("can unblock", "%s", who)
 	}
