@@ -69,7 +69,7 @@ func TestRunbookFeeds(t *testing.T) {
 		t.Fatal(err)
 	}
 	put("page.json", string(regexp.MustCompile("(?s)```json\n(.*?)```").FindSubmatch(raw)[1]))
-	if c, err := update.Read(filepath.Join(dir, "page.json")); err != nil || len(c.Feeds) != 5 {
+	if c, err := update.Read(filepath.Join(dir, "page.json")); err != nil || len(c.Feeds) != 6 {
 		t.Fatal(c, err)
 	}
 	site := httptest.NewServer(tagged(filepath.Join(dir, "site")))

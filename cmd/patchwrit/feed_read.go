@@ -12,9 +12,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/patchwrit/patchwrit/advisory"
+	"github.com/patchwrit/patchwrit/feed/cve"
 	"github.com/patchwrit/patchwrit/feed/depot"
 	"github.com/patchwrit/patchwrit/feed/epss"
 	"github.com/patchwrit/patchwrit/feed/kev"
+	"github.com/patchwrit/patchwrit/feed/nvd"
 )
 
 // chosen are the feeds of the depot that a command reads.
@@ -68,10 +70,6 @@ func (c chosen) takes(name string, all []string) bool {
 	return slices.Contains(all, name) && errors.Is(err, fs.ErrNotExist)
 }
 
-// isFact reports whether feeds of the kind tell about vulnerabilities and not
-// about packages.
-func isFact(kind string) bool { return kind == kev.Kind || kind == epss.Kind }
-
 // sets reads the chosen feeds that tell about packages, and says for which of
 // them the answer is unknown.
 func (c chosen) sets(ctx context.Context, now time.Time, say func(format string, args ...any)) (out []advisory.Set, err error) {
@@ -80,7 +78,7 @@ func (c chosen) sets(ctx context.Context, now time.Time, say func(format string,
 		if err != nil {
 			return nil, err
 		}
-		if !ok || isFact(f.Kind) {
+		if !ok || depot.IsFact(f.Kind) {
 			continue
 		}
 		say("read feed %s from the depot", name)
@@ -97,15 +95,35 @@ func (c chosen) sets(ctx context.Context, now time.Time, say func(format string,
 type facts struct {
 	kev  *kev.Catalogue
 	epss *epss.Scores
+	cve  chosen // feeds of CVE records, which are read once it is known of which
+}
+
+func (k facts) none() bool { return k.kev == nil && k.epss == nil && len(k.cve.names) == 0 }
+
+// books reads of the feeds of CVE records those that are wanted.
+func (c chosen) books(ctx context.Context, now time.Time, wanted func(cve string) bool) (out []cve.Book, err error) {
+	for _, name := range c.names {
+		_, content, err := c.depot.ReadOf(ctx, name, now.Unix(), c.maxAge, wanted)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, *content.CVE)
+	}
+	return out, nil
 }
 
 func (c chosen) facts(ctx context.Context, now time.Time) (out facts, err error) {
+	out.cve = chosen{depot: c.depot, maxAge: c.maxAge}
 	for _, name := range c.names {
 		f, ok, err := c.depot.Feed(name)
 		if err != nil {
 			return out, err
 		}
-		if !ok || !isFact(f.Kind) {
+		if !ok || !depot.IsFact(f.Kind) {
+			continue
+		}
+		if f.Kind == cve.Name || f.Kind == nvd.Name {
+			out.cve.names = append(out.cve.names, name)
 			continue
 		}
 		_, content, err := c.depot.Read(ctx, name, now.Unix(), c.maxAge)

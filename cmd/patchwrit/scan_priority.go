@@ -38,6 +38,7 @@ type judge struct {
 	kev     *kev.Catalogue // nil: not given
 	epss    *epss.Scores   // nil: not given
 	from    []string       // of CVE records
+	kept    chosen         // those of the depot
 	maxAge  int64          // seconds
 	cve     []cve.Book     // what they say of the CVEs that findings name; see read
 }
@@ -54,10 +55,10 @@ func newJudge(cmd *cobra.Command, now time.Time) (*judge, error) {
 	if err != nil {
 		return nil, err
 	}
-	if known == (facts{}) && !f.Changed("kev") && !f.Changed("epss") && !f.Changed("cve") && !f.Changed("exposed") {
+	if known.none() && !f.Changed("kev") && !f.Changed("epss") && !f.Changed("cve") && !f.Changed("exposed") {
 		return nil, nil
 	}
-	j := &judge{kev: known.kev, epss: known.epss}
+	j := &judge{kev: known.kev, epss: known.epss, kept: known.cve}
 	switch word, _ := f.GetString("exposed"); word {
 	case "yes", "no":
 		j.exposed = priority.Answer(word)
@@ -126,6 +127,13 @@ func (j *judge) read(ctx context.Context, r *scanReport, now time.Time) error {
 				wanted[name] = true
 			}
 		}
+	}
+	if len(j.kept.names) > 0 {
+		kept, err := j.kept.books(ctx, now, func(name string) bool { return wanted[name] })
+		if err != nil {
+			return err
+		}
+		j.cve = append(j.cve, kept...)
 	}
 	for _, source := range j.from {
 		b, err := feed.Facts(ctx, source, feed.Options{Now: now}, func(name string) bool { return wanted[name] })
@@ -317,7 +325,7 @@ func (j *judge) silence(in priority.Input, d *urgency, x cve.Facts) string {
 	switch {
 	case in.Point == priority.PointExposed:
 		return "say --exposed yes or --exposed no"
-	case ssvc && len(j.from) == 0 || in.Point == priority.PointKEV && j.kev == nil:
+	case ssvc && len(j.from)+len(j.kept.names) == 0 || in.Point == priority.PointKEV && j.kev == nil:
 		return "no source of it was given"
 	case len(d.CVEs) == 0:
 		return "the record names no CVE"

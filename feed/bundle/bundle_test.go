@@ -279,11 +279,43 @@ func TestABundleDoesNotGoBack(t *testing.T) {
 	}
 }
 
+// Where a format has no dates, only the time of fetching tells which is older.
+func TestWhatWasFetchedBeforeIsOlder(t *testing.T) {
+	there, me := newSite(t), newPerson(t)
+	of := func(id string, fetched int64) []byte {
+		text := rec(id, t0-100)
+		return signed(t, me, canon.MustEncode(Manifest{Type: TypeManifest, Made: fetched, Feeds: []Entry{{Name: "a", Kind: "osv", MaxAge: week, Shrink: 10,
+			Checked: fetched, Digest: canon.SumFile([]byte(text)), Size: int64(len(text)), Fetched: fetched}}}), text)
+	}
+	o := Options{Signers: me.Signers, Now: t0 + 200}
+	if list, err := there.imports(of("B", t0+100), o); err != nil || list[0].Kept.State != depot.Accepted {
+		t.Fatal(list, err)
+	}
+	if list, err := there.imports(of("A", t0), o); err != nil || list[0].Kept.State != depot.Refused || list[0].Kept.Reasons[0].Code != depot.CodeBackwards {
+		t.Error(list, err)
+	}
+	if list, err := there.imports(of("C", t0+101), o); err != nil || list[0].Kept.State != depot.Accepted {
+		t.Error(list, err)
+	}
+}
+
+func TestWhoGivesUpKeepsNothing(t *testing.T) {
+	here, there, me := newSite(t), newSite(t), newPerson(t)
+	here.has("a", rec("A", t0-100), t0)
+	raw := here.writes(me, t0, "a")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, _, err := Import(ctx, there.depot, bytes.NewReader(raw), Options{Signers: me.Signers, Now: t0}); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	there.untouched("given up")
+}
+
 func TestWhatCannotBeCarried(t *testing.T) {
 	here, there, me := newSite(t), newSite(t), newPerson(t)
 	for _, names := range [][]string{nil, {"absent"}} {
-		if _, err := Write(t.Context(), &bytes.Buffer{}, here.depot, names, me, t0); err == nil {
-			t.Error("a bundle of", names)
+		if _, err := Write(t.Context(), &bytes.Buffer{}, here.depot, names, me, t0); err == nil || !strings.Contains(err.Error(), "to carry") {
+			t.Error("a bundle of", names, err)
 		}
 	}
 	k := here.has("a", rec("A", t0-100), t0)

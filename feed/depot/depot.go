@@ -519,7 +519,7 @@ func (d *Depot) Settle(ctx context.Context, name string, now int64) error {
 // decide reads a candidate and asks the judge. The error is the context's, or of
 // the disk.
 func (d *Depot) decide(ctx context.Context, f Feed, k *Kept, now int64) error {
-	content, err := d.open(ctx, f, *k, now)
+	content, err := d.open(ctx, f, *k, now, nil)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -532,7 +532,7 @@ func (d *Depot) decide(ctx context.Context, f Feed, k *Kept, now int64) error {
 	c := Case{Feed: f, New: *k, Content: content, Now: now}
 	if last, ok := f.InUse(); ok {
 		c.Last = &last
-		c.LastContent = func(ctx context.Context) (Content, error) { return d.open(ctx, f, last, now) }
+		c.LastContent = func(ctx context.Context) (Content, error) { return d.open(ctx, f, last, now, nil) }
 	}
 	against, err := d.judge.Judge(ctx, c)
 	if err != nil {
@@ -558,7 +558,7 @@ func (d *Depot) Accept(ctx context.Context, name string, sum canon.Digest, word 
 		return Kept{}, fmt.Errorf("feed %s keeps no refused snapshot %s; patchwrit feed ls -o json lists them", name, sum.Short())
 	}
 	k := f.Kept[i]
-	content, err := d.open(ctx, f, k, now)
+	content, err := d.open(ctx, f, k, now, nil)
 	if err != nil {
 		return Kept{}, refusal.New(CodeUnusable, "%s: %v", sum.Short(), err)
 	}

@@ -1,8 +1,12 @@
 package depot
 
 import (
+	"archive/zip"
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -284,7 +288,7 @@ func TestSilenceAgesAFeed(t *testing.T) {
 
 func TestNothingAcceptedIsUnknown(t *testing.T) {
 	d := depotIn(t)
-	for _, r := range []Rules{osv, catalogs, {Name: "e", Kind: "epss", MaxAge: week}} {
+	for _, r := range []Rules{osv, catalogs, {Name: "e", Kind: "epss", MaxAge: week}, {Name: "c", Kind: "cve", MaxAge: week}, {Name: "n", Kind: "nvd", MaxAge: week}} {
 		if err := d.Missed(r, t0, 0, fmt.Errorf("refused")); err != nil {
 			t.Fatal(err)
 		}
@@ -368,6 +372,15 @@ func TestBytesThatChangedOnDiskAreRefused(t *testing.T) {
 	if _, _, err := d.Read(t.Context(), "kev", t0, 0); refusal.CodeOf(err) != CodeDepot {
 		t.Error(err)
 	}
+	if err := os.Remove(d.object(k.Digest)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := d.Read(t.Context(), "kev", t0, 0); refusal.CodeOf(err) != CodeDepot {
+		t.Error("bytes that are gone:", err)
+	}
+	if f, err := d.Bytes("../feeds/kev.json"); err == nil {
+		t.Error("a digest leads out of the objects:", f.Name())
+	}
 	if err := os.WriteFile(d.feedFile("kev"), []byte(`{}`), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -410,6 +423,66 @@ func TestTheJudgeSeesBothSnapshots(t *testing.T) {
 	}
 	if c, why := gaps(t, d, "osv", t0+5); c.Set.Advisories[0].ID != "C" || why != "" {
 		t.Error("the candidate was not judged later:", why)
+	}
+}
+
+func TestWhoGivesUpDecidesNothing(t *testing.T) {
+	d := depotIn(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	d.point = func(at string) {
+		if at == "candidate" {
+			cancel()
+		}
+	}
+	if _, err := d.Keep(ctx, osv, Arrived{File: arrive(t, d, rec("A", t0))}, t0); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if f := feedOf(t, d, "osv"); f.Kept[0].State != Candidate || f.Contested != "" {
+		t.Errorf("%+v", f)
+	}
+}
+
+// cveRecord is a CVE record in JSON 5.
+func cveRecord(id string, modified int64) string {
+	at := time.Unix(modified, 0).UTC().Format(time.RFC3339)
+	return fmt.Sprintf(`{"dataType":"CVE_RECORD","dataVersion":"5.1","cveMetadata":{"cveId":%q,"assignerOrgId":"00000000-0000-4000-8000-000000000000","state":"PUBLISHED","dateUpdated":%q},"containers":{"cna":{"providerMetadata":{"orgId":"00000000-0000-4000-8000-000000000000","dateUpdated":%q},"descriptions":[],"affected":[],"references":[]}}}`, id, at, at)
+}
+
+func TestFactsAboutVulnerabilitiesAreKeptToo(t *testing.T) {
+	d := depotIn(t)
+	records := Rules{Name: "c", Kind: "cve", MaxAge: week, Shrink: 10}
+	var zipped bytes.Buffer
+	z := zip.NewWriter(&zipped)
+	for _, id := range []string{"CVE-2026-1001", "CVE-2026-1002"} {
+		w, err := z.Create("x/" + id + ".json")
+		if err == nil {
+			_, err = io.WriteString(w, cveRecord(id, t0-100))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if k := keep(t, d, records, zipped.String(), t0); k.State != Accepted || k.Count != 2 || k.Newest != t0-100 || k.Gaps != 0 {
+		t.Fatalf("%+v", k)
+	}
+	_, c, err := d.ReadOf(t.Context(), "c", t0, 0, func(id string) bool { return id == "CVE-2026-1002" })
+	if err != nil || len(c.CVE.Records) != 1 || c.CVE.Snapshot.Name != "c" || c.CVE.Records[0].Feed != c.CVE.Snapshot.Origin() || len(c.CVE.Snapshot.Partial) != 0 {
+		t.Errorf("%+v %v", c.CVE, err)
+	}
+	if k := keep(t, d, Rules{Name: "n", Kind: "nvd", MaxAge: week}, cveRecord("CVE-2026-1001", t0), t0); codes(k) != "PW-FEED-UNUSABLE" || !strings.Contains(k.Reasons[0].Text.Text(), "its content is cve json 5, not nvd api 2.0") {
+		t.Errorf("%+v", k)
+	}
+	if k := keep(t, d, Rules{Name: "o", Kind: "osv", MaxAge: week}, `{"p":{"CVE-2026-1":{"releases":{"bookworm":{"status":"open"}}}}}`, t0); codes(k) != "PW-FEED-UNUSABLE" {
+		t.Errorf("the tracker's export is taken for OSV: %+v", k)
+	}
+	if k := keep(t, d, Rules{Name: "x", Kind: "of another version", MaxAge: week}, "{}", t0); codes(k) != "PW-FEED-UNUSABLE" || !strings.Contains(k.Reasons[0].Text.Text(), "knows no feeds of kind") {
+		t.Errorf("%+v", k)
+	}
+	if IsFact("osv") || !IsFact("cve") || !slices.Contains(Kinds(), "nvd") || !slices.Contains(Kinds(), "osv") {
+		t.Error(Kinds())
 	}
 }
 

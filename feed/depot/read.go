@@ -3,7 +3,6 @@ package depot
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -13,17 +12,21 @@ import (
 	"github.com/patchwrit/patchwrit/advisory"
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/feed"
+	"github.com/patchwrit/patchwrit/feed/cve"
 	"github.com/patchwrit/patchwrit/feed/epss"
 	"github.com/patchwrit/patchwrit/feed/kev"
+	"github.com/patchwrit/patchwrit/feed/nvd"
 	"github.com/patchwrit/patchwrit/refusal"
 )
 
-// Content is a snapshot as it was parsed. One of the fields is set: KEV and EPSS
-// for feeds of these kinds, Set for every kind of advisories.
+// Content is a snapshot as it was parsed. One of the fields is set: KEV, EPSS and
+// CVE for feeds of facts about vulnerabilities (CVE for kinds cve and nvd), Set
+// for every kind of advisories.
 type Content struct {
 	Set  *advisory.Set
 	KEV  *kev.Catalogue
 	EPSS *epss.Scores
+	CVE  *cve.Book
 }
 
 // snapshot points to the one that is there.
@@ -33,6 +36,8 @@ func (c Content) snapshot() *advisory.Snapshot {
 		return &c.KEV.Snapshot
 	case c.EPSS != nil:
 		return &c.EPSS.Snapshot
+	case c.CVE != nil:
+		return &c.CVE.Snapshot
 	}
 	return &c.Set.Snapshot
 }
@@ -52,19 +57,53 @@ type opening struct {
 	name, source string
 	date         int64 // of the file's content, 0: unknown
 	now          time.Time
+	wanted       func(cve string) bool // of CVE records; nil: all
 }
 
 // kinds of feeds that are no advisories. Every format of room feed is one too.
-var kinds = map[string]func(f *os.File, o opening) (Content, error){
-	kev.Kind: func(f *os.File, o opening) (Content, error) {
-		c, err := kev.Read(f, kev.Options{Source: o.source, Now: o.now})
+var kinds = map[string]func(ctx context.Context, path string, o opening) (Content, error){
+	kev.Kind: func(_ context.Context, path string, o opening) (Content, error) {
+		c, err := reading(path, func(f *os.File) (kev.Catalogue, error) {
+			return kev.Read(f, kev.Options{Source: o.source, Now: o.now})
+		})
 		return Content{KEV: &c}, err
 	},
-	epss.Kind: func(f *os.File, o opening) (Content, error) {
-		s, err := epss.Read(f, epss.Options{Source: o.source, Now: o.now})
+	epss.Kind: func(_ context.Context, path string, o opening) (Content, error) {
+		s, err := reading(path, func(f *os.File) (epss.Scores, error) {
+			return epss.Read(f, epss.Options{Source: o.source, Now: o.now})
+		})
 		return Content{EPSS: &s}, err
 	},
+	cve.Name: func(ctx context.Context, path string, o opening) (Content, error) {
+		return book(ctx, path, cve.Kind, o)
+	},
+	nvd.Name: func(ctx context.Context, path string, o opening) (Content, error) {
+		return book(ctx, path, nvd.Kind, o)
+	},
 }
+
+// reading opens a file for a reader of one file.
+func reading[T any](path string, read func(*os.File) (T, error)) (out T, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return out, err
+	}
+	defer f.Close()
+	return read(f)
+}
+
+// book reads CVE records, or NVD's pages.
+func book(ctx context.Context, path, kind string, o opening) (Content, error) {
+	b, err := feed.Facts(ctx, path, feed.Options{Name: o.name, Source: o.source, Date: o.date, Now: o.now}, o.wanted)
+	if err == nil && b.Snapshot.Kind != kind && b.Snapshot.Count > 0 {
+		err = fmt.Errorf("its content is %s, not %s", b.Snapshot.Kind, kind)
+	}
+	return Content{CVE: &b}, err
+}
+
+// IsFact reports whether feeds of the kind tell about vulnerabilities as such and
+// not about packages.
+func IsFact(kind string) bool { return kinds[kind] != nil }
 
 // Kinds lists the kinds of feeds, ascending.
 func Kinds() []string {
@@ -75,8 +114,8 @@ func Kinds() []string {
 
 // open reads a snapshot's bytes, held to their digest, as content of the feed's
 // kind.
-func (d *Depot) open(ctx context.Context, f Feed, k Kept, now int64) (Content, error) {
-	o := opening{name: f.Name, source: k.Source, date: cmp.Or(k.Modified, k.Fetched), now: time.Unix(now, 0)}
+func (d *Depot) open(ctx context.Context, f Feed, k Kept, now int64, wanted func(cve string) bool) (Content, error) {
+	o := opening{name: f.Name, source: k.Source, date: cmp.Or(k.Modified, k.Fetched), now: time.Unix(now, 0), wanted: wanted}
 	c, err := contentOf(ctx, d.object(k.Digest), f.Kind, o)
 	if err != nil {
 		return Content{}, err
@@ -91,17 +130,17 @@ func (d *Depot) open(ctx context.Context, f Feed, k Kept, now int64) (Content, e
 			c.Set.Advisories[i].Feed = s.Origin()
 		}
 	}
+	if c.CVE != nil {
+		for i := range c.CVE.Records {
+			c.CVE.Records[i].Feed = s.Origin()
+		}
+	}
 	return c, nil
 }
 
 func contentOf(ctx context.Context, path, kind string, o opening) (Content, error) {
 	if read := kinds[kind]; read != nil {
-		f, err := os.Open(path)
-		if err != nil {
-			return Content{}, err
-		}
-		defer f.Close()
-		return read(f, o)
+		return read(ctx, path, o)
 	}
 	want, ok := feed.Formats()[kind]
 	if !ok {
@@ -119,30 +158,35 @@ func contentOf(ctx context.Context, path, kind string, o opening) (Content, erro
 // newer one was refused, no source has confirmed it for longer than maxAge
 // (seconds; 0: the feed's own), its newest record is older than that, it is empty.
 func (d *Depot) Read(ctx context.Context, name string, now, maxAge int64) (Feed, Content, error) {
+	return d.ReadOf(ctx, name, now, maxAge, nil)
+}
+
+// ReadOf is Read, of feeds of CVE records only those that are wanted.
+func (d *Depot) ReadOf(ctx context.Context, name string, now, maxAge int64, wanted func(cve string) bool) (Feed, Content, error) {
 	for try := 0; ; try++ {
 		f, ok, err := d.Feed(name)
 		if err != nil || !ok {
 			return f, Content{}, cmp.Or(err, fmt.Errorf("the depot has no feed %q; patchwrit feed ls lists them", name))
 		}
-		c, err := d.read(ctx, f, now, maxAge)
-		if errors.Is(err, os.ErrNotExist) && try == 0 {
-			continue // it was replaced meanwhile, several times
+		c, err := d.read(ctx, f, now, maxAge, wanted)
+		switch {
+		case err == nil || ctx.Err() != nil:
+			return f, c, cmp.Or(ctx.Err(), err)
+		case try == 0:
+			continue // it may have been replaced meanwhile, several times
 		}
-		return f, c, err
+		return f, Content{}, refusal.New(CodeDepot, "feed %s: %v", name, err)
 	}
 }
 
-func (d *Depot) read(ctx context.Context, f Feed, now, maxAge int64) (Content, error) {
+func (d *Depot) read(ctx context.Context, f Feed, now, maxAge int64, wanted func(cve string) bool) (Content, error) {
 	k, ok := f.InUse()
 	if !ok {
 		return nothing(f), nil
 	}
-	c, err := d.open(ctx, f, k, now)
-	if errors.Is(err, os.ErrNotExist) {
-		return Content{}, err
-	}
+	c, err := d.open(ctx, f, k, now, wanted)
 	if err != nil {
-		return Content{}, refusal.New(CodeDepot, "feed %s: %v", f.Name, err)
+		return Content{}, err
 	}
 	for _, why := range f.doubts(now, cmp.Or(maxAge, f.MaxAge)) {
 		c = c.with(why)
@@ -159,6 +203,8 @@ func nothing(f Feed) Content {
 		c = Content{KEV: &kev.Catalogue{Snapshot: s}}
 	case epss.Kind:
 		c = Content{EPSS: &epss.Scores{Snapshot: s}}
+	case cve.Name, nvd.Name:
+		c = Content{CVE: &cve.Book{Snapshot: s}}
 	}
 	return c.with("no snapshot of it was accepted yet")
 }

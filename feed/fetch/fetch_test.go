@@ -114,8 +114,9 @@ func TestNothingNew(t *testing.T) {
 	}
 	for name, known := range map[string]Known{"nothing is known": {Address: Address(s.URL)}, "it is another address's": {Address: Address(s.URL + "/other"), ETag: `"1"`}} {
 		r.Known = known
-		if _, err := Fetch(t.Context(), r); err == nil || !strings.Contains(err.Error(), "which was not asked") {
-			t.Errorf("%s: %v", name, err)
+		s.asked = nil
+		if _, err := Fetch(t.Context(), r); err == nil || !strings.Contains(err.Error(), "which was not asked") || s.asked[0] != "" {
+			t.Errorf("%s: %v, asked %q", name, err, s.asked)
 		}
 	}
 }
@@ -129,12 +130,18 @@ func TestADownloadThatBrokeOff(t *testing.T) {
 		want   string
 		ranges string // what is asked in the second and third request
 	}{
-		"goes on":                  {`"1"`, func(w http.ResponseWriter) { cut(w, whole, 10, 36, `"1"`) }, whole, `bytes=10- "1"`},
-		"the server cannot":        {`"1"`, func(w http.ResponseWriter) { cut(w, whole, 0, 36, `"1"`) }, whole, `bytes=10- "1"`},
-		"it changed":               {`"1"`, func(w http.ResponseWriter) { cut(w, other, 0, len(other), `"2"`) }, other, `bytes=10- "1"`},
-		"it changed, not admitted": {`"1"`, func(w http.ResponseWriter) { cut(w, other, 10, len(other), `"2"`) }, other, `bytes=10- "1"|`},
-		"another length":           {`"1"`, func(w http.ResponseWriter) { cut(w, other, 10, len(other), `"1"`) }, other, `bytes=10- "1"|`},
-		"another part":             {`"1"`, func(w http.ResponseWriter) { cut(w, whole, 12, 36, `"1"`) }, other, `bytes=10- "1"|`},
+		"goes on":                         {`"1"`, func(w http.ResponseWriter) { cut(w, whole, 10, 36, `"1"`) }, whole, `bytes=10- "1"`},
+		"the server cannot":               {`"1"`, func(w http.ResponseWriter) { cut(w, whole, 0, 36, `"1"`) }, whole, `bytes=10- "1"`},
+		"it changed":                      {`"1"`, func(w http.ResponseWriter) { cut(w, other, 0, len(other), `"2"`) }, other, `bytes=10- "1"`},
+		"it changed, not admitted":        {`"1"`, func(w http.ResponseWriter) { cut(w, other, 10, len(other), `"2"`) }, other, `bytes=10- "1"|`},
+		"another length":                  {`"1"`, func(w http.ResponseWriter) { cut(w, other, 10, len(other), `"1"`) }, other, `bytes=10- "1"|`},
+		"another part":                    {`"1"`, func(w http.ResponseWriter) { cut(w, whole, 12, 36, `"1"`) }, other, `bytes=10- "1"|`},
+		"another file of the same length": {`"1"`, func(w http.ResponseWriter) { cut(w, strings.ToUpper(whole), 10, 36, `"2"`) }, other, `bytes=10- "1"|`},
+		"the beginning again": {`"1"`, func(w http.ResponseWriter) {
+			w.Header().Set("Content-Range", "bytes 0-25/36")
+			w.WriteHeader(http.StatusPartialContent)
+			io.WriteString(w, whole[:26])
+		}, other, `bytes=10- "1"|`},
 		"out of range": {`"1"`, func(w http.ResponseWriter) {
 			w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
 		}, other, `bytes=10- "1"|`},

@@ -1,6 +1,7 @@
 package update
 
 import (
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
@@ -136,6 +137,29 @@ func TestFromSourceToDepot(t *testing.T) {
 	w.now = w.now.Add(time.Hour)
 	if out = w.update(s); out.Err == nil || out.Kept.Count != 1 || out.Feed.Checked != was {
 		t.Errorf("what is in use stays: %+v", out)
+	}
+}
+
+// failing is a judge that cannot come to a word.
+type failing struct{}
+
+func (failing) Judge(context.Context, depot.Case) ([]depot.Reason, error) {
+	return nil, os.ErrDeadlineExceeded
+}
+
+func TestWhatWasLeftUnjudgedIsJudgedFirst(t *testing.T) {
+	w := newTown(t)
+	s := w.source(`,"max_age":"87600h"`)
+	w.files["/f"] = rec("A", "2026-01-01T00:00:00Z")
+	good := w.depot
+	w.depot = depot.Open(good.Dir(), failing{})
+	if _, err := Update(t.Context(), w.depot, s, Options{Now: func() time.Time { return w.now }}); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatal(err)
+	}
+	w.depot = good
+	delete(w.files, "/f")
+	if out := w.update(s); out.Err == nil || out.Kept.Count != 1 || out.Kept.State != depot.Accepted {
+		t.Errorf("%+v", out)
 	}
 }
 
