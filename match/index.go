@@ -98,7 +98,7 @@ func (m memory) add(a *advisory.Advisory, unscoped bool) {
 	}
 	for i := range a.Affected {
 		f := &a.Affected[i]
-		if unscoped && SpeaksForAll(a) {
+		if unscoped && SpeaksForAll(a, f.Ecosystem) {
 			m.whole[f.Ecosystem] = true
 		}
 		subject := advisory.Subject{Ecosystem: f.Ecosystem, Package: f.Package}
@@ -112,9 +112,12 @@ func (m memory) add(a *advisory.Advisory, unscoped bool) {
 }
 
 // SpeaksForAll reports whether a record of an unscoped snapshot makes that
-// snapshot an answer about its whole release: people's own statements do not,
-// for their silence is no answer.
-func SpeaksForAll(a *advisory.Advisory) bool { return a.Basis != advisory.BasisStatement }
+// snapshot an answer about a whole release: only the distribution's own records
+// do, and where no distribution ships the packages every record but people's.
+// Anybody else's silence is no answer.
+func SpeaksForAll(a *advisory.Advisory, ecosystem string) bool {
+	return a.Over(ecosystem).Works() || a.Basis != advisory.BasisStatement && !advisory.Shipped(ecosystem)
+}
 
 func (m memory) Snapshots() []advisory.Snapshot         { return m.snapshots }
 func (m memory) Named(name string) []*advisory.Advisory { return m.names[name] }

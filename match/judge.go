@@ -75,6 +75,8 @@ type verdict struct {
 	fixed  string
 	detail string // what else the sentence needs
 	note   canon.Note
+
+	authority advisory.Authority // of the record over the package that it names here
 }
 
 // keyed is a finding with the name under which records were joined.
@@ -119,11 +121,21 @@ func (ix Index) judge(ecosystem string, p inventory.Package, name string, negati
 
 var rank = map[State]int{Affected: 0, Unknown: 1, UnderInvestigation: 2, NotAffected: 3}
 
+// works is 1 where the record can make work, else 0.
+func (v verdict) works() int {
+	if v.authority.Works() {
+		return 1
+	}
+	return 0
+}
+
 // compareVerdicts puts the deciding verdict first: the worse answer, then a
-// record before a mention, then by name.
+// vendor or distribution before everybody else, a record before a mention, and
+// by name.
 func compareVerdicts(a, b verdict) int {
 	return cmp.Or(
 		rank[a.state]-rank[b.state],
+		b.works()-a.works(),
 		-strings.Compare(string(a.Basis), string(b.Basis)), // "record" before "changelog-mention"
 		strings.Compare(a.ID, b.ID),
 		strings.Compare(a.Feed.Name, b.Feed.Name),
@@ -147,7 +159,7 @@ func speaks(f *advisory.Affected, ver string) bool {
 
 // verdict compares one record with one installed version.
 func (r record) verdict(p inventory.Package, id identity, unnamed bool) verdict {
-	v := verdict{record: r, id: id, state: Unknown}
+	v := verdict{record: r, id: id, state: Unknown, authority: r.Over(r.parts[0].Ecosystem)}
 	scheme, known := advisory.SchemeOf(r.parts[0].Ecosystem)
 	switch {
 	case r.Withdrawn > 0:
@@ -291,13 +303,16 @@ func finding(p inventory.Package, list []verdict) Finding {
 		}
 		if v.state != lead.state {
 			other++
-		} else if v.state == Affected && v.fixed != "" && (f.Fixed == "" || above(version.Deb, v.fixed, f.Fixed)) {
+		} else if v.state == Affected && v.fixed != "" && v.works() == lead.works() && (f.Fixed == "" || above(version.Deb, v.fixed, f.Fixed)) {
 			f.Fixed = v.fixed // what satisfies every source that names a fix
 		}
 		f.Sources = append(f.Sources, Source{Advisory: v.ID, Source: v.Source, Basis: v.Basis, Feed: v.Feed.Name,
-			Snapshot: v.Feed.Snapshot, Raw: v.Raw, State: v.state, Reason: v.code, Fixed: v.fixed})
+			Snapshot: v.Feed.Snapshot, Raw: v.Raw, State: v.state, Reason: v.code, Fixed: v.fixed, Authority: v.authority})
 	}
 	delete(names, f.Advisory)
+	if lead.state == Affected && lead.works() == 0 {
+		f.Reason.Text += " No vendor or distribution says so, and nobody else's word makes work."
+	}
 	f.Aliases = append([]string{}, slices.Sorted(maps.Keys(names))...)
 	if other > 0 {
 		f.Reason.Text += fmt.Sprintf(" The sources disagree: %d of %d say otherwise.", other, len(list))

@@ -96,7 +96,20 @@ type Source struct {
 	State    State          `json:"state"`
 	Reason   Code           `json:"reason"`
 	Fixed    string         `json:"fixed"`
+	// Authority is what the source's word about this package is worth.
+	Authority advisory.Authority `json:"authority,omitempty"`
 }
+
+// Grounded reports whether the package is affected by the word of its vendor or
+// distribution. Fixed is then what satisfies every record of theirs that names a
+// fix, and no other record has touched it.
+func (f Finding) Grounded() bool {
+	return f.State == Affected && len(f.Sources) > 0 && f.Sources[0].State == Affected && f.Sources[0].Authority.Works()
+}
+
+// Work reports whether the finding may become a change: it is grounded, and a
+// fixed version is known.
+func (f Finding) Work() bool { return f.Grounded() && f.Fixed != "" }
 
 // Find returns every finding that is not NotAffected, those about the
 // question as a whole first, then ascending by advisory, package, architecture.

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/patchwrit/patchwrit/advisory"
 	"github.com/patchwrit/patchwrit/artefact"
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/change"
@@ -36,7 +37,8 @@ func request() Request {
 		Facts: []Fact{{Package: "tool", Arch: "amd64", From: "1.0-1", To: "1.1-1", Source: "tool", SourceVersion: "1.1-1", Class: change.Routine,
 			Reasons: []artefact.Reason{}, Diff: artefact.Compare(&old, in), Breaks: []artefact.Break{}, Chain: chain("1.1-1"), Back: chain("1.0-1")}},
 		Hosts: []HostRequest{{ID: sum("host"), Inventory: sum("inventory"), Changes: []change.Change{forth}, Back: []change.Change{back},
-			Findings: []match.Finding{{Advisory: "CVE-2026-1", Package: "tool", Arch: "amd64", State: match.Affected, Fixed: "1.1-1"}}}},
+			Findings: []match.Finding{{Advisory: "CVE-2026-1", Package: "tool", Arch: "amd64", State: match.Affected, Fixed: "1.1-1",
+				Sources: []match.Source{{State: match.Affected, Authority: advisory.Distribution}}}}}},
 	}
 }
 

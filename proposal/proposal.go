@@ -5,8 +5,8 @@
 // happen, rooms provenance and artefact what the bytes are; people read the
 // dossier and sign the plan; auditors open both. The promise: text never
 // creates work (promise P3). A host gets a branch only when at least one of its
-// changes answers an authenticated advisory about a package it has, and every
-// change carries the class computed from its bytes. A plan that goes down (a
+// changes answers an authenticated advisory of a vendor or distribution about a
+// package it has, and every change carries the class computed from its bytes. A plan that goes down (a
 // rollback) is a person's: it has that person's reason, does nothing but go
 // down, and names what it opens again.
 //
@@ -251,11 +251,12 @@ func (d Dossier) fact(c change.Change) (Fact, error) {
 }
 
 // answers lists the advisories that a change fixes on this host: the package is
-// affected, and the new source version is not below the fixed one.
+// affected by the word of its vendor or distribution, and the new source version
+// is not below the fixed one.
 func answers(f Fact, c change.Change, findings []match.Finding) []string {
 	ids := []string{}
 	for _, finding := range findings {
-		if finding.State != match.Affected || finding.Package != c.Package || finding.Arch != c.Arch || finding.Fixed == "" {
+		if !finding.Work() || finding.Package != c.Package || finding.Arch != c.Arch {
 			continue
 		}
 		if order, err := version.Compare(c.Scheme, f.SourceVersion, finding.Fixed); err == nil && order >= 0 {

@@ -8,6 +8,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/patchwrit/patchwrit/advisory"
 	"github.com/patchwrit/patchwrit/artefact"
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/change"
@@ -40,7 +41,12 @@ func upgrade(name, from, to string) (forth, back change.Change) {
 }
 
 func affected(name, fixed string) match.Finding {
-	return match.Finding{Advisory: "CVE-2026-0001", Package: name, Arch: "amd64", Source: name, Fixed: fixed, State: match.Affected}
+	return match.Finding{Advisory: "CVE-2026-0001", Package: name, Arch: "amd64", Source: name, Fixed: fixed, State: match.Affected,
+		Sources: []match.Source{{State: match.Affected, Authority: advisory.Distribution}}}
+}
+
+func by(a advisory.Authority, s match.State) []match.Source {
+	return []match.Source{{State: s, Authority: a}}
 }
 
 // request is a good one: two hosts, the second's branch before the first's.
@@ -89,6 +95,9 @@ func TestRejections(t *testing.T) {
 		"not affected":                    {func(r *proposal.Request) { r.Hosts[0].Findings[0].State = match.NotAffected }, proposal.ErrNoCause.Error()},
 		"unknown":                         {func(r *proposal.Request) { r.Hosts[0].Findings[0].State = match.Unknown }, proposal.ErrNoCause.Error()},
 		"not fixed by it":                 {func(r *proposal.Request) { r.Hosts[0].Findings[0].Fixed = "3" }, proposal.ErrNoCause.Error()},
+		"nobody's word":                   {func(r *proposal.Request) { r.Hosts[0].Findings[0].Sources = nil }, proposal.ErrNoCause.Error()},
+		"a CNA's word":                    {func(r *proposal.Request) { r.Hosts[0].Findings[0].Sources = by(advisory.CNA, match.Affected) }, proposal.ErrNoCause.Error()},
+		"a source that says otherwise":    {func(r *proposal.Request) { r.Hosts[0].Findings[0].Sources = by(advisory.Vendor, match.NotAffected) }, proposal.ErrNoCause.Error()},
 		"no fix known":                    {func(r *proposal.Request) { r.Hosts[0].Findings[0].Fixed = "" }, proposal.ErrNoCause.Error()},
 		"a fix that is no version":        {func(r *proposal.Request) { r.Hosts[0].Findings[0].Fixed = "not a version!" }, proposal.ErrNoCause.Error()},
 		"no fact":                         {func(r *proposal.Request) { r.Facts = nil }, "nothing is known"},
@@ -212,8 +221,9 @@ func TestTextNeverCreatesWork(t *testing.T) {
 			f := match.Finding{Advisory: text.Draw(t, "advisory"), Aliases: []string{text.Draw(t, "alias")}, Source: text.Draw(t, "source"),
 				Package: text.Draw(t, "package"), Arch: rapid.SampledFrom([]string{"amd64", "arm64", ""}).Draw(t, "arch"), Fixed: text.Draw(t, "fixed"),
 				State: match.State(rapid.OneOf(text, rapid.Just("affected")).Draw(t, "state")), Reason: match.Reason{Text: text.Draw(t, "reason")}}
+			f.Sources = by(advisory.Authority(rapid.OneOf(text, rapid.SampledFrom([]string{"vendor", "distribution", "cna"})).Draw(t, "authority")), match.Affected)
 			order, err := version.Compare(version.Deb, "2", f.Fixed)
-			caused = caused || f.State == match.Affected && f.Package == "hello" && f.Arch == "amd64" && f.Fixed != "" && err == nil && order >= 0
+			caused = caused || f.State == match.Affected && f.Sources[0].Authority.Works() && f.Package == "hello" && f.Arch == "amd64" && f.Fixed != "" && err == nil && order >= 0
 			hr.Findings = append(hr.Findings, f)
 		}
 		_, branches, _, err := proposal.New(r)

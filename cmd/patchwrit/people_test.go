@@ -18,6 +18,7 @@ import (
 	"github.com/chromedp/cdproto/webauthn"
 	"github.com/chromedp/chromedp"
 
+	"github.com/patchwrit/patchwrit/advisory"
 	"github.com/patchwrit/patchwrit/artefact"
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/change"
@@ -132,7 +133,8 @@ func aPlan(t *testing.T, s *shop.Shop) []byte {
 		Waves: []plan.Wave{{NotBefore: now, Good: 1}}, Facts: []proposal.Fact{{Package: "hello", Arch: "amd64", From: "1", To: "2", Source: "hello", SourceVersion: "2", Class: change.Routine,
 			Reasons: []artefact.Reason{}, Diff: artefact.Compare(&artefact.Contents{}, artefact.Contents{}), Breaks: []artefact.Break{}, Chain: chain(forth), Back: chain(back)}},
 		Hosts: []proposal.HostRequest{{ID: trust.HostID(s.Host), Inventory: sum(""), Changes: []change.Change{forth}, Back: []change.Change{back},
-			Findings: []match.Finding{{Advisory: "CVE-2026-1", Package: "hello", Arch: "amd64", State: match.Affected, Fixed: "2"}}}}})
+			Findings: []match.Finding{{Advisory: "CVE-2026-1", Package: "hello", Arch: "amd64", State: match.Affected, Fixed: "2",
+				Sources: []match.Source{{State: match.Affected, Authority: advisory.Distribution}}}}}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,6 +26,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/patchwrit/patchwrit/advisory"
 	"github.com/patchwrit/patchwrit/approval"
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/change"
@@ -249,7 +250,8 @@ func (h *House) Solve(_ context.Context, o solve.Options) (solve.Solved, error) 
 		out.Back = append(out.Back, change.Change{Op: change.Downgrade, Scheme: version.Deb, Package: f.Package, Arch: f.Arch, From: f.To, To: f.From,
 			Artefact: f.Back.Artefact, Size: f.Back.Size, Origin: f.Back.Origin, Class: change.Critical})
 		out.Facts = append(out.Facts, f)
-		out.Findings = append(out.Findings, match.Finding{Advisory: "CVE-2026-0001", Package: f.Package, Arch: f.Arch, Source: f.Source, Fixed: f.To, State: match.Affected})
+		out.Findings = append(out.Findings, match.Finding{Advisory: "CVE-2026-0001", Package: f.Package, Arch: f.Arch, Source: f.Source, Fixed: f.To, State: match.Affected,
+			Sources: []match.Source{{State: match.Affected, Authority: advisory.Distribution}}})
 	}
 	return out, nil
 }

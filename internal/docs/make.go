@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/patchwrit/patchwrit/advisory"
 	"github.com/patchwrit/patchwrit/approval"
 	"github.com/patchwrit/patchwrit/artefact"
 	"github.com/patchwrit/patchwrit/canon"
@@ -63,7 +64,8 @@ func (m *maker) plan() {
 			Reasons: []artefact.Reason{}, Diff: artefact.Compare(&old, in), Breaks: []artefact.Break{}, Chain: chain(forth), Back: chain(back)}}}
 	for i, h := range m.house.Hosts {
 		r.Hosts = append(r.Hosts, proposal.HostRequest{ID: h.ID, Wave: min(i, 1), Inventory: sum("inventory"), Changes: []change.Change{forth}, Back: []change.Change{back},
-			Findings: []match.Finding{{Advisory: "CVE-2026-0001", Package: pack, Arch: "amd64", State: match.Affected, Fixed: to}}})
+			Findings: []match.Finding{{Advisory: "CVE-2026-0001", Package: pack, Arch: "amd64", State: match.Affected, Fixed: to,
+				Sources: []match.Source{{State: match.Affected, Authority: advisory.Distribution}}}}})
 	}
 	var err error
 	m.whole.header, m.whole.branches, m.whole.dossier, err = proposal.New(r)

@@ -20,6 +20,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/patchwrit/patchwrit/advisory"
 	"github.com/patchwrit/patchwrit/artefact"
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/change"
@@ -238,7 +239,8 @@ func (w *World) propose(f proposal.Fact) error {
 		Artefact: f.Chain.Artefact, Size: f.Chain.Size, Origin: f.Chain.Origin, Class: f.Class}
 	back := change.Change{Op: change.Downgrade, Scheme: version.Deb, Package: f.Package, Arch: f.Arch, From: f.To, To: f.From,
 		Artefact: f.Back.Artefact, Size: f.Back.Size, Origin: f.Back.Origin, Class: change.Critical}
-	finding := match.Finding{Advisory: "CVE-2026-0001", Package: f.Package, Arch: f.Arch, Source: f.Source, Fixed: w.fixed, State: match.Affected}
+	finding := match.Finding{Advisory: "CVE-2026-0001", Package: f.Package, Arch: f.Arch, Source: f.Source, Fixed: w.fixed, State: match.Affected,
+		Sources: []match.Source{{State: match.Affected, Authority: advisory.Distribution}}}
 	for i := range w.Options.Hosts {
 		r.Waves = append(r.Waves, plan.Wave{NotBefore: now - 3*3600, Good: 1})
 		r.Hosts = append(r.Hosts, proposal.HostRequest{ID: w.House.Hosts[i].ID, Wave: i, Inventory: canon.SumFile([]byte{byte(i)}),

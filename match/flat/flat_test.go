@@ -191,7 +191,7 @@ func set(records ...advisory.Advisory) advisory.Set {
 }
 
 func rec(id, pkg, fixed string) advisory.Advisory {
-	return advisory.Advisory{ID: id, Aliases: []string{}, Upstream: []string{}, Related: []string{}, Source: "osv/R", Basis: advisory.BasisRecord, Severities: []advisory.Severity{}, Raw: canon.SumFile([]byte(id)),
+	return advisory.Advisory{ID: id, Aliases: []string{}, Upstream: []string{}, Related: []string{}, Source: "osv/DEBIAN", Basis: advisory.BasisRecord, Severities: []advisory.Severity{}, Raw: canon.SumFile([]byte(id)),
 		Affected: []advisory.Affected{{Ecosystem: "Debian:12", Package: pkg, Versions: []string{}, Severities: []advisory.Severity{}, Ranges: []advisory.Range{{Type: "ECOSYSTEM", Introduced: "0", Fixed: fixed}}}}}
 }
 

@@ -122,7 +122,7 @@ func (w *writer) collect(sets []advisory.Set) {
 			}
 			for k := range a.Affected {
 				f := &a.Affected[k]
-				if len(s.Snapshot.Scope) == 0 && match.SpeaksForAll(a) {
+				if len(s.Snapshot.Scope) == 0 && match.SpeaksForAll(a, f.Ecosystem) {
 					w.whole[f.Ecosystem] = true
 				}
 				subject := advisory.Subject{Ecosystem: f.Ecosystem, Package: f.Package}

@@ -239,7 +239,7 @@ func choose(s Seen, only []string) chosen {
 	c := chosen{to: map[string]string{}, held: map[string]string{}}
 	fixes := map[string][]match.Finding{}
 	for _, f := range s.Findings {
-		if f.State == match.Affected && f.Package != "" {
+		if f.Grounded() {
 			key := f.Package + ":" + f.Arch
 			fixes[key] = append(fixes[key], f)
 		}
@@ -277,7 +277,7 @@ func (s Seen) unfit(p inventory.Package, found []match.Finding) string {
 	}
 	_, source := e.Source()
 	if len(found) > 0 && !slices.ContainsFunc(found, func(f match.Finding) bool {
-		return f.Fixed != "" && !above(f.Fixed, source)
+		return f.Work() && !above(f.Fixed, source)
 	}) {
 		return "the newest verified version, " + e.Version() + ", fixes none of its findings"
 	}
