@@ -10,6 +10,7 @@ import (
 	"github.com/patchwrit/patchwrit/approval"
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/evidence"
+	"github.com/patchwrit/patchwrit/policy"
 	"github.com/patchwrit/patchwrit/refusal"
 	"github.com/patchwrit/patchwrit/tlog"
 	"github.com/patchwrit/patchwrit/trust"
@@ -49,8 +50,16 @@ func (c *Control) Evidence(ctx context.Context, p Plan) (evidence.Bundle, error)
 	if err != nil {
 		return evidence.Bundle{}, err
 	}
+	raw, err := c.blobs.get(p.Input)
+	if err != nil {
+		return evidence.Bundle{}, err
+	}
+	var in policy.Input
+	if err := canon.Decode(raw, &in); err != nil {
+		return evidence.Bundle{}, err
+	}
 	b := evidence.Bundle{Type: evidence.TypeBundle, Root: root.ID, Header: f.Header, Branches: f.Branches, Dossier: f.Dossier,
-		Approvals: slices.Clone(p.Answers), Grant: p.Grant, Verdict: p.Verdict[0], Writs: []evidence.Used{}}
+		Approvals: slices.Clone(p.Answers), Grant: in.Grant, Facts: in.Facts, Verdict: p.Verdict[0], Writs: []evidence.Used{}}
 	slices.SortFunc(b.Approvals, func(x, y approval.Approval) int {
 		return c.before(evidence.ApprovalEntry(x), evidence.ApprovalEntry(y))
 	})

@@ -135,7 +135,7 @@ func (c *Control) decide(ctx context.Context, p Plan) error {
 		return err
 	}
 	now, rules, grant := c.Now().Unix(), c.rules, c.covering(f.File)
-	in := policy.NewInput(c.root, f.Header, f.Branches, f.Dossier, grant, now).Bytes()
+	in := policy.NewInput(c.root, f.Header, f.Branches, f.Dossier, policy.Facts{}, grant, now).Bytes()
 	c.mu.Unlock()
 	d, err := rules.Decide(ctx, in)
 	c.mu.Lock()

@@ -22,7 +22,7 @@ func (c *checker) verdict() (string, error) {
 	if !ok {
 		return "", refusal.New(codeVerdict, "the policy bundle %s that the trust root pins is not there", pinned.Short())
 	}
-	in := policy.NewInput(c.root, c.b.Header, c.b.Branches, c.b.Dossier, c.b.Grant, v.At).Bytes()
+	in := policy.NewInput(c.root, c.b.Header, c.b.Branches, c.b.Dossier, c.b.Facts, c.b.Grant, v.At).Bytes()
 	d, err := c.decide(file, in)
 	if err != nil {
 		return "", refusal.New(codeVerdict, "%v", err)

@@ -35,8 +35,9 @@ type Bundle struct {
 	Header    plan.Header         `json:"header"`
 	Branches  []plan.Branch       `json:"branches"`
 	Dossier   proposal.Dossier    `json:"dossier"`
-	Approvals []approval.Approval `json:"approvals"` // the yes and no that were logged over the plan, in the log's order
-	Grant     canon.Digest        `json:"grant"`     // the grant that the rules were asked about, or ""
+	Approvals []approval.Approval `json:"approvals"`      // the yes and no that were logged over the plan, in the log's order
+	Grant     canon.Digest        `json:"grant"`          // the grant that the rules were asked about, or ""
+	Facts     policy.Facts        `json:"facts,omitzero"` // what the rules were told beside what derives
 	Verdict   policy.Verdict      `json:"verdict"`
 	Writs     []Used              `json:"writs"`   // in the log's order
 	Entries   []Logged            `json:"entries"` // plan, approvals, verdict, writs, receipts, in the log's order, all at one checkpoint

@@ -16,6 +16,7 @@ type Input struct {
 	Branches []plan.Branch    `json:"branches"`
 	Dossier  proposal.Dossier `json:"dossier"`
 	Hosts    []Host           `json:"hosts"` // of the branches, in their order
+	Facts    Facts            `json:"facts"`
 	Grant    canon.Digest     `json:"grant"` // the grant the plan is to run under, or ""
 	Solo     bool             `json:"solo"`
 }
@@ -28,9 +29,10 @@ type Host struct {
 }
 
 // NewInput gathers what the rules see. A host that the trust root does not know
-// appears without domain and labels.
-func NewInput(root trust.Root, h plan.Header, branches []plan.Branch, d proposal.Dossier, grant canon.Digest, at int64) Input {
-	in := Input{Type: TypeInput, At: at, Plan: h, Branches: branches, Dossier: d, Hosts: []Host{}, Grant: grant, Solo: root.Solo}
+// appears without domain and labels. To facts is added what trust root and
+// dossier say (Facts); given the facts of an earlier input it gives that input.
+func NewInput(root trust.Root, h plan.Header, branches []plan.Branch, d proposal.Dossier, facts Facts, grant canon.Digest, at int64) Input {
+	in := Input{Type: TypeInput, At: at, Plan: h, Branches: branches, Dossier: d, Hosts: []Host{}, Facts: facts.with(root, branches, d, at), Grant: grant, Solo: root.Solo}
 	for _, b := range branches {
 		known, _ := root.Host(b.Host)
 		in.Hosts = append(in.Hosts, Host{ID: b.Host, Domain: known.Domain, Labels: append([]trust.Label{}, known.Labels...)})

@@ -66,7 +66,7 @@ func newStage(t *testing.T, bin programs) *stage {
 			c.Witnesses = log + "\n" + strings.Join(lines, "\n") + "\ngroup two-of-three 2 w1 w2 w3\nquorum two-of-three\n"
 			c.Policy = policy
 			for i, role := range []string{"web", "web", "db"} {
-				c.Hosts[i].Labels = []trust.Label{{Key: "role", Value: role}}
+				c.Hosts[i].Labels = []trust.Label{{Key: "autonomy", Value: "L4"}, {Key: "exposure", Value: "internal"}, {Key: "role", Value: role}}
 			}
 		}})
 	for name, raw := range house.Bundle() {

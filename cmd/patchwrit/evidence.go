@@ -186,7 +186,7 @@ func (g *gathering) decided(plan string) error {
 	if err := read(filepath.Join(dir, "input.json"), &in); err != nil {
 		return err
 	}
-	g.b.Grant = in.Grant
+	g.b.Grant, g.b.Facts = in.Grant, in.Facts
 	g.writs, g.receipts = map[canon.Digest]writ.Writ{}, map[canon.Digest]writ.Receipt{}
 	return nil
 }

@@ -246,7 +246,7 @@ func (d *dealing) verdict(ctx context.Context, bundle string) (policy.Verdict, e
 		return v, err
 	}
 	at := time.Now().Unix()
-	in := policy.NewInput(d.root, d.p.Header, d.p.Branches, d.p.Dossier, "", at).Bytes()
+	in := policy.NewInput(d.root, d.p.Header, d.p.Branches, d.p.Dossier, policy.Facts{}, "", at).Bytes()
 	decision, err := engine.Decide(ctx, in)
 	if err != nil {
 		return v, err

@@ -110,7 +110,7 @@ func (h *House) edit(c *ceremony.Contents, o Options, urls []string) {
 		public, key, err := ed25519.GenerateKey(nil)
 		h.must(err)
 		host := trust.Host{ID: trust.HostOf(public), Public: hex.EncodeToString(public), Domain: string(rune('a' + i%2)),
-			Labels: []trust.Label{{Key: "role", Value: fmt.Sprintf("role-%d", i%max(1, o.Roles))}}}
+			Labels: []trust.Label{{Key: "autonomy", Value: "L4"}, {Key: "exposure", Value: "internal"}, {Key: "role", Value: fmt.Sprintf("role-%d", i%max(1, o.Roles))}}}
 		h.Keys, h.names, c.Hosts = append(h.Keys, key), append(h.names, host), append(c.Hosts, host)
 	}
 }

@@ -381,7 +381,7 @@ func (j *judge) verdict() {
 	j.none(read(j.fsys, "verdict.json", &f), "read")
 	j.none(canon.Decode([]byte(f.Verdict), &v), "verdict")
 	j.none(canon.Decode([]byte(f.Input), &in), "verdict: input")
-	again := policy.NewInput(j.root, in.Plan, in.Branches, in.Dossier, in.Grant, in.At)
+	again := policy.NewInput(j.root, in.Plan, in.Branches, in.Dossier, in.Facts, in.Grant, in.At)
 	j.want(string(again.Bytes()) == f.Input, "verdict: another input")
 	j.want(policy.InputDigest([]byte(f.Input)) == f.InputDigest && v.Input == f.InputDigest && v.Digest() == f.Digest && v.Plan == in.Plan.Digest(), "verdict: other digests")
 	j.want(string(verdictEntry(v)) == f.Entry, "verdict: another entry")

@@ -263,7 +263,7 @@ func (m *maker) signed(s approval.Statement, people ...int) Signed {
 }
 
 func (m *maker) verdictFile() Verdict {
-	in := policy.NewInput(m.house.Root, m.whole.header, m.whole.branches, m.whole.dossier, "", m.now)
+	in := policy.NewInput(m.house.Root, m.whole.header, m.whole.branches, m.whole.dossier, policy.Facts{}, "", m.now)
 	d := policy.Decision{Outcome: policy.Quorum, Class: change.Routine, Reasons: []policy.Reason{{Rule: "no_grant", Outcome: policy.Quorum, Text: "no grant was given"}}}
 	v := policy.Bind(d, m.whole.header.Digest(), m.whole.header.Class, m.now, sum("bundle"), policy.InputDigest(in.Bytes()))
 	return Verdict{About: "What the rules looked at and their answer. The bundle's digest is made up: no rules are in this file.",

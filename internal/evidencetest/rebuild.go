@@ -102,7 +102,7 @@ func (w *World) Judge() error {
 
 func (w *World) input() policy.Input {
 	b := w.Bundle
-	return policy.NewInput(w.House.Root, b.Header, b.Branches, b.Dossier, b.Grant, w.House.Now.Unix()-5400)
+	return policy.NewInput(w.House.Root, b.Header, b.Branches, b.Dossier, b.Facts, b.Grant, w.House.Now.Unix()-5400)
 }
 
 // Rebuild makes everything fit again that its owner's keys can make fit: tree

@@ -159,6 +159,10 @@ func (w *World) found(vendor *debworld.Key) error {
 	w.House, err = trusttest.New(nil, trusttest.Options{Now: w.Options.Now, Hosts: max(w.Options.Hosts, 2), Keyrings: map[string][]byte{"vendor.gpg": keyring},
 		Edit: func(c *ceremony.Contents) {
 			c.Policy = trust.Policy{Type: "patchwrit/policy/v1", Bundle: canon.SumFile(w.Rules), Key: string(canon.NoteOf(public))}
+			for i := range c.Hosts {
+				c.Hosts[i].Labels = append([]trust.Label{{Key: "autonomy", Value: "L4"}}, c.Hosts[i].Labels...)
+				c.Hosts[i].Labels = append(c.Hosts[i].Labels, trust.Label{Key: "exposure", Value: "internal"})
+			}
 			if w.Options.Edit != nil {
 				w.Options.Edit(c)
 			}

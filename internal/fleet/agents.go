@@ -108,7 +108,7 @@ func (f *Fleet) enter(ctx context.Context, m *Machine, h Host) error {
 	}
 	for _, known := range hosts {
 		if string(known.ID) == f.ID(m.Name) {
-			spec := fmt.Sprintf("%s:%s:role=%s", known.Public, h.Domain, h.Role)
+			spec := fmt.Sprintf("%s:%s:autonomy=L4,exposure=internal,role=%s", known.Public, h.Domain, h.Role)
 			_, err := f.Do(ctx, append([]string{"patchwrit", "trust", "add-host", spec}, f.keepers()...)...)
 			return err
 		}

@@ -24,6 +24,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/bundle"
 	"github.com/open-policy-agent/opa/v1/keys"
 	oparego "github.com/open-policy-agent/opa/v1/rego"
+	"github.com/open-policy-agent/opa/v1/topdown"
 
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/change"
@@ -35,12 +36,14 @@ import (
 const (
 	codeBundle refusal.Code = "PW-POLICY-BUNDLE"
 	codeInput  refusal.Code = "PW-POLICY-INPUT"
+	codeOther  refusal.Code = "PW-POLICY-BUILTIN"
 )
 
 // Limits.
 const (
 	MaxBundle = 8 << 20         // bytes of the bundle file
 	Timeout   = 5 * time.Second // one evaluation; a time-out is deny
+	MaxSteps  = 20_000_000      // of one evaluation; more is deny, on every machine alike
 	keyID     = "patchwrit-policy"
 	query     = "data.patchwrit.decision"
 )
@@ -80,29 +83,15 @@ func Load(ctx context.Context, file []byte, pinned canon.Digest, keyPEM string) 
 }
 
 func compile(ctx context.Context, b *bundle.Bundle, digest canon.Digest) (*Engine, error) {
+	if err := onlyAllowed(b.Modules); err != nil {
+		return nil, err
+	}
 	prepared, err := oparego.New(oparego.Query(query), oparego.ParsedBundle("policy", b),
-		oparego.Capabilities(deterministic()), oparego.StrictBuiltinErrors(true)).PrepareForEval(ctx)
+		oparego.Capabilities(Capabilities()), oparego.StrictBuiltinErrors(true)).PrepareForEval(ctx)
 	if err != nil {
 		return nil, refusal.New(codeBundle, "%v", err)
 	}
 	return &Engine{digest: digest, query: prepared}, nil
-}
-
-// deterministic is OPA's capability list without everything that could answer
-// differently another time.
-func deterministic() *ast.Capabilities {
-	all := ast.CapabilitiesForThisVersion()
-	kept := all.Builtins[:0:0]
-	for _, b := range all.Builtins {
-		risky := b.Nondeterministic || strings.HasPrefix(b.Name, "http.") || strings.HasPrefix(b.Name, "net.") ||
-			strings.HasPrefix(b.Name, "rand.") || b.Name == "opa.runtime" || b.Name == "time.now_ns" || b.Name == "trace" || b.Name == "print"
-		if !risky {
-			kept = append(kept, b)
-		}
-	}
-	all.Builtins = kept
-	all.AllowNet = []string{}
-	return all
 }
 
 // Digest is the SHA-256 of the bundle file.
@@ -141,7 +130,7 @@ func (e *Engine) Decide(ctx context.Context, input []byte) (policy.Decision, err
 	for _, r := range a.Reasons {
 		d.Reasons = append(d.Reasons, policy.Reason{Rule: r.Rule, Outcome: policy.Outcome(r.Outcome), Text: canon.NoteOf(r.Text)})
 	}
-	return d, nil
+	return policy.Ceilings(input, d), nil
 }
 
 func (e *Engine) evaluate(ctx context.Context, input []byte) (answer, error) {
@@ -150,7 +139,11 @@ func (e *Engine) evaluate(ctx context.Context, input []byte) (answer, error) {
 	if err != nil {
 		return a, err
 	}
-	results, err := e.query.Eval(ctx, oparego.EvalParsedInput(value))
+	steps := &steps{cancel: topdown.NewCancel()}
+	results, err := e.query.Eval(ctx, oparego.EvalParsedInput(value), oparego.EvalQueryTracer(steps), oparego.EvalExternalCancel(steps.cancel))
+	if steps.n > maxSteps {
+		return a, fmt.Errorf("the rules took more than %d steps", maxSteps)
+	}
 	if err != nil {
 		return a, fmt.Errorf("the rules failed: %w", err)
 	}

@@ -33,7 +33,7 @@ rollback if {
 
 default until := 0
 
-until := max({f.until | some f in freezes}) if outcome == "hold"
+until := max({h.until | some h in holds}) if outcome == "hold"
 
 reasons contains r if some r in reasons_grant
 
@@ -52,8 +52,6 @@ reasons contains r if some r in reasons_rollback
 reasons contains r if some r in reasons_reopens
 
 reasons contains r if some r in reasons_network
-
-reasons contains r if some r in reasons_freeze
 
 reasons contains r if some r in reasons_unknown_host
 
@@ -132,10 +130,6 @@ freezes contains {"host": h.id, "until": t} if {
 	l.key == "freeze_until"
 	t := to_number(l.value)
 	t > input.at
-}
-
-reasons_freeze contains {"rule": "freeze", "outcome": "hold", "text": sprintf("host %s is frozen", [f.host])} if {
-	some f in freezes
 }
 
 reasons_unknown_host contains {"rule": "known_host", "outcome": "deny", "text": sprintf("host %s is not in the trust root", [h.id])} if {

@@ -1,0 +1,8 @@
+package rego
+
+// SetMaxSteps sets another bound until the returned function is called.
+func SetMaxSteps(n int) func() {
+	before := maxSteps
+	maxSteps = n
+	return func() { maxSteps = before }
+}
