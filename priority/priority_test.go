@@ -335,3 +335,42 @@ func TestExploitationIsAdviceAlone(t *testing.T) {
 		})
 	}
 }
+
+// What is wrong names the table that it is wrong with.
+func TestWhichTableIsNotTaken(t *testing.T) {
+	bod, err := tables.ReadFile("tables/cisa_bod_26_04.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	deployer, err := tables.ReadFile("tables/ssvc_deployer.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct{ bod, deployer, says string }{
+		"the first is broken":  {"{}", string(deployer), "BOD 26-04: "},
+		"the second is broken": {string(bod), "{}", "SSVC deployer tree: "},
+		"two of one kind":      {string(deployer), string(deployer), "decides ssvc:DSOI:1.0.0 from other inputs"},
+		"two of the other":     {string(bod), string(bod), "decides cisa:BOD2604:1.0.0 from other inputs"},
+		"no JSON":              {"{]", string(deployer), "invalid character"},
+		"too deep":             {strings.Repeat(`{"a":`, 17) + "1" + strings.Repeat("}", 17), string(deployer), "nested more than 16 deep"},
+		"too many rows":        {wide(4096 + 1), string(deployer), "more than 4096 combinations"},
+		"many rows":            {wide(4096), string(deployer), "there is no row"},
+	} {
+		if _, err := NewRules([]byte(c.bod), []byte(c.deployer)); !errors.Is(err, ErrTable) || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v, want %q", name, err, c.says)
+		}
+	}
+}
+
+// wide is a table with one input of n values and no rows.
+func wide(n int) string {
+	values := make([]string, n)
+	for i := range values {
+		values[i] = fmt.Sprintf(`{"key":"%d","name":"n"}`, i)
+	}
+	point := func(key, values string) string {
+		return fmt.Sprintf(`"a:%s:1":{"namespace":"a","key":%[1]q,"version":"1","name":"n","schemaVersion":"2.0.0","values":[%s]}`, key, values)
+	}
+	return `{"namespace":"a","key":"t","version":"1","name":"n","schemaVersion":"2.0.0","outcome":"a:O:1","mapping":[],"decision_points":{` +
+		point("I", strings.Join(values, ",")) + "," + point("O", `{"key":"x","name":"n"}`) + "}}"
+}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/patchwrit/patchwrit/canon"
 )
@@ -80,5 +81,11 @@ func TestGapsAreBounded(t *testing.T) {
 	}
 	if l := g.List(); len(l) != maxGaps+1 || l[maxGaps].Why != "and 7 more gaps" || strings.Contains(l[0].Record, "\n") {
 		t.Errorf("%d %v", len(l), l[len(l)-1])
+	}
+}
+
+func TestWhatCannotBeReadIsUnusable(t *testing.T) {
+	if _, err := Open(iotest.ErrReader(io.ErrClosedPipe), 100); !errors.Is(err, ErrUnusable) || !errors.Is(err, io.ErrClosedPipe) {
+		t.Error(err)
 	}
 }

@@ -38,7 +38,7 @@ const (
 // Limits. The catalogue of August 2026 has 1,662 entries in 1.7 MB.
 const (
 	MaxBytes   = 64 << 20
-	MaxEntries = 200_000
+	MaxEntries = 20_000
 	maxEntry   = 64 << 10
 	maxText    = 4 << 10 // of a vendor's or product's name
 )

@@ -81,6 +81,8 @@ func TestWhatIsWrongIsAGap(t *testing.T) {
 		"nothing":                 {catalogue(0), "is empty"},
 		"cut short":               {catalogue(2, good, other)[:len(catalogue(1, good))+40], "reading stopped at byte"},
 		"a second catalogue":      {catalogue(1, good) + "{}", "something follows"},
+		"a broken key":            {strings.TrimSuffix(catalogue(1, good), "}") + `,<`, "invalid character"},
+		"too many":                {catalogue(MaxEntries+5, good, strings.Repeat(good+",", MaxEntries+3)+good), "more than 20000 entries"},
 		"a top key twice":         {strings.TrimSuffix(catalogue(1, good), "}") + `,"count":1}`, "twice"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -99,13 +101,19 @@ func TestWhatIsWrongIsAGap(t *testing.T) {
 	if c := read(t, `{"count":0,"vulnerabilities":{}}`); !strings.Contains(fmt.Sprint(c.Snapshot.Partial), "are no list") {
 		t.Errorf("an object for a list: %+v", c)
 	}
+	if c := read(t, `{"count":0,"vulnerabilities":`); !strings.Contains(fmt.Sprint(c.Snapshot.Partial), "EOF") {
+		t.Errorf("nothing for a list: %+v", c)
+	}
+	if _, err := Read(strings.NewReader(""), now); !errors.Is(err, io.EOF) {
+		t.Errorf("an empty file: %v", err)
+	}
 	if c := read(t, catalogue(2, good, good)); len(c.Entries) != 1 || len(c.Snapshot.Partial) != 0 {
 		t.Errorf("the same entry twice: %+v", c)
 	}
 }
 
 func TestWhatIsNoCatalogueIsUnusable(t *testing.T) {
-	for _, raw := range []string{"", "[]", "{}", "null", `{"count":1`, "<html>", `{"vulnerabilitie":[]}`} {
+	for _, raw := range []string{"", "[]", "{}", "null", `{"count":1`, "<html>", `{"vulnerabilitie":[]}`, "\x1f\x8b", "\x1f\x8bno gzip at all"} {
 		if c, err := Read(strings.NewReader(raw), now); !errors.Is(err, document.ErrUnusable) || c.Entries != nil {
 			t.Errorf("%q: %v", raw, err)
 		}

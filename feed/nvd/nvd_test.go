@@ -105,6 +105,8 @@ func TestAPageThatIsNotWhole(t *testing.T) {
 		"another format":     {strings.Replace(whole, "NVD_CVE", "NVD_CPE", 1), "only NVD_CVE 2.0"},
 		"another version":    {strings.Replace(whole, `"version":"2.0"`, `"version":"3.0"`, 1), "only NVD_CVE 2.0"},
 		"cut":                {whole[:len(whole)-2], "what follows is lost"},
+		"cut in a record":    {whole[:len(whole)-200], "what follows is lost"},
+		"a long time":        {strings.Replace(whole, "2026-06-18T", strings.Repeat("2", maxHeader), 1), "too long"},
 		"something after it": {whole + "{}", "what follows is lost"},
 		"a long header":      {strings.Replace(whole, `{"resultsPerPage"`, `{"x":"`+strings.Repeat("x", maxHeader)+`","resultsPerPage"`, 1), "too long"},
 		"nothing":            {"", "what follows is lost"},
