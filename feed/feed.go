@@ -20,6 +20,7 @@ package feed
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -80,9 +81,9 @@ type reading struct {
 	dropped int // gaps beyond maxGaps
 	as      *format
 	list    []advisory.Advisory
-	seen    map[string]bool // id and digest of what is in list
-	oldest  int64           // date of the oldest file; 0 when one has none
-	facts   *facts          // not nil: facts about vulnerabilities are read, not advisories
+	seen    map[[sha256.Size]byte]bool // of id and digest of what is in list
+	oldest  int64                      // date of the oldest file; 0 when one has none
+	facts   *facts                     // not nil: facts about vulnerabilities are read, not advisories
 }
 
 // wants reports whether a file of a zip or directory may be the feed's.
@@ -145,7 +146,7 @@ func (r *reading) stream(ctx context.Context, name string, in io.Reader, date in
 
 // take keeps a record. Records with the same bytes count once.
 func (r *reading) take(name string, a advisory.Advisory) {
-	key := a.ID + " " + string(a.Raw)
+	key := sha256.Sum256([]byte(a.ID + " " + string(a.Raw)))
 	switch {
 	case r.seen[key]:
 	case a.Expires > 0 && a.Expires <= r.now:
@@ -188,7 +189,7 @@ func (b *bounded) Read(p []byte) (int, error) {
 // directory, that of the lines "SHA-256, two spaces, name" of its files.
 // The error is ErrUnusable or the context's.
 func Read(ctx context.Context, source string, o Options) (advisory.Set, error) {
-	r := &reading{limits: o.Limits.withDefaults(), now: o.Now.Unix(), seen: map[string]bool{}}
+	r := &reading{limits: o.Limits.withDefaults(), now: o.Now.Unix(), seen: map[[sha256.Size]byte]bool{}}
 	r.left = r.limits.Unpacked
 	r.snap = advisory.Snapshot{Source: printable(source), Fetched: o.Now.Unix(), Scope: []advisory.Subject{}, Partial: []advisory.Gap{}}
 	if err := r.read(ctx, source, o); err != nil {

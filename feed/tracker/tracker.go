@@ -58,6 +58,7 @@ func Is(_, value string) bool {
 // the file is lost.
 func Read(in io.Reader, take func(advisory.Advisory), gap func(record, why string)) {
 	s := strictjson.NewStream(in)
+	w := words{}
 	err := s.Object(maxPackages, func(pkg string) error {
 		return s.Object(maxBugs, func(bug string) error {
 			id := pkg + "/" + bug
@@ -71,7 +72,7 @@ func Read(in io.Reader, take func(advisory.Advisory), gap func(record, why strin
 			if err != nil {
 				return err
 			}
-			a, err := parse(pkg, bug, raw)
+			a, err := parse(pkg, bug, raw, w)
 			if err != nil {
 				gap(id, place(err, start))
 				return nil
@@ -99,12 +100,28 @@ func place(err error, start int64) string {
 // record is one vulnerability of one package while it is read.
 type record struct {
 	strictjson.Doc
-	a   advisory.Advisory
-	pkg string
+	a     advisory.Advisory
+	pkg   string
+	words words
 }
 
-func parse(pkg, bug string, raw []byte) (advisory.Advisory, error) {
-	r := record{Doc: strictjson.Of(raw), pkg: pkg}
+// words keeps one copy of each word that stands in most records.
+type words map[string]string
+
+const maxWords = 4096
+
+func (w words) one(s string) string {
+	if old, ok := w[s]; ok {
+		return old
+	}
+	if len(w) < maxWords {
+		w[s] = s
+	}
+	return s
+}
+
+func parse(pkg, bug string, raw []byte, w words) (advisory.Advisory, error) {
+	r := record{Doc: strictjson.Of(raw), pkg: pkg, words: w}
 	for _, name := range []string{pkg, bug} {
 		if len(name) > advisory.MaxWord/4 || !strictjson.Printable(name) {
 			return advisory.Advisory{}, r.Fail("a name that is empty, long or has characters outside printable ASCII")
@@ -129,6 +146,7 @@ func parse(pkg, bug string, raw []byte) (advisory.Advisory, error) {
 	if err != nil {
 		return advisory.Advisory{}, err
 	}
+	r.a.Affected = append(make([]advisory.Affected, 0, len(r.a.Affected)), r.a.Affected...) // without what append kept in reserve
 	return r.a, nil
 }
 
@@ -166,10 +184,12 @@ func (r *record) release(codename string) error {
 	if err != nil {
 		return err
 	}
-	f := advisory.Affected{Ecosystem: Ecosystem(codename), Package: r.pkg, Ranges: []advisory.Range{}, Versions: []string{}, Severities: []advisory.Severity{}}
+	x.fixed = r.words.one(x.fixed)
+	f := advisory.Affected{Ecosystem: r.words.one(Ecosystem(codename)), Package: r.pkg, Ranges: []advisory.Range{}, Versions: []string{}, Severities: []advisory.Severity{}}
 	if why := x.judge(&f); why != "" {
 		return r.Fail("release %s: %s", codename, why)
 	}
+	f.Word, f.Note = r.words.one(f.Word), canon.Note(r.words.one(string(f.Note)))
 	r.a.Affected = append(r.a.Affected, f)
 	return nil
 }
