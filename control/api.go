@@ -87,6 +87,8 @@ func (c *Control) API() http.Handler {
 	read("receipts", func(r *http.Request) (any, error) { return c.receiptsNow(r.Context()) })
 	read("why", c.apiWhy)
 	read("exposures", c.apiExposures)
+	read("findings", c.apiCounts)
+	read("findings/hosts", c.apiAbout)
 	read("reviews", func(r *http.Request) (any, error) { return c.Reviews(r.Context()) })
 	read("ledger", c.apiLedger)
 	read("checkpoint", c.apiCheckpoint)
@@ -133,6 +135,8 @@ func (c *Control) reply(w http.ResponseWriter, r *http.Request, f func(*http.Req
 		no, status = Failure{string(refused.Code), refused.Detail}, http.StatusUnprocessableEntity
 	case errors.Is(err, store.ErrNotFound):
 		status = http.StatusNotFound
+	case errors.Is(err, errNotRead):
+		status = http.StatusServiceUnavailable
 	case errors.As(err, &syntax), errors.Is(err, errRequest), errors.Is(err, canon.ErrForm):
 		status = http.StatusBadRequest
 	default:

@@ -116,6 +116,7 @@ type Control struct {
 	kick  chan struct{}  // something has happened: look at once
 	ink   chan struct{}  // something waits for the log
 	parts [64]sync.Mutex // by wire key: one part of a host's inventory at a time
+	fleet fleetIndex     // which hosts an advisory concerns
 
 	mu      sync.Mutex // one decision at a time; guards the next fields
 	book    *book
@@ -151,6 +152,7 @@ func Open(ctx context.Context, c Config) (*Control, error) {
 		c.Progress = io.Discard
 	}
 	k := &Control{Config: c, blobs: blobs(filepath.Join(c.Dir, "blobs")), kick: make(chan struct{}, 1), ink: make(chan struct{}, 1),
+		fleet:   fleetIndex{news: make(chan struct{}, 1)},
 		trouble: map[string]string{}, files: map[canon.Digest]opened{}, looked: map[string]time.Time{}, dirty: map[string]bool{}, folded: map[string]foldedClocks{}}
 	var err error
 	if k.Tables.BOD.ID == "" {
@@ -245,6 +247,7 @@ func (c *Control) Run(ctx context.Context) error {
 	var working sync.WaitGroup
 	working.Go(func() { rounds(ctx, c.ink, func() { c.told("log", c.flush(ctx)) }) })
 	working.Go(func() { rounds(ctx, nil, func() { c.lookIfDue(ctx) }) })
+	working.Go(func() { rounds(ctx, c.fleet.news, func() { c.told("fleet index", c.indexed(ctx)) }) })
 	rounds(ctx, c.kick, func() { c.turn(ctx) })
 	working.Wait()
 	c.mu.Lock()
@@ -296,6 +299,7 @@ func (c *Control) heard() {
 		c.news = []time.Time{now, now}
 	}
 	c.want, c.news[1] = true, now
+	wake(c.fleet.news)
 }
 
 // turn is one round of everything that does not take long.

@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/patchwrit/patchwrit/advisory"
 	"github.com/patchwrit/patchwrit/approval"
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/control"
@@ -40,6 +41,7 @@ type town struct {
 	*controltest.House
 	t       testing.TB
 	terms   control.Terms
+	feeds   func(context.Context, time.Time) ([]advisory.Set, error)
 	skew    atomic.Int64 // seconds by which the control plane's clock is ahead
 	control *control.Control
 	store   store.Store
@@ -81,7 +83,7 @@ func (w *town) open() {
 	w.log, err = writer.Open(ctx, writer.Config{Dir: filepath.Join(w.Data(), "log"), Signer: signer, Policy: w.Root().Witnesses})
 	w.must(err)
 	w.control, err = control.Open(ctx, control.Config{Store: w.store, Log: w.log, Dir: w.Data(), Trust: w.Trust(), Pinned: w.World.House.Pinned,
-		Rules: w.rules, Solve: w.Solve, Sources: func(trust.Root) ([]solve.Source, error) { return nil, nil }, Lease: ask.Leases, Known: w.known,
+		Rules: w.rules, Solve: w.Solve, Sources: func(trust.Root) ([]solve.Source, error) { return nil, nil }, Lease: ask.Leases, Known: w.known, Feeds: w.feeds,
 		Wake: func(key string) { w.woken.Store(key, true) }, Now: w.now, Random: rand.Reader, Logger: slog.New(slog.DiscardHandler), Terms: w.terms})
 	w.must(err)
 	w.stop = func() {

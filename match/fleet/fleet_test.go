@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"reflect"
@@ -341,6 +342,7 @@ func TestEqualToFind(t *testing.T) {
 			for _, f := range match.Explain(inv, ix, match.Query{}) {
 				for _, s := range f.Sources {
 					if s.State != match.NotAffected {
+						want["concerns "+keyOf(feeds[s.Feed], s.Advisory)] = true
 						want[fmt.Sprintf("%s/%s/0 %s %s", s.Feed, s.Advisory, s.State, name)] = true
 					}
 				}
@@ -358,6 +360,12 @@ func TestEqualToFind(t *testing.T) {
 }
 
 var everyName = []string{"CVE-2026-1", "CVE-2026-2", "CVE-2026-3", "CVE-2026-4", "CVE-2026-5", "CVE-2026-6", "DSA-1", "CVE-2026-7"}
+
+// keyOf is the name under which findings join a record.
+func keyOf(set *advisory.Set, id string) string {
+	i := slices.IndexFunc(set.Advisories, func(a advisory.Advisory) bool { return a.ID == id })
+	return cmp.Or(set.Advisories[i].CVE(), id)
+}
 
 // worst is what match.Explain says of a vulnerability on a host.
 func worst(inv inventory.Inventory, ix match.Index, name string) match.State {
@@ -383,6 +391,9 @@ func asked(s *Snapshot, refs map[Ref]bool) map[string]bool {
 				got[fmt.Sprintf("%s %s %s", label(ref), state, s.Name(id))] = true
 			}
 		}
+	}
+	for _, name := range s.Concerning() {
+		got["concerns "+name] = true
 	}
 	for _, name := range everyName {
 		a, _ := s.Named(name)

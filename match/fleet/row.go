@@ -14,6 +14,7 @@ import (
 type record struct {
 	ref   Ref
 	names []string // every name that it goes by, the id first, each once
+	key   int      // place of the one under which findings join records
 	rows  []row
 }
 
@@ -62,6 +63,9 @@ func compile(a *advisory.Advisory, nth int, subject func(advisory.Subject) uint3
 				r.names = append(r.names, n)
 			}
 		}
+	}
+	if cve := a.CVE(); cve != "" {
+		r.key = slices.Index(r.names, cve)
 	}
 	if a.Withdrawn > 0 {
 		return r

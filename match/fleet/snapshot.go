@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"hash/maphash"
 	"iter"
+	"maps"
 	"slices"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -72,6 +73,24 @@ func (s *Snapshot) Named(name string) (Answer, []Ref) {
 	a.Unknown = a.Unknown.Without(a.Affected)
 	a.Investigated = a.Investigated.Without(a.Affected).Without(a.Unknown)
 	return a, refs
+}
+
+// Concerning lists the vulnerabilities that concern some host, ascending, each
+// by the name under which findings join records: the one CVE id, else the
+// record's own id.
+func (s *Snapshot) Concerning() []string {
+	keys := map[string]bool{}
+	for i := range s.records.n {
+		r := *s.records.at(i)
+		if r == nil || keys[r.names[r.key]] {
+			continue
+		}
+		var o answers
+		if s.collect(i, &o); len(o.affected)+len(o.unknown)+len(o.studied) > 0 {
+			keys[r.names[r.key]] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(keys))
 }
 
 // Row is what one record says about one package of one release, to all hosts.
