@@ -84,9 +84,13 @@ func TestWhichHostsAVulnerabilityConcerns(t *testing.T) {
 	partial := feedOf("99")
 	partial[0].Snapshot.Partial = []advisory.Gap{{Record: "x", Why: "broken"}}
 	say(partial[:1])
-	w.until("a partial feed is said", func() bool { return slices.ContainsFunc(about("CVE-2026-1").Gaps, func(g string) bool { return strings.Contains(g, "read whole") }) })
+	w.until("a partial feed is said", func() bool {
+		return slices.ContainsFunc(about("CVE-2026-1").Gaps, func(g string) bool { return strings.Contains(g, "read whole") })
+	})
 	say(nil)
-	w.until("no feed is said", func() bool { return slices.ContainsFunc(about("CVE-2026-1").Gaps, func(g string) bool { return strings.Contains(g, "no feed was read") }) })
+	w.until("no feed is said", func() bool {
+		return slices.ContainsFunc(about("CVE-2026-1").Gaps, func(g string) bool { return strings.Contains(g, "no feed was read") })
+	})
 	for _, path := range []string{"findings/hosts", "findings?limit=0", "findings?limit=x"} {
 		if _, err := call[any](w, "GET", path, nil); err == nil {
 			t.Errorf("%s was answered", path)
