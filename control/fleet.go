@@ -114,8 +114,7 @@ func (c *Control) indexHosts(ctx context.Context) (changed bool, err error) {
 			if inv, err = inventory.Read(os.DirFS(c.rootOf(d))); err != nil {
 				errs = append(errs, fmt.Errorf("inventory %s of host %s: %w", d.Short(), id.Short(), err))
 				x.index.PutHost(fleet.Host{Name: string(id), Incomplete: true})
-				delete(x.hosts, id)
-				changed = true
+				x.hosts[id], changed = "", true
 				continue
 			}
 			same[d] = inv
