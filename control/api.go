@@ -105,6 +105,13 @@ func (c *Control) API() http.Handler {
 	write("hosts/{id}/accept", func(r *http.Request) (any, error) {
 		return struct{}{}, c.Accept(r.Context(), trust.HostID(r.PathValue("id")))
 	})
+	write("hosts/{id}/triaged", func(r *http.Request) (any, error) {
+		t, err := body[Triage](r)
+		if err != nil {
+			return nil, err
+		}
+		return struct{}{}, c.Triaged(r.Context(), trust.HostID(r.PathValue("id")), t.By, t.Note)
+	})
 	write("look", func(*http.Request) (any, error) {
 		c.mu.Lock()
 		c.want, c.all = true, true

@@ -29,6 +29,8 @@ type book struct {
 	drafts  map[canon.Digest]writ.Writ      // of the writs that wait for the log
 
 	exposures map[string]Exposures // by wire key
+	artefacts map[canon.Digest]Artefact
+	triaged   map[string]Triage // by wire key
 }
 
 // record is a document that has a place in the book.
@@ -40,7 +42,7 @@ type record interface {
 func newBook() *book {
 	return &book{hosts: map[string]Host{}, wires: map[trust.HostID]string{}, plans: map[canon.Digest]Plan{}, open: map[canon.Digest]bool{},
 		grants: map[canon.Digest]Grant{}, writs: map[canon.Digest]Writ{}, ofPlan: map[canon.Digest][]canon.Digest{},
-		waiting: map[trust.HostID][]canon.Digest{}, drafts: map[canon.Digest]writ.Writ{}, exposures: map[string]Exposures{}}
+		waiting: map[trust.HostID][]canon.Digest{}, drafts: map[canon.Digest]writ.Writ{}, exposures: map[string]Exposures{}, artefacts: map[canon.Digest]Artefact{}, triaged: map[string]Triage{}}
 }
 
 // readBook fills a book from the store.
@@ -53,6 +55,8 @@ func readBook(ctx context.Context, s store.Store) (*book, error) {
 		func() error { return fillFrom[Writ](ctx, s, kindWrit, b) },
 		func() error { return fillFrom[draft](ctx, s, kindDraft, b) },
 		func() error { return fillFrom[Exposures](ctx, s, kindExposure, b) },
+		func() error { return fillFrom[Artefact](ctx, s, kindArtefact, b) },
+		func() error { return fillFrom[Triage](ctx, s, kindTriage, b) },
 	} {
 		if err := fill(); err != nil {
 			return nil, fmt.Errorf("the record: %w", err)

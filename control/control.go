@@ -82,6 +82,8 @@ type Terms struct {
 	Every  time.Duration // between two questions of an agent; 60 s
 	Settle time.Duration // without a new inventory before hosts are planned for; 0: at once
 	Only   []string      // packages to plan for; none: all that are affected
+
+	Cooldowns *priority.Cooldowns // how long new artefacts wait; nil: they do not, and the rules are told that nothing is known
 }
 
 // Config is what Control works with. Every field but Feeds, Known, Tables, Cut,

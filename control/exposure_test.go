@@ -2,14 +2,18 @@ package control_test
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/patchwrit/patchwrit/approval"
+	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/control"
 	"github.com/patchwrit/patchwrit/internal/controltest"
 	"github.com/patchwrit/patchwrit/internal/evidencetest"
 	"github.com/patchwrit/patchwrit/inventory"
+	"github.com/patchwrit/patchwrit/policy"
 	"github.com/patchwrit/patchwrit/priority"
 )
 
@@ -110,4 +114,65 @@ func TestOverdueWorkStandsFirst(t *testing.T) {
 	if x = w.clock(w.hosts[0]); !x.Overdue {
 		t.Errorf("%+v is not overdue", x)
 	}
+}
+
+// told is what the rules were told of a plan.
+func (w *town) told(p control.Plan) policy.Facts {
+	w.t.Helper()
+	raw, err := os.ReadFile(filepath.Join(w.Data(), "blobs", string(p.Input)))
+	w.must(err)
+	var in policy.Input
+	w.must(canon.Decode(raw, &in))
+	return in.Facts
+}
+
+func TestNewArtefactsCoolDown(t *testing.T) {
+	w := newTown(t, controltest.Options{Hosts: 1})
+	w.known = func(context.Context, time.Time) (control.Knowledge, error) {
+		return func(string) priority.Known {
+			return priority.Known{KEV: priority.No, Automatable: priority.No, Total: priority.No}
+		}, nil
+	}
+	const origin = "debian-security"
+	cool, err := priority.NewCooldowns([]priority.Wait{{Origin: origin, Class: controltest.ClassOf(evidencetest.Package), Seconds: 2 * day, Corroborated: 3600}})
+	w.must(err)
+	w.terms.Cooldowns, w.terms.Life = &cool, 168*time.Hour
+	w.start()
+	w.enrol(0, 0, evidencetest.Package)
+	p := w.only(control.Held)
+	if a := w.told(p).Artefacts[0]; a.Cooldown != p.Until || a.Corroborated.Is != policy.No || p.Until < time.Now().Unix()+day {
+		t.Errorf("held until %d: %+v", p.Until, a)
+	}
+	w.restart()
+	w.skew.Add(2*day + 60)
+	w.until("the wait is over", func() bool { return w.plan(p.Digest).State == control.Review })
+	if a := w.told(w.plan(p.Digest)).Artefacts[0]; a.Cooldown != p.Until {
+		t.Errorf("the wait began anew: %+v", a)
+	}
+}
+
+func TestForensicHoldWaitsForAPerson(t *testing.T) {
+	w := newTown(t, controltest.Options{Hosts: 1})
+	w.known = func(context.Context, time.Time) (control.Knowledge, error) {
+		return func(string) priority.Known {
+			return priority.Known{KEV: priority.Yes, Automatable: priority.Yes, Total: priority.Yes}
+		}, nil
+	}
+	w.start()
+	w.enrol(0, 0, evidencetest.Package)
+	h := w.hosts[0]
+	p := w.only(control.Held)
+	if f := w.told(p).Hosts[0]; f.KEV.Is != policy.Yes || f.Deadline.Is != "3DF" || f.Triage.Is != "needed" || f.MustPatch.Is != policy.Yes || f.Due == 0 {
+		t.Fatalf("%+v", f)
+	}
+	path := "hosts/" + string(h.Known.ID) + "/triaged"
+	if _, err := call[struct{}](w, "POST", path, control.Triage{By: "alice"}); err == nil {
+		t.Error("a triage without a finding is taken")
+	}
+	_, err := call[struct{}](w, "POST", path, control.Triage{By: "alice", Note: "nothing foreign runs"})
+	w.must(err)
+	w.until("people are asked", func() bool { return w.plan(p.Digest).State == control.Review })
+	w.say(p, approval.Approve, 0, 1)
+	w.work(p.Digest, control.Finished)
+	w.audit(p.Digest)
 }

@@ -169,6 +169,9 @@ func (c *Control) plan(ctx context.Context, root trust.Root, g group) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if err := c.meet(ctx, solved.Facts); err != nil {
+		return err
+	}
 	for _, s := range tracks {
 		if err := c.propose(ctx, g, s, know, seen.Checkpoint.Size); err != nil {
 			return err

@@ -32,6 +32,8 @@ const (
 	kindDraft   = "draft"   // by writ body digest, while it waits for the log
 
 	kindExposure = "exposure" // by wire key
+	kindArtefact = "artefact" // by digest
+	kindTriage   = "triage"   // by wire key
 )
 
 // Host is what is known about an agent.

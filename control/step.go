@@ -51,6 +51,7 @@ func (c *Control) file(p Plan) (opened, error) {
 
 // step takes one plan as far as it goes now.
 func (c *Control) step(ctx context.Context, d canon.Digest) error {
+	know := c.knowing(ctx) // takes its own time
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p, now := c.book.plans[d], c.Now().Unix()
@@ -60,7 +61,7 @@ func (c *Control) step(ctx context.Context, d canon.Digest) error {
 	case p.Expires <= now:
 		return c.end(ctx, p, Expired, "the plan's life is over")
 	case p.State == Proposed, p.State == Held && p.Until <= now:
-		return c.decide(ctx, p)
+		return c.decide(ctx, p, know)
 	case p.State == Review && p.Until <= now:
 		return c.end(ctx, p, Denied, "nobody, or too few, said yes in time; silence is never a yes")
 	case p.State == Review:
@@ -126,7 +127,7 @@ const shortHold = 60
 
 // decide asks the rules once the plan stands in the log. A live grant that
 // covers the plan is named to them. The lock is let go while they think.
-func (c *Control) decide(ctx context.Context, p Plan) error {
+func (c *Control) decide(ctx context.Context, p Plan, know Knowledge) error {
 	if _, ok, err := c.proofOf(ctx, p.Digest); err != nil || !ok {
 		return err
 	}
@@ -135,7 +136,11 @@ func (c *Control) decide(ctx context.Context, p Plan) error {
 		return err
 	}
 	now, rules, grant := c.Now().Unix(), c.rules, c.covering(f.File)
-	in := policy.NewInput(c.root, f.Header, f.Branches, f.Dossier, policy.Facts{}, grant, now).Bytes()
+	facts, err := c.factsOf(ctx, p, f.File, know, now)
+	if err != nil {
+		return err
+	}
+	in := policy.NewInput(c.root, f.Header, f.Branches, f.Dossier, facts, grant, now).Bytes()
 	c.mu.Unlock()
 	d, err := rules.Decide(ctx, in)
 	c.mu.Lock()

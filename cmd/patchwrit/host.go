@@ -21,7 +21,7 @@ func init() { verbs = append(verbs, hostCmd) }
 
 func hostCmd() *cobra.Command {
 	cmd := &cobra.Command{Use: "host", Short: "see the hosts, let new ones enrol, let old ones go"}
-	cmd.AddCommand(hostLsCmd(), hostShowCmd(), hostExposureCmd(), hostTokenCmd(),
+	cmd.AddCommand(hostLsCmd(), hostShowCmd(), hostExposureCmd(), hostTriagedCmd(), hostTokenCmd(),
 		hostActCmd("accept", "say that you have looked at a host that seemed to be two machines",
 			"Two machines spoke with this host's keys, so it gets nothing. Find out which is which, take the keys off the other\n"+
 				"one (enrol it anew), and then accept this one. It is served again once the trust root names it.", "accepted"),

@@ -32,6 +32,7 @@ type upFlags struct {
 	depot                       string
 	pinned                      canon.Digest
 	names, sources, feeds       []string
+	cooldowns                   []string
 	age                         time.Duration
 	jsonLog                     bool
 	terms                       control.Terms
@@ -67,6 +68,7 @@ func upCmd() *cobra.Command {
 	f.StringArrayVar(&u.feeds, "feed", nil, "vulnerability feed: file, zip, directory or URL (repeatable); the format is told by its content")
 	f.StringVar(&u.depot, "feeds", os.Getenv("PATCHWRIT_FEEDS"), "the depot (patchwrit feed update): all its feeds are read at each look (or PATCHWRIT_FEEDS)")
 	f.DurationVar(&u.age, "max-age", 14*24*time.Hour, "a feed whose newest record is older cannot say that a system is clean")
+	f.StringArrayVar(&u.cooldowns, "cooldown", nil, "how long new artefacts wait, ORIGIN:CLASS=WAIT[,CORROBORATED] such as debian-security:routine=72h,6h (repeatable);\nthe second time holds when CISA's KEV and the distribution's signed changelog both name a CVE that it fixes")
 	f.DurationVar(&u.terms.Plan, "plan-every", 10*time.Minute, "time between two looks for work")
 	f.DurationVar(&u.terms.Review, "review", 24*time.Hour, "how long people have to answer; then silence is a no")
 	f.DurationVar(&u.terms.Life, "plan-life", 72*time.Hour, "how long a plan lives, at most 168h")
@@ -115,6 +117,9 @@ func (u *upFlags) check(cmd *cobra.Command, root trust.Root) (err error) {
 	u.trust, _ = cmd.Flags().GetString("trust")
 	u.pinned = root.ID
 	if _, err := sourcesOf(root, u.sources); err != nil {
+		return err
+	}
+	if u.terms.Cooldowns, err = cooldownsOf(root, u.cooldowns); err != nil {
 		return err
 	}
 	for _, d := range []struct {

@@ -9,6 +9,8 @@ import (
 	"go/token"
 	"io/fs"
 	"maps"
+	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"slices"
@@ -290,6 +292,27 @@ func TestFunctionsFitOnAScreen(t *testing.T) {
 					t.Errorf("%s: %s is %d lines, limit %d", fset.Position(fn.Pos()), fn.Name.Name, n, limit)
 				}
 			}
+		}
+	}
+}
+
+// maxTracked is the size of the largest file that may be committed.
+const maxTracked = 1 << 20
+
+// TestNothingBuiltIsTracked: what git tracks is text, and of a size that people
+// read.
+func TestNothingBuiltIsTracked(t *testing.T) {
+	out, err := exec.Command("git", "-C", "../..", "ls-files", "-z").Output()
+	if err != nil {
+		t.Skipf("this is no git checkout: %v", err)
+	}
+	for _, name := range strings.Split(strings.TrimRight(string(out), "\x00"), "\x00") {
+		info, err := os.Stat(filepath.Join("../..", name))
+		if err != nil {
+			continue // removed and not yet committed
+		}
+		if info.Size() > maxTracked {
+			t.Errorf("%s is tracked and has %d bytes", name, info.Size())
 		}
 	}
 }
