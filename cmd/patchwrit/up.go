@@ -15,6 +15,7 @@ import (
 
 	"github.com/patchwrit/patchwrit/advisory"
 	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/change"
 	"github.com/patchwrit/patchwrit/control"
 	"github.com/patchwrit/patchwrit/feed"
 	"github.com/patchwrit/patchwrit/feed/depot"
@@ -119,7 +120,7 @@ func (u *upFlags) check(cmd *cobra.Command, root trust.Root) (err error) {
 	if _, err := sourcesOf(root, u.sources); err != nil {
 		return err
 	}
-	if u.terms.Cooldowns, err = cooldownsOf(root, u.cooldowns); err != nil {
+	if u.terms.Cooldowns, err = cooldownsOf(u.cooldowns, func(o change.Origin) bool { _, ok := root.Origin(o); return ok }); err != nil {
 		return err
 	}
 	for _, d := range []struct {

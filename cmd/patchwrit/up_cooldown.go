@@ -6,11 +6,10 @@ import (
 
 	"github.com/patchwrit/patchwrit/change"
 	"github.com/patchwrit/patchwrit/priority"
-	"github.com/patchwrit/patchwrit/trust"
 )
 
 // cooldownsOf reads ORIGIN:CLASS=WAIT[,CORROBORATED]; nil when there is none.
-func cooldownsOf(root trust.Root, flags []string) (*priority.Cooldowns, error) {
+func cooldownsOf(flags []string, known func(change.Origin) bool) (*priority.Cooldowns, error) {
 	if len(flags) == 0 {
 		return nil, nil
 	}
@@ -22,22 +21,20 @@ func cooldownsOf(root trust.Root, flags []string) (*priority.Cooldowns, error) {
 		if !ok || !two {
 			return nil, usagef("--cooldown takes ORIGIN:CLASS=WAIT[,CORROBORATED], not %q", flag)
 		}
-		if _, known := root.Origin(change.Origin(origin)); !known {
+		if !known(change.Origin(origin)) {
 			return nil, usagef("--cooldown: the trust root knows no origin %q", origin)
 		}
 		if !shorter {
 			short = whole
 		}
 		w := priority.Wait{Origin: change.Origin(origin), Class: change.Class(class)}
-		for text, to := range map[string]*int64{whole: &w.Seconds, short: &w.Corroborated} {
+		for i, to := range []*int64{&w.Seconds, &w.Corroborated} {
+			text := []string{whole, short}[i]
 			d, err := time.ParseDuration(text)
 			if err != nil {
 				return nil, usagef("--cooldown %s: %q is no time such as 72h", flag, text)
 			}
 			*to = int64(d / time.Second)
-		}
-		if whole == short {
-			w.Corroborated = w.Seconds
 		}
 		waits = append(waits, w)
 	}
