@@ -22,7 +22,7 @@ func init() { verbs = append(verbs, policyCmd) }
 
 func policyCmd() *cobra.Command {
 	cmd := &cobra.Command{Use: "policy", Short: "sign and test the rules that decide about plans"}
-	cmd.AddCommand(policySignCmd(), policyTestCmd())
+	cmd.AddCommand(policySignCmd(), policyTestCmd(), policyExplainCmd())
 	return cmd
 }
 
