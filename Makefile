@@ -14,7 +14,7 @@ deps: ## install the Debian packages that demo and tests need (says which first)
 	@./internal/debworld/deps.sh
 
 .PHONY: build
-build: ## build the three binaries into bin/
+build: ## build the binaries into bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
 
 .PHONY: check
@@ -64,6 +64,10 @@ test-mutants: ## take out each safeguard by build overlay: a test must turn red 
 .PHONY: bench
 bench: ## measure; writes docs/BENCHMARKS.md
 	$(GO) run ./internal/bench
+
+.PHONY: bench-peers
+bench-peers: ## osv-scanner and grype beside patchwrit on one host, same records (builds them at pinned versions, says so first); writes its part of docs/BENCHMARKS.md
+	$(GO) run ./internal/bench/peers
 
 .PHONY: demo
 demo: deps build ## the main job, for real, on six Debian hosts made here, and every attack on them

@@ -80,6 +80,7 @@ type reading struct {
 	files   int
 	dropped int // gaps beyond maxGaps
 	as      *format
+	head    *bufio.Reader
 	list    []advisory.Advisory
 	seen    map[[sha256.Size]byte]bool // of id and digest of what is in list
 	oldest  int64                      // date of the oldest file; 0 when one has none
@@ -122,7 +123,11 @@ func printable(s string) string { return string(canon.NoteOf(s)) }
 // stream reads one file in the format of the first one.
 func (r *reading) stream(ctx context.Context, name string, in io.Reader, date int64) {
 	bounded := &bounded{contextReader{ctx, in}, r.left}
-	head := bufio.NewReaderSize(bounded, sniffed)
+	if r.head == nil {
+		r.head = bufio.NewReaderSize(bounded, sniffed)
+	}
+	head := r.head // one for all files: its buffer is larger than most of them
+	head.Reset(bounded)
 	as := sniff(head)
 	if r.oldest = min(r.oldest, date); r.files == 0 {
 		r.oldest = date

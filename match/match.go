@@ -162,8 +162,9 @@ func answers(inv inventory.Inventory, ix Index, q Query, negative bool) []Findin
 	if err := ix.Err(); err != nil {
 		out = append(out, broken(err))
 	}
-	for _, f := range found {
-		out = append(out, f.Finding)
+	out = slices.Grow(out, len(found))
+	for i := range found {
+		out = append(out, found[i].Finding)
 	}
 	return out
 }

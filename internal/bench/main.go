@@ -68,7 +68,19 @@ func run() error {
 			}
 		}
 	}
-	return os.WriteFile("docs/BENCHMARKS.md", table(lines, results), 0o644)
+	return write("docs/BENCHMARKS.md", table(lines, results))
+}
+
+// write replaces the table and keeps what make bench-peers wrote below it.
+func write(path string, table []byte) error {
+	old, err := os.ReadFile(path)
+	if err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	if i := bytes.Index(old, []byte("\n## ")); i >= 0 {
+		table = append(table, old[i:]...)
+	}
+	return os.WriteFile(path, table, 0o644)
 }
 
 // measure runs one Go benchmark and keeps what it and its parts say.

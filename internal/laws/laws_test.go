@@ -101,6 +101,7 @@ var external = map[string][]string{
 var unreachable = map[string][]string{
 	"cmd/patchwrit-agent":   {"writ/issue", "control", "console", "store", "advisor", "feed", "match", "match/fleet", "policy", "policy/rego", "pkgmgr/apt/solve", "rollout", "wire/serve"},
 	"cmd/patchwrit-witness": {"control", "console", "store", "advisor", "feed", "match", "match/fleet", "policy", "pkgmgr", "writ/issue"},
+	"cmd/patchwrit-scan":    {"feed", "pkgmgr", "control", "store", "policy", "wire", "writ/issue", "agent"},
 }
 
 type room struct {

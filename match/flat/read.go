@@ -247,20 +247,31 @@ func (f *File) piece(at, from, to uint64) *get {
 	if f.err != nil {
 		return nil
 	}
-	g := &get{b: f.read(at, int(min(to-at, binary.MaxVarintLen64)))}
-	before := len(g.b)
-	n := g.n()
-	if at += uint64(before - len(g.b)); f.err == nil && (g.bad != nil || n > to-at || n > maxPiece) {
+	n, width := f.length(at, int(min(to-at, binary.MaxVarintLen64)))
+	if at += uint64(width); f.err == nil && (width == 0 || n > to-at || n > maxPiece) {
 		f.fail("a piece", at, errors.New("its length is wrong"))
 	}
 	if f.err != nil {
 		return nil
 	}
-	g.b = f.read(at, int(n))
+	g := &get{b: f.read(at, int(n))}
 	if f.err != nil {
 		return nil
 	}
 	return g
+}
+
+// length reads a number of at most some bytes; width 0: there is none.
+func (f *File) length(at uint64, most int) (n uint64, width int) {
+	b := f.blockAt(at / block)
+	if b == nil {
+		return 0, 0
+	}
+	if b = b[at%block:]; len(b) < most {
+		b = []byte(f.read(at, most))
+	}
+	n, width = binary.Uvarint(b[:min(len(b), most)])
+	return n, max(width, 0)
 }
 
 // at reads a fixed number of a sorted part; false after a failure.
@@ -361,6 +372,7 @@ type rows struct {
 	get
 	subject advisory.Subject
 	words   []string
+	kept    []*advisory.Affected
 }
 
 // rows opens a group; nil when it cannot be read.
@@ -377,12 +389,22 @@ func (f *File) rows(at uint64) *rows {
 	return r
 }
 
-// each gives the number of each row's record, and its parts.
+// each gives the number of each row's record, and its parts, which the next row
+// takes the place of.
 func (r *rows) each(yield func(number int64, parts []*advisory.Affected) bool) {
 	number := int64(-1)
+	var parts []*advisory.Affected
 	for range r.count() {
 		number += r.i()
-		parts := list(&r.get, func(*get) *advisory.Affected { return r.part() })
+		n := r.count()
+		parts = parts[:0]
+		for len(parts) < n && r.bad == nil {
+			if len(parts) == len(r.kept) {
+				r.kept = append(r.kept, &advisory.Affected{Ranges: []advisory.Range{}, Versions: []string{}, Severities: []advisory.Severity{}})
+			}
+			r.part(r.kept[len(parts)])
+			parts = append(parts, r.kept[len(parts)])
+		}
 		if r.bad != nil || !yield(number, parts) {
 			return
 		}
@@ -390,18 +412,19 @@ func (r *rows) each(yield func(number int64, parts []*advisory.Affected) bool) {
 	r.end()
 }
 
-func (r *rows) part() *advisory.Affected {
-	word := func(*get) string { return r.word() }
-	a := &advisory.Affected{Ecosystem: r.subject.Ecosystem, Package: r.subject.Package}
-	a.Ranges = list(&r.get, func(*get) advisory.Range {
-		return advisory.Range{Type: r.word(), Introduced: r.word(), Fixed: r.word(), LastAffected: r.word()}
-	})
-	a.Versions = list(&r.get, word)
-	a.Severities = list(&r.get, func(*get) advisory.Severity {
-		return advisory.Severity{Source: r.word(), Type: r.word(), Score: r.word()}
-	})
+func (r *rows) part(a *advisory.Affected) {
+	a.Ecosystem, a.Package = r.subject.Ecosystem, r.subject.Package
+	a.Ranges, a.Versions, a.Severities = a.Ranges[:0], a.Versions[:0], a.Severities[:0]
+	for n := r.count(); len(a.Ranges) < n && r.bad == nil; {
+		a.Ranges = append(a.Ranges, advisory.Range{Type: r.word(), Introduced: r.word(), Fixed: r.word(), LastAffected: r.word()})
+	}
+	for n := r.count(); len(a.Versions) < n && r.bad == nil; {
+		a.Versions = append(a.Versions, r.word())
+	}
+	for n := r.count(); len(a.Severities) < n && r.bad == nil; {
+		a.Severities = append(a.Severities, advisory.Severity{Source: r.word(), Type: r.word(), Score: r.word()})
+	}
 	a.Module, a.Status, a.Word, a.Note = r.word(), advisory.Status(r.word()), r.word(), canon.Note(r.word())
-	return a
 }
 
 func (r *rows) word() string {

@@ -1,0 +1,224 @@
+// Command patchwrit-scan says what is affected on one system, from an index that
+// was compiled elsewhere (patchwrit feed compile).
+//
+// The parties: whoever compiles and carries the index, the system that is looked
+// at, and who reads the answer. The promise: it finds what patchwrit scan finds
+// over the same index, reads nothing but the index and the system's own files,
+// and links neither feeds, nor network, nor anything that changes a system, so
+// that it costs a host little: see docs/BENCHMARKS.md.
+//
+// It gives no deadlines and fetches nothing: patchwrit scan does.
+//
+// Exit codes: 3 something is affected, 6 part of the answer is unknown, 0
+// neither; 1 failure, 2 usage, 5 the index is refused.
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"github.com/patchwrit/patchwrit/advisory"
+	"github.com/patchwrit/patchwrit/inventory"
+	"github.com/patchwrit/patchwrit/match"
+	"github.com/patchwrit/patchwrit/match/flat"
+	"github.com/patchwrit/patchwrit/refusal"
+	"github.com/patchwrit/patchwrit/refusal/explain"
+)
+
+// Exit codes, as those of patchwrit.
+const (
+	exitFailure   = 1
+	exitUsage     = 2
+	exitFindings  = 3
+	exitIntegrity = 5
+	exitPartial   = 6
+)
+
+// garbage is how much the heap may grow, in percent, before the collector runs:
+// a third of Go's own, so that a large host's findings stay below 16 MiB in all.
+const garbage = 30
+
+func main() {
+	debug.SetGCPercent(garbage)
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr, time.Now()))
+}
+
+// options are the flags.
+type options struct {
+	root, index, format, failOn string
+	maxAge                      time.Duration
+}
+
+func run(args []string, stdout, stderr io.Writer, now time.Time) int {
+	var o options
+	f := flag.NewFlagSet("patchwrit-scan", flag.ContinueOnError)
+	f.SetOutput(stderr)
+	f.StringVar(&o.root, "root", "/", "top directory of the system to look at")
+	f.StringVar(&o.index, "index", "", "compiled feeds (patchwrit feed compile)")
+	f.StringVar(&o.format, "o", "table", "table or json")
+	f.StringVar(&o.failOn, "fail-on", "affected", "what ends with exit code 3: affected or none")
+	f.DurationVar(&o.maxAge, "max-age", 14*24*time.Hour, "a feed whose newest record is older cannot say that a system is clean")
+	if err := f.Parse(args); err != nil {
+		return exitUsage
+	}
+	if f.NArg() > 0 || o.index == "" || o.format != "table" && o.format != "json" || o.failOn != "affected" && o.failOn != "none" {
+		fmt.Fprintln(stderr, "patchwrit-scan: say what to match with: --index FILE [--root DIR] [-o table|json] [--fail-on affected|none]")
+		return exitUsage
+	}
+	code, err := scan(o, stdout, now)
+	if err != nil {
+		fmt.Fprintln(stderr, "patchwrit-scan:", explain.Error(err))
+		if code = exitFailure; refusal.CodeOf(err) != "" {
+			code = exitIntegrity
+		}
+	}
+	return code
+}
+
+// scan looks at one root and writes the answer.
+func scan(o options, out io.Writer, now time.Time) (int, error) {
+	root, err := os.OpenRoot(o.root)
+	if err != nil {
+		return 0, err
+	}
+	defer root.Close()
+	inv, err := inventory.Read(root.FS())
+	if err != nil {
+		return 0, err
+	}
+	file, err := os.Open(o.index)
+	if err != nil {
+		return 0, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return 0, err
+	}
+	if !info.Mode().IsRegular() {
+		return 0, fmt.Errorf("%s is no regular file", o.index)
+	}
+	records, err := flat.Open(file, info.Size(), now.Unix())
+	if err != nil {
+		return 0, err
+	}
+	ix := match.Over(match.Aged(records, now.Unix(), int64(o.maxAge/time.Second)))
+	found := match.Find(inv, ix)
+	if err := ix.Err(); err != nil {
+		return 0, err
+	}
+	r := answer{os: inv.OS, findings: found, snapshots: ix.Snapshots()}
+	r.count()
+	w := bufio.NewWriterSize(out, 1<<16)
+	if o.format == "json" {
+		err = r.json(w)
+	} else {
+		r.table(w)
+	}
+	return r.code(o.failOn), errors.Join(err, w.Flush())
+}
+
+// answer is a scan's report; gaps are the findings about the question as a whole.
+type answer struct {
+	os                      inventory.OS
+	findings                []match.Finding
+	snapshots               []advisory.Snapshot
+	affected, unknown, gaps int
+}
+
+func gap(f match.Finding) bool { return f.Advisory == "" && f.Package == "" }
+
+func (r *answer) count() {
+	for _, f := range r.findings {
+		switch {
+		case gap(f):
+			r.gaps++
+		case f.State == match.Affected:
+			r.affected++
+		default:
+			r.unknown++
+		}
+	}
+}
+
+func (r *answer) code(failOn string) int {
+	switch {
+	case r.affected > 0 && failOn == "affected":
+		return exitFindings
+	case r.unknown > 0 || r.gaps > 0:
+		return exitPartial
+	}
+	return 0
+}
+
+func (r *answer) table(w io.Writer) {
+	for _, f := range r.findings {
+		fixed := f.Fixed
+		switch {
+		case gap(f):
+			fmt.Fprintf(w, "unknown: %s (%s)\n", f.Reason.Text, f.Reason.Code)
+			continue
+		case fixed == "":
+			fixed = "-"
+		}
+		fmt.Fprintf(w, "%s\t%s:%s\t%s\t%s\t%s\t%s\n", f.Advisory, f.Package, f.Arch, f.Version, fixed, f.State, f.Reason.Code)
+	}
+	fmt.Fprintf(w, "%s %s: %d affected, %d unknown, %d gaps, %d feeds\n", r.os.ID, r.os.VersionID, r.affected, r.unknown, r.gaps, len(r.snapshots))
+}
+
+// json writes the document of patchwrit scan -o json, a finding at a time, so
+// that it never stands in memory whole.
+func (r *answer) json(w *bufio.Writer) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	list := func(each func(yield func(any) error) error) error {
+		first := true
+		w.WriteByte('[')
+		err := each(func(v any) error {
+			if !first {
+				w.WriteByte(',')
+			}
+			first = false
+			return e.Encode(v)
+		})
+		w.WriteByte(']')
+		return err
+	}
+	w.WriteString(`{"os":`)
+	err := e.Encode(r.os)
+	w.WriteString(`,"findings":`)
+	err = errors.Join(err, list(func(yield func(any) error) error {
+		for i := range r.findings {
+			if gap(r.findings[i]) {
+				continue
+			}
+			if err := yield(&r.findings[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	w.WriteString(`,"gaps":`)
+	err = errors.Join(err, list(func(yield func(any) error) error {
+		for _, f := range r.findings {
+			if !gap(f) {
+				continue
+			}
+			if err := yield(f.Reason); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	w.WriteString(`,"snapshots":`)
+	err = errors.Join(err, e.Encode(r.snapshots))
+	fmt.Fprintf(w, `,"affected":%d,"unknown":%d}`+"\n", r.affected, r.unknown)
+	return err
+}
