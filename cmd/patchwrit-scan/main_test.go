@@ -47,7 +47,7 @@ func world(t *testing.T) (root, index string, sets []advisory.Set) {
 		if p == "b" {
 			r.Fixed = "not a version"
 		}
-		s.Advisories = append(s.Advisories, advisory.Advisory{ID: "CVE-2026-" + p, Aliases: []string{}, Source: "osv/<R>", Basis: advisory.BasisRecord, Raw: canon.SumFile([]byte(p)), Feed: s.Snapshot.Origin(),
+		s.Advisories = append(s.Advisories, advisory.Advisory{ID: "CVE-2026-" + p, Aliases: []string{}, Source: "osv/DEBIAN", Basis: advisory.BasisRecord, Raw: canon.SumFile([]byte(p)), Feed: s.Snapshot.Origin(),
 			Affected: []advisory.Affected{{Ecosystem: "Debian:12", Package: p, Ranges: []advisory.Range{r}}}})
 	}
 	sets = []advisory.Set{s}
