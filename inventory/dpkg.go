@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -30,6 +31,7 @@ type database struct {
 	fsys     fs.FS
 	packages map[string]Package
 	seen     map[string]bool // names in any state, for the comparison with info
+	more     []Package       // of databases that others read
 	gaps     []Gap
 	dropped  int // gaps beyond maxGaps
 }
@@ -42,10 +44,26 @@ func (db *database) gap(format string, args ...any) {
 	db.gaps = append(db.gaps, Gap{AreaPackages, fmt.Sprintf(format, args...)})
 }
 
-// readDpkg reads status, status.d and the journal, in dpkg's own order, and
-// compares the outcome with the file lists in info.
-func readDpkg(fsys fs.FS) ([]Package, []Gap) {
+// readPackages reads every package database of the root that it knows.
+func readPackages(fsys fs.FS, more []Database) ([]Package, []Gap) {
 	db := &database{fsys: fsys, packages: map[string]Package{}, seen: map[string]bool{}}
+	others := db.readApk() || len(more) > 0
+	db.readDpkg(others)
+	locks := versionLocks(fsys)
+	for _, m := range more {
+		for _, p := range m.Packages {
+			p.Hold = p.Hold || locked(locks, p.Name)
+			db.more = append(db.more, p)
+		}
+		db.gaps = append(db.gaps, m.Gaps...)
+	}
+	return db.finish()
+}
+
+// readDpkg reads status, status.d and the journal, in dpkg's own order, and
+// compares the outcome with the file lists in info. Where others were read, its
+// database may be missing.
+func (db *database) readDpkg(others bool) {
 	found := db.readFile(statusFile, "")
 	names := db.dir(statusDir)
 	for _, name := range names {
@@ -59,17 +77,17 @@ func readDpkg(fsys fs.FS) ([]Package, []Gap) {
 		}
 	}
 	switch {
+	case !found && others:
 	case !found:
 		db.gap("there is no dpkg database in %s; other package managers are not read", dpkgDir)
-	case len(db.seen) == 0 && len(db.gaps) == 0:
+	case len(db.seen) == 0 && len(db.gaps) == 0 && !others:
 		db.gap("the dpkg database is empty")
 	}
 	db.compareInfo()
-	return db.finish()
 }
 
 func (db *database) finish() ([]Package, []Gap) {
-	out := make([]Package, 0, len(db.packages))
+	out := append(make([]Package, 0, len(db.packages)+len(db.more)), db.more...)
 	for _, p := range db.packages {
 		if p.Status.State != NotInstalled {
 			out = append(out, p)
@@ -79,7 +97,7 @@ func (db *database) finish() ([]Package, []Gap) {
 		if c := strings.Compare(a.Name, b.Name); c != 0 {
 			return c
 		}
-		return strings.Compare(a.Arch, b.Arch)
+		return cmp.Or(strings.Compare(a.Arch, b.Arch), strings.Compare(a.Version, b.Version))
 	})
 	if db.dropped > 0 {
 		db.gaps = append(db.gaps, Gap{AreaPackages, fmt.Sprintf("and %d more of the same kind", db.dropped)})

@@ -13,7 +13,9 @@
 // It opens no file by itself, runs nothing, and does not say which packages are
 // vulnerable. Give it the file system of an os.Root: a plain directory would
 // follow a root's absolute links out into the machine that looks at it.
-// It reads dpkg's database only; rpm and apk give a Gap.
+// It reads dpkg's and apk's databases. rpm's is no plain file: room
+// inventory/rpmdb opens it and hands the packages to Read; without that an rpm
+// system has a Gap.
 package inventory
 
 import (
@@ -29,7 +31,7 @@ const Domain = "patchwrit/inventory/v1"
 type Inventory struct {
 	OS       OS        `json:"os"`
 	Arch     string    `json:"arch"`     // dpkg's native architecture, "amd64"
-	Packages []Package `json:"packages"` // ascending by name, then architecture
+	Packages []Package `json:"packages"` // ascending by name, architecture, version
 	Kernel   Kernel    `json:"kernel"`
 	Partial  []Gap     `json:"partial"` // what could not be learned; empty when all was read
 }
@@ -53,9 +55,11 @@ type Package struct {
 	Hold          bool           `json:"hold"`       // people asked to leave it alone
 	MultiArch     string         `json:"multi_arch"` // "same", "foreign", "allowed" or ""
 	Essential     bool           `json:"essential"`
+	Module        string         `json:"module,omitempty"` // rpm's modularity label, "nodejs:18:8090020240301:a75119d5"
 }
 
-// Key is "name:arch", as in change.Change, unique within an Inventory.
+// Key is "name:arch", as in change.Change, unique within an Inventory; rpm
+// alone may have several kernels under one key.
 func (p Package) Key() string { return p.Name + ":" + p.Arch }
 
 // Status is the three words of dpkg's Status field (dpkg-query(1)).
@@ -102,7 +106,7 @@ type Kernel struct {
 func (k Kernel) Newest() Image {
 	newest := Image{}
 	for _, image := range k.Installed {
-		if n, err := version.Compare(version.Deb, image.Version, newest.Version); newest.Release == "" || err == nil && n > 0 {
+		if n, err := version.Compare(image.scheme(), image.Version, newest.Version); newest.Release == "" || err == nil && n > 0 {
 			newest = image
 		}
 	}
@@ -114,6 +118,15 @@ type Image struct {
 	Release string `json:"release"` // "6.1.0-37-amd64"
 	Package string `json:"package"`
 	Version string `json:"version"` // of the package
+	// Scheme orders Version; "" is version.Deb.
+	Scheme version.Scheme `json:"scheme,omitempty"`
+}
+
+func (i Image) scheme() version.Scheme {
+	if i.Scheme == "" {
+		return version.Deb
+	}
+	return i.Scheme
 }
 
 // Area says which question a Gap leaves open.

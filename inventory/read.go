@@ -7,21 +7,24 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+
+	"github.com/patchwrit/patchwrit/version"
 )
 
 // ErrNotARoot says that the file system holds neither a system description nor
 // a package database: most likely the wrong directory was given.
 var ErrNotARoot = errors.New("neither etc/os-release nor var/lib/dpkg/status is there; give the top directory of a system's root file system")
 
-// Read learns everything that a root's files tell. The only errors are
-// ErrNotARoot and a nil fsys; all else that goes wrong is a Gap.
-func Read(fsys fs.FS) (Inventory, error) {
+// Read learns everything that a root's files tell, and takes in what others read
+// from its databases that are no plain files. The only errors are ErrNotARoot
+// and a nil fsys; all else that goes wrong is a Gap.
+func Read(fsys fs.FS, more ...Database) (Inventory, error) {
 	if fsys == nil || !looksLikeRoot(fsys) {
 		return Inventory{}, ErrNotARoot
 	}
 	system, gaps := readOS(fsys)
-	packages, more := readDpkg(fsys)
-	inv := Inventory{OS: system, Packages: packages, Partial: append(gaps, more...)}
+	packages, holes := readPackages(fsys, more)
+	inv := Inventory{OS: system, Packages: packages, Partial: append(gaps, holes...)}
 	if inv.Arch = nativeArch(fsys, packages); inv.Arch == "" {
 		inv.Partial = append(inv.Partial, Gap{AreaArch, "the native architecture is not told by the package dpkg, by " + archFile + ", or by all packages alike"})
 	}
@@ -33,7 +36,7 @@ func Read(fsys fs.FS) (Inventory, error) {
 }
 
 func looksLikeRoot(fsys fs.FS) bool {
-	for _, p := range []string{"etc/os-release", "usr/lib/os-release", statusFile, statusDir} {
+	for _, p := range []string{"etc/os-release", "usr/lib/os-release", statusFile, statusDir, apkFile, apkUsr} {
 		if _, err := fs.Stat(fsys, p); err == nil || !errors.Is(err, fs.ErrNotExist) {
 			return true
 		}
@@ -138,10 +141,10 @@ func unescape(s string) (string, bool) {
 func nativeArch(fsys fs.FS, packages []Package) string {
 	common := ""
 	for _, p := range packages {
-		if !p.Status.Present() || p.Arch == "" || p.Arch == "all" {
+		if !p.Status.Present() || p.Arch == "" || p.Arch == "all" || p.Arch == "noarch" {
 			continue
 		}
-		if p.Name == "dpkg" {
+		if p.Name == "dpkg" || p.Name == "rpm" || p.Name == "apk-tools" {
 			return p.Arch
 		}
 		if common == "" {
@@ -166,6 +169,12 @@ func nativeArch(fsys fs.FS, packages []Package) string {
 func images(packages []Package) []Image {
 	out := []Image{}
 	for _, p := range packages {
+		if p.Scheme == version.RPM {
+			if i, ok := rpmImage(p); ok {
+				out = append(out, i)
+			}
+			continue
+		}
 		release, ok := strings.CutPrefix(p.Name, "linux-image-")
 		release = strings.TrimSuffix(strings.TrimPrefix(release, "unsigned-"), "-unsigned")
 		if ok && p.Status.Present() && isRelease(release) {
@@ -179,6 +188,20 @@ func images(packages []Package) []Image {
 		return strings.Compare(a.Package, b.Package)
 	})
 	return slices.Compact(out)
+}
+
+// rpmImage is the image in a package such as kernel-core; its release is what
+// uname -r prints: version-release.arch. Several may be installed at once.
+func rpmImage(p Package) (Image, bool) {
+	switch p.Name {
+	case "kernel-core", "kernel-rt-core", "kernel-64k-core", "kernel-debug-core", "kernel-uek-core":
+		_, release, ok := strings.Cut(p.Version, ":")
+		if !ok {
+			release = p.Version
+		}
+		return Image{Release: release + "." + p.Arch, Package: p.Name, Version: p.Version, Scheme: version.RPM}, true
+	}
+	return Image{}, false
 }
 
 func isRelease(s string) bool {

@@ -147,6 +147,15 @@ func (ix Index) Err() error {
 	return nil
 }
 
+// Of gives what is known about a subject, as Records.Of does; for matching that
+// has another order of versions (room match/library).
+func (ix Index) Of(s advisory.Subject) iter.Seq2[*advisory.Advisory, []*advisory.Affected] {
+	return ix.of(s)
+}
+
+// Whole reports whether a snapshot speaks about all of an ecosystem.
+func (ix Index) Whole(ecosystem string) bool { return ix.whole(ecosystem) }
+
 // of gives what is known about a subject.
 func (ix Index) of(s advisory.Subject) iter.Seq2[*advisory.Advisory, []*advisory.Affected] {
 	return func(yield func(*advisory.Advisory, []*advisory.Affected) bool) {

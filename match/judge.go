@@ -26,6 +26,9 @@ const (
 	Postponed  Code = "postponed"   // unfixed; to be fixed together with a later one
 	WontFix    Code = "wont-fix"    // unfixed, and will stay so
 	EndOfLife  Code = "end-of-life" // unfixed, and the package has no support any more
+
+	// FoundNotFixable is a library of a language ecosystem: whoever built it must update it.
+	FoundNotFixable Code = "found-not-fixable"
 )
 
 // Reasons for NotAffected.
@@ -77,6 +80,7 @@ type verdict struct {
 	note   canon.Note
 
 	authority advisory.Authority // of the record over the package that it names here
+	ecosystem string             // as the record spells it
 }
 
 // keyed is a finding with the name under which records were joined.
@@ -159,7 +163,7 @@ func speaks(f *advisory.Affected, ver string) bool {
 
 // verdict compares one record with one installed version.
 func (r record) verdict(p inventory.Package, id identity, unnamed bool) verdict {
-	v := verdict{record: r, id: id, state: Unknown, authority: r.Over(r.parts[0].Ecosystem)}
+	v := verdict{record: r, id: id, state: Unknown, authority: r.Over(r.parts[0].Ecosystem), ecosystem: r.parts[0].Ecosystem}
 	scheme, known := advisory.SchemeOf(r.parts[0].Ecosystem)
 	switch {
 	case r.Withdrawn > 0:
@@ -303,7 +307,7 @@ func finding(p inventory.Package, list []verdict) Finding {
 		}
 		if v.state != lead.state {
 			other++
-		} else if v.state == Affected && v.fixed != "" && v.works() == lead.works() && (f.Fixed == "" || above(version.Deb, v.fixed, f.Fixed)) {
+		} else if v.state == Affected && v.fixed != "" && v.works() == lead.works() && (f.Fixed == "" || above(p.Scheme, v.fixed, f.Fixed)) {
 			f.Fixed = v.fixed // what satisfies every source that names a fix
 		}
 		f.Sources = append(f.Sources, Source{Advisory: v.ID, Source: v.Source, Basis: v.Basis, Feed: v.Feed.Name,
@@ -323,6 +327,9 @@ func finding(p inventory.Package, list []verdict) Finding {
 // sentence is the reason for people.
 func (v verdict) sentence() string {
 	what := "Source package " + v.id.source + " " + quoted(v.id.version)
+	if scheme, _ := advisory.SchemeOf(v.ecosystem); scheme == version.RPM {
+		what = "P" + strings.TrimPrefix(what, "Source p")
+	}
 	says := v.Source
 	if v.Basis == advisory.BasisMention {
 		says += " (a mention, which is not always a fix)"

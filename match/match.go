@@ -12,8 +12,9 @@
 // cannot be read — is a finding with State Unknown; one such finding is enough
 // to forbid the word "clean".
 //
-// It compares source versions for Debian and Ubuntu and knows no other systems
-// yet: those are Unknown. It does not rank findings, does not fetch feeds, and
+// It compares source versions for Debian, Ubuntu and Alpine (the origin), and
+// binary packages for AlmaLinux and Rocky Linux, as their records name them. It
+// knows no other systems yet: those are Unknown. It does not rank findings, does not fetch feeds, and
 // reads no prose.
 package match
 
@@ -26,6 +27,7 @@ import (
 	"github.com/patchwrit/patchwrit/advisory"
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/inventory"
+	"github.com/patchwrit/patchwrit/version"
 )
 
 // State is the answer of a finding.
@@ -151,7 +153,7 @@ func answers(inv inventory.Inventory, ix Index, q Query, negative bool) []Findin
 	slices.SortFunc(found, func(a, b keyed) int {
 		for _, c := range []int{
 			strings.Compare(a.Advisory, b.Advisory), strings.Compare(a.Package, b.Package),
-			strings.Compare(a.Arch, b.Arch), strings.Compare(a.key, b.key),
+			strings.Compare(a.Arch, b.Arch), strings.Compare(a.key, b.key), strings.Compare(a.Version, b.Version),
 		} {
 			if c != 0 {
 				return c
@@ -183,7 +185,9 @@ func (q Query) picksPackage(p inventory.Package) bool {
 	return slices.ContainsFunc(identities(p), func(id identity) bool { return id.source == q.Package })
 }
 
-// Ecosystem gives a system's name in advisories: "Debian:12", "Ubuntu:24.04:LTS".
+// Ecosystem gives a system's name in advisories: "Debian:12", "Ubuntu:24.04:LTS",
+// "AlmaLinux:9", "Rocky Linux:9", "Alpine:v3.20" (OSV schema, "Defined
+// Ecosystems").
 // False means that its packages cannot be matched: another system, or a release
 // without a number.
 func Ecosystem(o inventory.OS) (string, bool) {
@@ -194,6 +198,16 @@ func Ecosystem(o inventory.OS) (string, bool) {
 	case "debian":
 		major, _, _ := strings.Cut(o.VersionID, ".")
 		return "Debian:" + major, true
+	case "almalinux", "rocky":
+		major, _, _ := strings.Cut(o.VersionID, ".")
+		return map[string]string{"almalinux": "AlmaLinux:", "rocky": "Rocky Linux:"}[o.ID] + major, true
+	case "alpine":
+		major, rest, _ := strings.Cut(o.VersionID, ".")
+		minor, _, _ := strings.Cut(rest, ".")
+		if major == "" || minor == "" {
+			return "", false
+		}
+		return "Alpine:v" + major + "." + minor, true
 	case "ubuntu":
 		year, month, _ := strings.Cut(o.VersionID, ".")
 		if month == "04" && year != "" && (year[len(year)-1]-'0')%2 == 0 {
@@ -212,6 +226,9 @@ type identity struct{ source, version string }
 // of linux 6.1.140-1, which records speak of, and the binary package carries
 // exactly that version.
 func identities(p inventory.Package) []identity {
+	if p.Scheme == version.RPM { // records of rpm systems name binary packages
+		return []identity{{p.Name, p.Version}}
+	}
 	ids := []identity{{p.Source, p.SourceVersion}}
 	if rest, ok := strings.CutPrefix(p.Source, "linux-signed-"); ok {
 		name := "linux"

@@ -282,7 +282,8 @@ func TestEcosystem(t *testing.T) {
 	for in, want := range map[inventory.OS]string{
 		{ID: "debian", VersionID: "12"}: "Debian:12", {ID: "debian", VersionID: "12.5"}: "Debian:12", {ID: "debian"}: "",
 		{ID: "ubuntu", VersionID: "22.04"}: "Ubuntu:22.04:LTS", {ID: "ubuntu", VersionID: "24.10"}: "Ubuntu:24.10",
-		{ID: "ubuntu", VersionID: "23.04"}: "Ubuntu:23.04", {ID: "ubuntu", VersionID: ".04"}: "Ubuntu:.04", {ID: "alpine", VersionID: "3.20"}: "",
+		{ID: "ubuntu", VersionID: "23.04"}: "Ubuntu:23.04", {ID: "ubuntu", VersionID: ".04"}: "Ubuntu:.04", {ID: "alpine", VersionID: "3"}: "", {ID: "alpine", VersionID: "3.20.3"}: "Alpine:v3.20",
+		{ID: "almalinux", VersionID: "9.4"}: "AlmaLinux:9", {ID: "rocky", VersionID: "8.10"}: "Rocky Linux:8", {ID: "rhel", VersionID: "9.4"}: "",
 	} {
 		if got, ok := Ecosystem(in); got != want || ok != (want != "") {
 			t.Errorf("%+v: %q %v", in, got, ok)

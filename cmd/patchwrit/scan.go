@@ -32,6 +32,9 @@ func scanCmd() *cobra.Command {
 		Long: "Scan reads a system's package database and matches it with feeds (--feed: OSV, the\n" +
 			"Debian security tracker's JSON, Alpine's secdb, Red Hat's CSAF, OpenVEX of your own) and with the changelogs inside a vendor's signed packages\n" +
 			"(--source, which needs the trust root).\n\n" +
+			"The system is --root (dpkg, apk, rpm's SQLite database), or what a bill of materials says (--sbom: CycloneDX 1.4 to 1.6,\n" +
+			"SPDX 2.3, both JSON). Libraries of Go, PyPI, npm and crates.io in a bill are matched and reported as found, not\n" +
+			"fixable here. Windows is not scanned on purpose: its components are answered with unknown.\n\n" +
 			"Without --feed and --source it matches with the whole depot (patchwrit feed update, feed ls).\n\n" +
 			"With --kev, --cve, --epss or --exposed, or with feeds of these kinds in the depot, each affected finding also gets its deadline by CISA BOD 26-04,\n" +
 			"and the findings stand in the order of work. --cve brings CISA's SSVC points (automatable, technical\n" +
@@ -39,6 +42,7 @@ func scanCmd() *cobra.Command {
 			"the answer names it, and says what each other value would give.\n\n" +
 			"Exit codes: 3 something is affected, 6 part of the answer is unknown, 0 neither.",
 		Example: "  patchwrit scan --feed Debian.zip\n" +
+			"  patchwrit scan --sbom image.cdx.json --feed AlmaLinux.zip --feed Go.zip\n" +
 			"  patchwrit feed compile --feed Debian.zip -o debian.index && patchwrit scan --index debian.index\n" +
 			"  patchwrit scan --feed Debian.zip --kev known_exploited_vulnerabilities.json --cve vulnrichment.zip --epss epss_scores-2026-11-27.csv.gz --exposed no\n" +
 			"  patchwrit scan --root /srv/host1 --source debian-security=https://archive.example/debian-security,bookworm-security -o json",
@@ -80,8 +84,7 @@ func scanCmd() *cobra.Command {
 	addHouseFlags(cmd)
 	addLookFlags(cmd)
 	addPriorityFlags(cmd)
-	cmd.Flags().String("root", "/", "top directory of the system to look at")
-	cmd.Flags().String("pool", "", "directory that keeps what --source fetches (default: in the user's cache)")
+	addSubjectFlags(cmd)
 	cmd.Flags().String("fail-on", "affected", "what ends with exit code 3: affected or none")
 	cmd.Flags().StringP("output", "o", "table", "table or json")
 	return cmd
@@ -89,12 +92,19 @@ func scanCmd() *cobra.Command {
 
 // scan looks at what the flags name.
 func scan(cmd *cobra.Command) (solve.Seen, error) {
+	bill, given, err := readBill(cmd)
+	if err != nil {
+		return solve.Seen{}, err
+	}
 	o, sources, err := lookOptions(cmd)
 	if err != nil {
 		return solve.Seen{}, err
 	}
 	if len(sources) == 0 && len(o.Feeds) == 0 && len(o.Records) == 0 {
 		return solve.Seen{}, usagef("say what to match with: --feed PATH|URL|NAME, --index FILE or --source ORIGIN=URL,SUITE, or fill the depot (patchwrit feed update)")
+	}
+	if given {
+		return bill.look(o)
 	}
 	if len(sources) > 0 {
 		root, err := openHouse(cmd)

@@ -45,6 +45,8 @@ core   inventory:      canon refusal version change
 core   provenance:     canon refusal version change trust unpack
 core   artefact:       canon refusal version change unpack
 core   match:          canon version change advisory inventory
+core   inventory/sbom: advisory/strictjson version inventory
+core   match/library:  advisory inventory/sbom match
 core   match/flat:     canon refusal advisory match
 core   match/fleet:    version advisory inventory match
 core   priority:       canon change
@@ -57,7 +59,8 @@ edge   trust/trusttest: KERNEL trust/ceremony
 edge   feed:           canon refusal version advisory advisory/strictjson provenance artefact
 edge   policy/rego:    canon refusal change policy
 edge   pkgmgr:         KERNEL inventory provenance artefact
-edge   pkgmgr/apt/solve: KERNEL advisory inventory match proposal artefact provenance unpack feed pkgmgr
+edge   inventory/rpmdb: version inventory
+edge   pkgmgr/apt/solve: KERNEL advisory inventory inventory/rpmdb match proposal artefact provenance unpack feed pkgmgr
 edge   tlog/writer:    canon refusal tlog
 edge   writ/issue:     KERNEL plan/whole
 edge   writ/writtest:  KERNEL trust/trusttest plan/whole
@@ -88,13 +91,14 @@ var forbidden = map[string]string{
 
 // external lists the only third-party imports of the pure rings.
 var external = map[string][]string{
-	"plan":        {"golang.org/x/mod/sumdb/tlog"},
-	"plan/whole":  {"golang.org/x/mod/sumdb/tlog"},
-	"tlog":        {"golang.org/x/mod/sumdb/note", "golang.org/x/mod/sumdb/tlog", "filippo.io/torchwood"},
-	"trust":       {"github.com/theupdateframework/go-tuf/v2/metadata", "github.com/theupdateframework/go-tuf/v2/metadata/trustedmetadata"},
-	"provenance":  {"github.com/ProtonMail/go-crypto/openpgp", "github.com/ProtonMail/go-crypto/openpgp/clearsign", "github.com/ProtonMail/go-crypto/openpgp/packet"},
-	"unpack":      {"github.com/ulikunitz/xz", "github.com/klauspost/compress/zstd", "github.com/klauspost/compress/gzip"},
-	"match/fleet": {"github.com/RoaringBitmap/roaring/v2"},
+	"plan":          {"golang.org/x/mod/sumdb/tlog"},
+	"plan/whole":    {"golang.org/x/mod/sumdb/tlog"},
+	"tlog":          {"golang.org/x/mod/sumdb/note", "golang.org/x/mod/sumdb/tlog", "filippo.io/torchwood"},
+	"trust":         {"github.com/theupdateframework/go-tuf/v2/metadata", "github.com/theupdateframework/go-tuf/v2/metadata/trustedmetadata"},
+	"provenance":    {"github.com/ProtonMail/go-crypto/openpgp", "github.com/ProtonMail/go-crypto/openpgp/clearsign", "github.com/ProtonMail/go-crypto/openpgp/packet"},
+	"unpack":        {"github.com/ulikunitz/xz", "github.com/klauspost/compress/zstd", "github.com/klauspost/compress/gzip"},
+	"match/library": {"golang.org/x/mod/semver"},
+	"match/fleet":   {"github.com/RoaringBitmap/roaring/v2"},
 }
 
 // unreachable names rooms a binary must never link, however indirectly.

@@ -33,6 +33,7 @@ import (
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/change"
 	"github.com/patchwrit/patchwrit/inventory"
+	"github.com/patchwrit/patchwrit/inventory/rpmdb"
 	"github.com/patchwrit/patchwrit/match"
 	"github.com/patchwrit/patchwrit/proposal"
 	"github.com/patchwrit/patchwrit/provenance"
@@ -137,7 +138,7 @@ func (p *planner) look(ctx context.Context) (Seen, error) {
 		return s, err
 	}
 	defer root.Close()
-	if s.Inventory, err = inventory.Read(root.FS()); err != nil {
+	if s.Inventory, err = rpmdb.Read(ctx, root.FS()); err != nil {
 		return s, err
 	}
 	for _, source := range p.Sources {

@@ -1,0 +1,178 @@
+package rpmdb
+
+import (
+	"database/sql"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/patchwrit/patchwrit/inventory"
+)
+
+// header writes what rpm keeps of one package, with the region that rpm itself
+// asks for (a header image: tag 63 around all others).
+func header(name, ver, rel string, epoch uint32) []byte {
+	var index, data []byte
+	type entry struct {
+		tag, kind uint32
+		b         []byte
+	}
+	list := []entry{{1000, 6, append([]byte(name), 0)}, {1001, 6, append([]byte(ver), 0)}, {1002, 6, append([]byte(rel), 0)}, {1022, 6, []byte("x86_64\x00")}, {1044, 6, []byte(name + "-" + ver + "-" + rel + ".src.rpm\x00")}}
+	if epoch > 0 {
+		list = slices.Insert(list, 3, entry{1003, 4, binary.BigEndian.AppendUint32(nil, epoch)})
+	}
+	for _, e := range list {
+		for e.kind == 4 && len(data)%4 != 0 {
+			data = append(data, 0)
+		}
+		for _, v := range []uint32{e.tag, e.kind, uint32(len(data)), 1} {
+			index = binary.BigEndian.AppendUint32(index, v)
+		}
+		data = append(data, e.b...)
+	}
+	n := uint32(len(list) + 1)
+	region := binary.BigEndian.AppendUint32(nil, 63)
+	for _, v := range []uint32{7, uint32(len(data)), 16} {
+		region = binary.BigEndian.AppendUint32(region, v)
+	}
+	trailer := binary.BigEndian.AppendUint32(nil, 63)
+	for _, v := range []uint32{7, ^(16 * n) + 1, 16} {
+		trailer = binary.BigEndian.AppendUint32(trailer, v)
+	}
+	data = append(data, trailer...)
+	h := binary.BigEndian.AppendUint32(nil, n)
+	h = binary.BigEndian.AppendUint32(h, uint32(len(data)))
+	return append(append(append(h, region...), index...), data...)
+}
+
+// root writes a system with an rpm database.
+func root(t *testing.T, dir string, headers ...[]byte) string {
+	t.Helper()
+	top := t.TempDir()
+	for _, d := range []string{"etc", dir} {
+		if err := os.MkdirAll(filepath.Join(top, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(top, "etc/os-release"), []byte("ID=almalinux\nVERSION_ID=9.4\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, filepath.Join(top, dir, "rpmdb.sqlite"), headers...)
+	return top
+}
+
+// fill adds headers to a database.
+func fill(t *testing.T, file string, headers ...[]byte) {
+	t.Helper()
+	db, err := sql.Open("sqlite", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec("CREATE TABLE IF NOT EXISTS 'Packages' (hnum INTEGER PRIMARY KEY AUTOINCREMENT,blob BLOB NOT NULL)"); err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range headers {
+		if _, err := db.Exec("INSERT INTO Packages(blob) VALUES (?)", h); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func read(t *testing.T, top string) inventory.Inventory {
+	t.Helper()
+	r, err := os.OpenRoot(top)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	inv, err := Read(t.Context(), r.FS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return inv
+}
+
+func names(inv inventory.Inventory) (out []string) {
+	for _, p := range inv.Packages {
+		out = append(out, p.Name+" "+p.Version)
+	}
+	return out
+}
+
+func TestReadSQLite(t *testing.T) {
+	for _, dir := range dirs {
+		top := root(t, dir, header("bash", "5.1.8", "6.el9", 0), header("gpg-pubkey", "1", "2", 0), header("perl", "5.32", "1", 4))
+		if inv := read(t, top); !slices.Equal(names(inv), []string{"bash 5.1.8-6.el9", "perl 4:5.32-1"}) || len(inv.Partial) != 0 {
+			t.Errorf("%s: %v %v", dir, names(inv), inv.Partial)
+		}
+		left, err := os.ReadDir(filepath.Join(top, dir))
+		if err != nil || len(left) != 1 {
+			t.Errorf("the root was written to: %v %v", left, err)
+		}
+	}
+}
+
+func TestWhatCannotBeReadIsAGap(t *testing.T) {
+	bash := header("bash", "5.1.8", "6.el9", 0)
+	damaged := root(t, dirs[0], bash)
+	if err := os.WriteFile(filepath.Join(damaged, dirs[0], "rpmdb.sqlite"), []byte("no database"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	older := t.TempDir()
+	for name, text := range map[string]string{"etc/os-release": "ID=almalinux\nVERSION_ID=8.4\n", dirs[0] + "/Packages": "x"} {
+		_ = os.MkdirAll(filepath.Dir(filepath.Join(older, name)), 0o755)
+		if err := os.WriteFile(filepath.Join(older, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var many [][]byte
+	for range maxGaps + 3 {
+		many = append(many, []byte("x"))
+	}
+	for want, top := range map[string]string{
+		"header 2 of the rpm database":  root(t, dirs[0], bash, bash[:40]),
+		"and 3 more of the same kind":   root(t, dirs[0], many...),
+		"the rpm database var/lib/rpm":  root(t, dirs[0]),
+		"cannot be read whole":          damaged,
+		"is of an older form, which is": older,
+	} {
+		if inv := read(t, top); !strings.Contains(fmt.Sprint(inv.Partial), want) {
+			t.Errorf("want %q: %v", want, inv.Partial)
+		}
+	}
+}
+
+// rpm itself reads the same packages from the same database.
+func TestEqualsRPM(t *testing.T) {
+	tool, err := exec.LookPath("rpm")
+	if err != nil {
+		t.Skip("rpm is not installed")
+	}
+	top := root(t, dirs[0])
+	file := filepath.Join(top, dirs[0], "rpmdb.sqlite")
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(tool, "--dbpath", filepath.Dir(file), "--initdb").CombinedOutput(); err != nil {
+		t.Skipf("rpm makes no database: %v %s", err, out)
+	}
+	if _, err := os.Stat(file); err != nil {
+		t.Skip("this rpm has another kind of database")
+	}
+	fill(t, file, header("bash", "5.1.8", "6.el9", 0), header("perl", "5.32", "1.module_el8+1+abc", 4))
+	out, err := exec.Command(tool, "--dbpath", filepath.Join(top, dirs[0]), "-qa", "--qf", "%{NAME} %{EPOCHNUM}:%{VERSION}-%{RELEASE}\n").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	want := strings.Split(strings.ReplaceAll(strings.TrimSpace(string(out)), " 0:", " "), "\n")
+	slices.Sort(want)
+	if got := names(read(t, top)); !slices.Equal(got, want) {
+		t.Errorf("rpm says %v, we %v", want, got)
+	}
+}

@@ -1,0 +1,153 @@
+// Package library says which advisories concern libraries of language
+// ecosystems that a bill of materials names.
+//
+// The parties: room inventory/sbom tells what is there, feeds in OSV's form what
+// is known; people read the findings. The object is match.Finding, with the
+// reason match.FoundNotFixable: Patchwrit changes packages of a distribution, and
+// who built the artefact must update these.
+//
+// The promise: ranges are evaluated as OSV's schema says, in the ecosystem's own
+// order: semantic versions for Go, npm and crates.io, PEP 440 for PyPI. A version
+// that cannot be read, and an ecosystem that no feed speaks about, is unknown.
+//
+// It joins no records: a Go record and its GitHub twin are two findings. It does
+// not look whether the vulnerable code is called.
+package library
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/patchwrit/patchwrit/advisory"
+	"github.com/patchwrit/patchwrit/inventory/sbom"
+	"github.com/patchwrit/patchwrit/match"
+)
+
+// Find returns what is not NotAffected, what could not be asked first, then
+// ascending by library and advisory.
+func Find(libs []sbom.Library, ix match.Index) []match.Finding {
+	out := []match.Finding{}
+	missing, first := map[string]int{}, []string{}
+	for _, l := range libs {
+		if !ix.Whole(l.Ecosystem) {
+			if missing[l.Ecosystem]++; missing[l.Ecosystem] == 1 {
+				first = append(first, l.Ecosystem)
+			}
+		}
+	}
+	for _, e := range first {
+		out = append(out, match.Finding{Aliases: []string{}, State: match.Unknown, Sources: []match.Source{}, Reason: match.Reason{
+			Code: match.NotCovered, Text: fmt.Sprintf("No feed speaks about %s, of which %d libraries are named.", e, missing[e])}})
+	}
+	for _, f := range Explain(libs, ix, match.Query{}) {
+		if f.State != match.NotAffected {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// Explain returns every answer that q picks, the negative ones too.
+func Explain(libs []sbom.Library, ix match.Index, q match.Query) []match.Finding {
+	out := []match.Finding{}
+	for _, l := range libs {
+		if q.Package != "" && q.Package != l.Name {
+			continue
+		}
+		start := len(out)
+		for a, parts := range ix.Of(advisory.Subject{Ecosystem: l.Ecosystem, Package: l.Name}) {
+			if q.Advisory == "" || slices.Contains(a.Names(), q.Advisory) {
+				out = append(out, judge(l, a, parts))
+			}
+		}
+		slices.SortStableFunc(out[start:], func(a, b match.Finding) int { return strings.Compare(a.Advisory, b.Advisory) })
+	}
+	return out
+}
+
+// judge answers one record on one library.
+func judge(l sbom.Library, a *advisory.Advisory, parts []*advisory.Affected) match.Finding {
+	f := match.Finding{Advisory: a.ID, Aliases: []string{}, Package: l.Name, Source: l.Name, Version: l.Version, SourceVersion: l.Version}
+	for _, n := range append(slices.Clone(a.Aliases), a.Upstream...) {
+		if n != a.ID && !slices.Contains(f.Aliases, n) {
+			f.Aliases = append(f.Aliases, n)
+		}
+	}
+	slices.Sort(f.Aliases)
+	what := fmt.Sprintf("The %s library %s %+q", l.Ecosystem, l.Name, l.Version)
+	hit, fixed, err := inside(l, parts)
+	answer := func(s match.State, c match.Code, format string, args ...any) {
+		f.State, f.Reason = s, match.Reason{Code: c, Text: what + fmt.Sprintf(format, args...)}
+	}
+	source := match.Code("")
+	switch {
+	case a.Withdrawn > 0:
+		answer(match.NotAffected, match.Withdrawn, ": %s has withdrawn this record.", a.Source)
+	case hit && fixed != "":
+		f.Fixed, source = fixed, match.BelowFixed
+		answer(match.Affected, match.FoundNotFixable, " is older than %s, the fixed version by %s. Found, not fixable here: whoever built it must update it.", fixed, a.Source)
+	case hit:
+		source = match.Unfixed
+		answer(match.Affected, match.FoundNotFixable, " is affected and %s knows no fixed version above it. Found, not fixable here.", a.Source)
+	case err != nil:
+		answer(match.Unknown, match.VersionUnreadable, " cannot be compared with the record of %s: %+q.", a.Source, err.Error())
+	case !slices.ContainsFunc(parts, func(p *advisory.Affected) bool { return len(p.Ranges)+len(p.Versions) > 0 }):
+		answer(match.Unknown, match.NoRange, " is named by %s, but no version is.", a.Source)
+	default:
+		answer(match.NotAffected, match.OutsideRanges, " is outside the affected versions by %s.", a.Source)
+	}
+	if source == "" {
+		source = f.Reason.Code
+	}
+	f.Sources = []match.Source{{Advisory: a.ID, Source: a.Source, Basis: a.Basis, Feed: a.Feed.Name, Snapshot: a.Feed.Snapshot,
+		Raw: a.Raw, State: f.State, Reason: source, Fixed: f.Fixed}}
+	return f
+}
+
+// inside evaluates the parts: whether the version is affected, and the lowest
+// fixed version above it. The error counts only where there is no hit.
+func inside(l sbom.Library, parts []*advisory.Affected) (hit bool, fixed string, err error) {
+	if _, err = Compare(l.Ecosystem, l.Version, l.Version); err != nil {
+		hit = slices.ContainsFunc(parts, func(p *advisory.Affected) bool { return slices.Contains(p.Versions, l.Version) })
+		return hit, "", err
+	}
+	for _, p := range parts {
+		hit = hit || slices.Contains(p.Versions, l.Version)
+		for _, r := range p.Ranges {
+			in, why := contains(l.Ecosystem, r, l.Version)
+			if why != nil {
+				err = why
+			}
+			if hit = hit || in; r.Fixed == "" {
+				continue
+			}
+			if c, why := Compare(l.Ecosystem, r.Fixed, l.Version); why == nil && c > 0 {
+				if d, why := Compare(l.Ecosystem, r.Fixed, fixed); fixed == "" || why == nil && d < 0 {
+					fixed = r.Fixed
+				}
+			}
+		}
+	}
+	if !hit {
+		fixed = ""
+	}
+	return hit, fixed, err
+}
+
+func contains(ecosystem string, r advisory.Range, v string) (bool, error) {
+	if r.Introduced != advisory.Beginning {
+		if c, err := Compare(ecosystem, v, r.Introduced); err != nil || c < 0 {
+			return false, err
+		}
+	}
+	if r.Fixed != "" {
+		c, err := Compare(ecosystem, v, r.Fixed)
+		return err == nil && c < 0, err
+	}
+	if r.LastAffected != "" {
+		c, err := Compare(ecosystem, v, r.LastAffected)
+		return err == nil && c <= 0, err
+	}
+	return true, nil
+}

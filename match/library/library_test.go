@@ -1,0 +1,103 @@
+package library
+
+import (
+	"fmt"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/patchwrit/patchwrit/advisory"
+	"github.com/patchwrit/patchwrit/inventory/sbom"
+	"github.com/patchwrit/patchwrit/match"
+)
+
+// The lists are ascending: PEP 440's own example, and semver.org's §11.
+func TestOrder(t *testing.T) {
+	for ecosystem, list := range map[string][]string{
+		"PyPI": {"0.9", "1.dev0", "1.0.dev456", "1.0a1", "1.0a2.dev456", "1.0a12.dev456", "1.0a12", "1.0b1.dev456", "1.0b2", "1.0b2.post345.dev456", "1.0b2.post345", "1.0rc1.dev456", "1.0rc1", "1.0", "1.0+abc.5", "1.0+abc.7", "1.0+5", "1.0.post456.dev34", "1.0.post456", "1.0.15", "1.1.dev1", "1!0.1"},
+		"npm":  {"0.9.9", "1.0.0-0", "1.0.0-alpha", "1.0.0-alpha.1", "1.0.0-alpha.beta", "1.0.0-beta", "1.0.0-beta.2", "1.0.0-beta.11", "1.0.0-rc.1", "1.0.0", "1.0.1", "1.10.0"},
+	} {
+		for i, a := range list {
+			for j, b := range list {
+				want := 0
+				if i < j {
+					want = -1
+				} else if i > j {
+					want = 1
+				}
+				if got, err := Compare(ecosystem, a, b); err != nil || got != want {
+					t.Errorf("%s: %s against %s: %d %v", ecosystem, a, b, got, err)
+				}
+			}
+		}
+	}
+	for _, p := range [][2]string{{"1.0", "1.0.0"}, {"v1.0-ALPHA_1", "1.0a1"}, {"1.0c1", "1.0rc1"}, {"1.0-1", "1.0.post1"}, {"1.0+a-1", "1.0+a.1"}} {
+		if c, err := Compare("PyPI", p[0], p[1]); c != 0 || err != nil {
+			t.Errorf("%v: %d %v", p, c, err)
+		}
+	}
+	for _, bad := range [][2]string{{"PyPI", "1.x"}, {"PyPI", ""}, {"npm", "latest"}, {"Maven", "1"}, {"Go", ""}} {
+		if _, err := Compare(bad[0], bad[1], bad[1]); err == nil {
+			t.Errorf("%v is taken", bad)
+		}
+	}
+}
+
+func TestOrderIsTotal(t *testing.T) {
+	gen := rapid.StringMatching(`([0-2]!)?[0-3](\.[0-3]){0,2}(a[0-2]|rc[0-2])?(\.post[0-2])?(\.dev[0-2])?(\+[a-b0-2](\.[0-2])?)?`)
+	rapid.Check(t, func(t *rapid.T) {
+		a, b, c := gen.Draw(t, "a"), gen.Draw(t, "b"), gen.Draw(t, "c")
+		order := func(a, b string) int {
+			n, err := Compare("PyPI", a, b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		if order(a, b) != -order(b, a) || order(a, b) <= 0 && order(b, c) <= 0 && order(a, c) > 0 {
+			t.Fatal("not an order")
+		}
+	})
+}
+
+func set(t *testing.T, records ...string) match.Index {
+	s := advisory.Set{Snapshot: advisory.Snapshot{Name: "osv", Count: len(records)}}
+	for _, r := range records {
+		a, err := advisory.ParseOSV([]byte(r), s.Snapshot.Origin())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Advisories = append(s.Advisories, a)
+	}
+	return match.NewIndex(s)
+}
+
+func TestFind(t *testing.T) {
+	ix := set(t, `{"id":"GO-1","aliases":["CVE-2026-1"],"affected":[{"package":{"ecosystem":"Go","name":"stdlib"},"ranges":[{"type":"SEMVER","events":[{"introduced":"0"},{"fixed":"1.18.6"},{"introduced":"1.19.0-0"},{"fixed":"1.19.1"}]}]}]}`,
+		`{"id":"GO-2","affected":[{"package":{"ecosystem":"Go","name":"m"},"ranges":[{"type":"SEMVER","events":[{"introduced":"0"}]}]}]}`,
+		`{"id":"GO-3","withdrawn":"2026-01-01T00:00:00Z","affected":[{"package":{"ecosystem":"Go","name":"m"},"ranges":[{"type":"SEMVER","events":[{"introduced":"0"}]}]}]}`,
+		`{"id":"GO-4","affected":[{"package":{"ecosystem":"Go","name":"n"}}]}`,
+		`{"id":"GO-5","affected":[{"package":{"ecosystem":"Go","name":"l"},"ranges":[{"type":"SEMVER","events":[{"introduced":"1.0.0"},{"last_affected":"1.2.0"}]}],"versions":["0.1.0"]}]}`)
+	for in, want := range map[string]string{
+		"stdlib 1.18.5": "GO-1 affected found-not-fixable 1.18.6", "stdlib 1.18.6": "", "stdlib 1.19.0": "GO-1 affected found-not-fixable 1.19.1", "stdlib 1.19.1": "",
+		"stdlib devel": "GO-1 unknown version-unreadable ", "m v1.0.0": "GO-2 affected found-not-fixable ", "n 1.0.0": "GO-4 unknown no-range ", "o 1.0.0": "",
+		"l 1.2.0": "GO-5 affected found-not-fixable ", "l 1.2.1": "", "l 0.1.0": "GO-5 affected found-not-fixable ", "l 0.2.0": "",
+	} {
+		var l sbom.Library
+		l.Ecosystem = "Go"
+		fmt.Sscan(in, &l.Name, &l.Version)
+		got := ""
+		for _, f := range Find([]sbom.Library{l}, ix) {
+			got += fmt.Sprintf("%s %s %s %s", f.Advisory, f.State, f.Reason.Code, f.Fixed)
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", in, got, want)
+		}
+	}
+	if f := Find([]sbom.Library{{Ecosystem: "npm", Name: "x", Version: "1.0.0"}}, ix); len(f) != 1 || f[0].Reason.Code != match.NotCovered {
+		t.Errorf("%+v", f)
+	}
+	if f := Explain([]sbom.Library{{Ecosystem: "Go", Name: "stdlib", Version: "1.20.0"}}, ix, match.Query{Advisory: "CVE-2026-1"}); len(f) != 1 || f[0].State != match.NotAffected {
+		t.Errorf("%+v", f)
+	}
+}
