@@ -41,6 +41,7 @@ core   plan/whole:     canon change plan trust
 core   unpack:
 core   advisory/strictjson:
 core   advisory:       advisory/strictjson canon refusal version change
+core   advisory/quarantine: canon refusal version advisory
 core   inventory:      canon refusal version change
 core   provenance:     canon refusal version change trust unpack
 core   artefact:       canon refusal version change unpack

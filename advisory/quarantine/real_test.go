@@ -1,0 +1,390 @@
+package quarantine_test
+
+import (
+	"archive/zip"
+	"bufio"
+	"compress/gzip"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/patchwrit/patchwrit/advisory"
+	. "github.com/patchwrit/patchwrit/advisory/quarantine"
+	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/internal/shareddata"
+	"github.com/patchwrit/patchwrit/inventory"
+	"github.com/patchwrit/patchwrit/match"
+	"github.com/patchwrit/patchwrit/version"
+)
+
+// zipped reads the OSV records of an archive of the shared data, each id once.
+func zipped(t testing.TB, name string) []advisory.Advisory {
+	t.Helper()
+	z, err := zip.OpenReader(shareddata.Path(t, "../..", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer z.Close()
+	by := map[string]advisory.Advisory{}
+	for _, f := range z.File {
+		if !strings.HasSuffix(f.Name, ".json") {
+			continue
+		}
+		r, err := f.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := io.ReadAll(r)
+		r.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := advisory.ParseOSV(raw, advisory.Feed{Name: path.Base(name), Kind: "osv"})
+		if err != nil {
+			continue
+		}
+		if had, ok := by[a.ID]; ok { // one id in the folders of several releases
+			had.Affected = append(had.Affected, a.Affected...)
+			a = had
+		}
+		by[a.ID] = a
+	}
+	out := []advisory.Advisory{}
+	for _, id := range slices.Sorted(maps.Keys(by)) {
+		out = append(out, by[id])
+	}
+	return out
+}
+
+func unix(text string) int64 {
+	t, err := time.Parse(time.DateOnly, text)
+	if err != nil {
+		panic(err)
+	}
+	return t.Unix()
+}
+
+// asOf is the set as it can have stood at a time: what was published by then. A
+// record that was changed later has its publication as its time and bytes of
+// its own (the content of then is not known, so it is that of today).
+func asOf(all []advisory.Advisory, at int64) advisory.Set {
+	list := []advisory.Advisory{}
+	newest := int64(0)
+	for _, a := range all {
+		born := a.Published
+		if born == 0 || a.Modified < born {
+			born = a.Modified
+		}
+		if born > at {
+			continue
+		}
+		if a.Modified > at {
+			a.Modified = born
+			a.Raw = canon.SumFile([]byte("earlier" + string(a.Raw)))
+		}
+		newest = max(newest, a.Modified)
+		list = append(list, a)
+	}
+	s := set(at, list...)
+	s.Snapshot.Newest = newest
+	return s
+}
+
+// TestCleanSnapshotsPass measures how many records of three later snapshots are
+// held although nothing is wrong with them: at most 0.1 %.
+func TestCleanSnapshotsPass(t *testing.T) {
+	for name, c := range map[string]struct {
+		file  string
+		times []string
+	}{
+		"AlmaLinux, by quarter": {"osv/AlmaLinux.zip", []string{"2025-12-01", "2026-03-01", "2026-06-01", "2026-08-22"}},
+		"AlmaLinux, by day":     {"osv/AlmaLinux.zip", []string{"2026-05-25", "2026-05-26", "2026-05-27", "2026-05-28"}},
+		"Debian DSA and DLA":    {"debian/osv-derived-DSA-DLA-to-2023-03.zip", []string{"2022-12-01", "2023-01-01", "2023-02-01", "2023-04-01"}},
+		"Debian 12":             {"debian/osv-derived-bookworm.zip", []string{"2026-05-01", "2026-07-01", "2026-09-01", "2026-11-21"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			all := zipped(t, c.file)
+			w := World{}
+			if name == "Debian 12" {
+				w = NewWorld(carried(t))
+			}
+			first := asOf(all, unix(c.times[0]))
+			v := Judge(Case{New: first, World: w, Now: unix(c.times[0])})
+			last, judged, changed, held := v.Set, 0, 0, 0
+			t.Logf("as of %s: %d records, %d held at first", c.times[0], len(first.Advisories), len(v.Held))
+			for _, at := range c.times[1:] {
+				raws := map[canon.Digest]bool{}
+				for _, a := range last.Advisories {
+					raws[a.Raw] = true
+				}
+				next := asOf(all, unix(at))
+				for _, a := range next.Advisories {
+					if !raws[a.Raw] {
+						changed++
+					}
+				}
+				v := Judge(Case{Last: &last, New: next, World: w, Now: unix(at)})
+				if len(v.Whole) > 0 {
+					t.Fatalf("%s: %v", at, v.Whole)
+				}
+				for _, h := range v.Held {
+					t.Logf("%s: held %s: %v", at, h.ID, h.Reasons)
+				}
+				judged, held, last = judged+len(next.Advisories), held+len(v.Held), v.Set
+			}
+			t.Logf("%d of %d records held (%.4f %%), %d of them new or changed (%.3f %% of those)", held, judged, 100*float64(held)/float64(judged), changed, 100*float64(held)/float64(max(changed, 1)))
+			if judged == 0 || held*1000 > judged {
+				t.Errorf("%d of %d clean records are held, more than 0.1 %%", held, judged)
+			}
+		})
+	}
+}
+
+var entry = regexp.MustCompile(`^([a-z0-9][a-z0-9+.-]*) \(([^)]+)\) [a-z]`)
+
+// carried is what the two Debian indexes carry, and what the changelogs inside
+// its packages say was carried before.
+func carried(t testing.TB) []Version {
+	out := []Version{}
+	for _, name := range []string{"debian/Packages-bookworm-12.15-main-subset.gz", "debian/Packages-bookworm-security-2026-11-21.gz"} {
+		for _, p := range stanzas(t, name) {
+			out = append(out, Version{"Debian:12", p.Source, p.SourceVersion})
+		}
+	}
+	z, err := zip.OpenReader(shareddata.Path(t, "../..", "debian/changelogs-bookworm-security.zip"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer z.Close()
+	for _, f := range z.File {
+		r, err := f.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for lines := bufio.NewScanner(r); lines.Scan(); {
+			if m := entry.FindStringSubmatch(lines.Text()); m != nil {
+				out = append(out, Version{"Debian:12", m[1], m[2]})
+			}
+		}
+		r.Close()
+	}
+	return out
+}
+
+// stanzas reads an index: binary packages with their sources.
+func stanzas(t testing.TB, name string) (out []inventory.Package) {
+	f, err := os.Open(shareddata.Path(t, "../..", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	g, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := io.ReadAll(g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, block := range strings.Split(string(raw), "\n\n") {
+		m := map[string]string{}
+		for _, line := range strings.Split(block, "\n") {
+			if k, v, ok := strings.Cut(line, ": "); ok && k != "" && k[0] != ' ' {
+				m[k] = v
+			}
+		}
+		if m["Package"] == "" {
+			continue
+		}
+		p := inventory.Package{Name: m["Package"], Arch: m["Architecture"], Version: m["Version"], Scheme: version.Deb, Source: m["Package"], SourceVersion: m["Version"],
+			Status: inventory.Status{Want: "install", Flag: "ok", State: "installed"}}
+		if s := m["Source"]; s != "" {
+			p.Source = s
+			if name, v, ok := strings.Cut(s, " ("); ok {
+				p.Source, p.SourceVersion = name, strings.TrimSuffix(v, ")")
+			}
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// poisons are the kinds; each makes one poisoned record of a real one.
+var poisons = map[string]func(r *rand.Rand, a *advisory.Advisory){
+	"withdrawn": func(_ *rand.Rand, a *advisory.Advisory) { a.Withdrawn = a.Modified + 1 },
+	"lowered": func(r *rand.Rand, a *advisory.Advisory) {
+		eachFixed(a, func(v string) string { return []string{"0~", "0~1", "0~" + v}[r.IntN(3)] })
+	},
+	"begins late": func(_ *rand.Rand, a *advisory.Advisory) {
+		a.Affected[0].Ranges[0].Introduced = a.Affected[0].Ranges[0].Fixed
+	},
+	"package gone": func(_ *rand.Rand, a *advisory.Advisory) { a.Affected = a.Affected[1:] },
+	"raised": func(r *rand.Rand, a *advisory.Advisory) {
+		eachFixed(a, func(v string) string { return v + fmt.Sprintf("+evil%d", r.IntN(1000)) })
+	},
+	"jump": func(r *rand.Rand, a *advisory.Advisory) {
+		eachFixed(a, func(v string) string { return fmt.Sprintf("9%d:%s", r.IntN(10), v[strings.Index(v, ":")+1:]) })
+	},
+	"unreadable": func(_ *rand.Rand, a *advisory.Advisory) { eachFixed(a, func(v string) string { return v + " or so" }) },
+	"time back":  func(r *rand.Rand, a *advisory.Advisory) { a.Modified -= 1 + r.Int64N(1e8) },
+	"future":     func(_ *rand.Rand, a *advisory.Advisory) { a.Modified = 4e9 },
+	"severity": func(_ *rand.Rand, a *advisory.Advisory) {
+		a.Severities = []advisory.Severity{{Source: "x", Type: "CVSS_V3", Score: "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:C/C:H/I:H/A:H"}}
+	},
+	"fake critical": func(r *rand.Rand, a *advisory.Advisory) {
+		a.ID += "-1"
+		eachFixed(a, func(v string) string { return v + fmt.Sprintf("+evil%d", r.IntN(1000)) })
+	},
+	"look-alike": func(r *rand.Rand, a *advisory.Advisory) {
+		a.ID += "-2"
+		for i := range a.Affected {
+			n := a.Affected[i].Package
+			k := 1 + r.IntN(len(n)-1)
+			a.Affected[i].Package = n[:k] + string(rune('a'+r.IntN(26))) + n[k:]
+		}
+	},
+}
+
+func eachFixed(a *advisory.Advisory, to func(string) string) {
+	for i := range a.Affected {
+		for k := range a.Affected[i].Ranges {
+			if v := a.Affected[i].Ranges[k].Fixed; v != "" {
+				a.Affected[i].Ranges[k].Fixed = to(v)
+			}
+		}
+	}
+}
+
+// copyOf is a record that can be changed without the original.
+func copyOf(a advisory.Advisory) advisory.Advisory {
+	a.Affected = slices.Clone(a.Affected)
+	for i := range a.Affected {
+		a.Affected[i].Ranges = slices.Clone(a.Affected[i].Ranges)
+	}
+	return a
+}
+
+// queue is the work that match.Find and proposal's selection see.
+func queue(inv inventory.Inventory, s advisory.Set) []string {
+	out := []string{}
+	for _, f := range match.Find(inv, match.NewIndex(s)) {
+		if f.Work() {
+			out = append(out, strings.Join([]string{f.Advisory, f.Package, f.Arch, f.Fixed}, " "))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// TestTenThousandPoisonedRecordsChangeNoWork mutates real records of Debian 12,
+// 100 to a snapshot, against a host that has every package of the release, and
+// 5,000 of AlmaLinux and Go, where every one has to be held.
+func TestTenThousandPoisonedRecordsChangeNoWork(t *testing.T) {
+	all := zipped(t, "debian/osv-derived-bookworm.zip")
+	for i := range all {
+		all[i].Severities = []advisory.Severity{{Source: "x", Type: "CVSS_V3", Score: "CVSS:3.1/AV:P/AC:H/PR:H/UI:R/S:U/C:L/I:N/A:N"}}
+	}
+	inv := inventory.Inventory{OS: inventory.OS{ID: "debian", VersionID: "12", Codename: "bookworm"}, Arch: "amd64",
+		Packages: stanzas(t, "debian/Packages-bookworm-12.15-main-subset.gz")}
+	last := asOf(all, unix("2026-11-22"))
+	w := NewWorld(carried(t))
+	want := queue(inv, last)
+	if len(want) < 400 {
+		t.Fatalf("only %d pieces of work: the host shows nothing", len(want))
+	}
+	kinds := slices.Sorted(maps.Keys(poisons))
+	r := rand.New(rand.NewPCG(4, 3))
+	mutated, held, unjudged := 0, map[string]int{}, 0
+	for mutated < 10_000 {
+		came := slices.Clone(last.Advisories)
+		kind := kinds[(mutated/100)%len(kinds)]
+		made := map[string]bool{}
+		for len(made) < 100 {
+			i := r.IntN(len(last.Advisories))
+			a := copyOf(last.Advisories[i])
+			poisons[kind](r, &a)
+			if made[a.ID] {
+				continue
+			}
+			made[a.ID] = true
+			a.Raw = canon.SumFile(fmt.Appendf(nil, "%d", mutated+len(made)))
+			if a.ID == came[i].ID {
+				came[i] = a
+			} else {
+				came = append(came, a)
+			}
+		}
+		mutated += 100
+		next := set(unix("2026-11-23"), came...)
+		if got := queue(inv, next); slices.Equal(got, want) {
+			unjudged++
+		}
+		v := Judge(Case{Last: &last, New: next, World: w, Now: unix("2026-11-23")})
+		held[kind] += len(v.Held)
+		if got := queue(inv, v.Set); !slices.Equal(got, want) {
+			t.Errorf("%s: the work changed: %d pieces, were %d", kind, len(got), len(want))
+		}
+	}
+	t.Logf("%d mutated records, %d pieces of work before and after; held by kind (of about 800): %v; without a judge %d of 100 snapshots change no work", mutated, len(want), held, unjudged)
+	if unjudged > 60 {
+		t.Errorf("the poison is weak: %d of 100 snapshots change nothing even without a judge", unjudged)
+	}
+}
+
+// TestPoisonOfRealRecordsIsHeld is about ecosystems without a verified index.
+func TestPoisonOfRealRecordsIsHeld(t *testing.T) {
+	for _, file := range []string{"osv/AlmaLinux.zip", "osv/Go.zip", "debian/osv-derived-DSA-DLA-to-2023-03.zip"} {
+		all := zipped(t, file)
+		for i := range all {
+			all[i].Severities = []advisory.Severity{{Source: "x", Type: "CVSS_V3", Score: "CVSS:3.1/AV:P/AC:H/PR:H/UI:R/S:U/C:L/I:N/A:N"}}
+		}
+		last := asOf(all, unix("2026-11-22"))
+		r := rand.New(rand.NewPCG(4, 3))
+		for _, kind := range slices.Sorted(maps.Keys(poisons)) {
+			if kind == "raised" || kind == "fake critical" { // cannot be told without an index
+				continue
+			}
+			came, made := slices.Clone(last.Advisories), map[string]bool{}
+			for i, a := range last.Advisories {
+				fit := a.Withdrawn == 0 && len(a.Affected) > 0 && len(a.Affected[0].Package) >= 5 && len(a.Affected[0].Ranges) > 0 && a.Affected[0].Ranges[0].Fixed != "" && a.Modified > 2e8
+				if strings.HasPrefix(a.ID, "GO-") { // no times there, and no order of versions
+					fit = fit || len(a.Affected) > 0 && len(a.Affected[0].Ranges) > 0 && a.Affected[0].Ranges[0].Fixed != "" && a.Withdrawn == 0 && kind != "time back"
+				}
+				if !fit || r.IntN(10) > 0 || len(made) >= 200 {
+					continue
+				}
+				m := copyOf(a)
+				poisons[kind](r, &m)
+				m.Raw = canon.SumFile([]byte(m.ID + kind))
+				made[m.ID] = true
+				if m.ID == a.ID {
+					came[i] = m
+				} else {
+					came = append(came, m)
+				}
+			}
+			if len(made) == 0 {
+				continue
+			}
+			v := Judge(Case{Last: &last, New: set(unix("2026-11-23"), came...), Now: unix("2026-11-23")})
+			caught := 0
+			for _, h := range v.Held {
+				if made[h.ID] {
+					caught++
+				}
+			}
+			t.Logf("%s, %s: %d of %d held", path.Base(file), kind, caught, len(made))
+			if caught != len(v.Held) || caught*100 < len(made)*95 {
+				t.Errorf("%s, %s: %d of %d held, and %d others", path.Base(file), kind, caught, len(made), len(v.Held)-caught)
+			}
+		}
+	}
+}
