@@ -221,6 +221,16 @@ func Ecosystem(o inventory.OS) (string, bool) {
 // identity is a name and version under which records may speak of a package.
 type identity struct{ source, version string }
 
+// SourcesOf lists the names of source packages by which records speak of an
+// installed package.
+func SourcesOf(p inventory.Package) []string {
+	out := []string{}
+	for _, id := range identities(p) {
+		out = append(out, id.source)
+	}
+	return out
+}
+
 // identities gives the source package and, for Debian's signed kernels, the
 // source that was signed: linux-signed-amd64 (6.1.140+1) only wraps the images
 // of linux 6.1.140-1, which records speak of, and the binary package carries

@@ -60,7 +60,7 @@ type Limits struct {
 	Share  int // and this many percent of the records there were
 }
 
-// Default was measured on the files named in docs/THREATS.md.
+// Default holds what ordinary news are on the real records of real_test.go.
 var Default = Limits{Shrink: 10, New: 500, Share: 2}
 
 const day = 24 * 3600

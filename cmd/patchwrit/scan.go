@@ -40,6 +40,8 @@ func scanCmd() *cobra.Command {
 			"and the findings stand in the order of work. --cve brings CISA's SSVC points (automatable, technical\n" +
 			"impact) and CVSS scores, each with its source and time. What is not known counts as the stricter value;\n" +
 			"the answer names it, and says what each other value would give.\n\n" +
+			"With --since, what a feed says anew is judged before it counts: withdrawals, lowered versions, jumps of severity, floods,\n" +
+			"look-alike names, impossible versions and times that go back are quarantined, and the record as it was keeps counting.\n\n" +
 			"Exit codes: 3 something is affected, 6 part of the answer is unknown, 0 neither.",
 		Example: "  patchwrit scan --feed Debian.zip\n" +
 			"  patchwrit scan --sbom image.cdx.json --feed AlmaLinux.zip --feed Go.zip\n" +
@@ -85,6 +87,7 @@ func scanCmd() *cobra.Command {
 	addLookFlags(cmd)
 	addPriorityFlags(cmd)
 	addSubjectFlags(cmd)
+	addSinceFlag(cmd)
 	cmd.Flags().String("fail-on", "affected", "what ends with exit code 3: affected or none")
 	cmd.Flags().StringP("output", "o", "table", "table or json")
 	return cmd
@@ -175,6 +178,7 @@ func readFeeds(cmd *cobra.Command, c chosen, feeds []string, age time.Duration, 
 	if err != nil {
 		return err
 	}
+	var places []int
 	for _, source := range feeds {
 		if slices.Contains(c.names, source) {
 			continue // read from the depot
@@ -185,9 +189,9 @@ func readFeeds(cmd *cobra.Command, c chosen, feeds []string, age time.Duration, 
 			return err
 		}
 		set.Snapshot = set.Snapshot.Aged(o.Now.Unix(), int64(age/time.Second))
-		o.Feeds = append(o.Feeds, set)
+		places, o.Feeds = append(places, len(o.Feeds)), append(o.Feeds, set)
 	}
-	return nil
+	return readSince(cmd, places, age, o)
 }
 
 // shown is an address without credentials, for progress.
@@ -239,11 +243,12 @@ type scanReport struct {
 	Snapshots []advisory.Snapshot `json:"snapshots"`
 	Affected  int                 `json:"affected"`
 	Unknown   int                 `json:"unknown"`
-	Deadlines *basis              `json:"deadlines,omitempty"` // when asked for
+	Held      []solve.Held        `json:"quarantine,omitempty"` // records that do not count, with --since
+	Deadlines *basis              `json:"deadlines,omitempty"`  // when asked for
 }
 
 func newScanReport(s solve.Seen) scanReport {
-	r := scanReport{OS: s.Inventory.OS, Findings: []scanFinding{}, Gaps: []match.Reason{}, Snapshots: s.Index.Snapshots()}
+	r := scanReport{OS: s.Inventory.OS, Findings: []scanFinding{}, Gaps: []match.Reason{}, Snapshots: s.Index.Snapshots(), Held: s.Held}
 	for _, f := range s.Findings {
 		switch {
 		case f.Advisory == "" && f.Package == "":
@@ -264,7 +269,7 @@ func (r scanReport) verdict(failOn string) error {
 	switch {
 	case r.Affected > 0 && failOn == "affected":
 		return exit{code: exitFindings}
-	case r.Unknown > 0 || len(r.Gaps) > 0:
+	case r.Unknown > 0 || len(r.Gaps) > 0 || r.concerned():
 		return exit{code: exitPartial}
 	}
 	return nil
@@ -281,6 +286,9 @@ func (r scanReport) write(w io.Writer, format string) error {
 	}
 	for _, g := range r.Gaps {
 		fmt.Fprintf(w, "unknown: %s (%s)\n", g.Text, g.Code)
+	}
+	if err := r.heldTable(w); err != nil {
+		return err
 	}
 	_, err := fmt.Fprintf(w, "%s %s: %d affected, %d unknown, %d gaps, %d feeds\n", r.OS.ID, r.OS.VersionID, r.Affected, r.Unknown, len(r.Gaps), len(r.Snapshots))
 	return err

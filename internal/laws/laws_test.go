@@ -61,7 +61,7 @@ edge   feed:           canon refusal version advisory advisory/strictjson proven
 edge   policy/rego:    canon refusal change policy
 edge   pkgmgr:         KERNEL inventory provenance artefact
 edge   inventory/rpmdb: version inventory
-edge   pkgmgr/apt/solve: KERNEL advisory inventory inventory/rpmdb match proposal artefact provenance unpack feed pkgmgr
+edge   pkgmgr/apt/solve: KERNEL advisory advisory/quarantine inventory inventory/rpmdb match proposal artefact provenance unpack feed pkgmgr
 edge   tlog/writer:    canon refusal tlog
 edge   writ/issue:     KERNEL plan/whole
 edge   writ/writtest:  KERNEL trust/trusttest plan/whole

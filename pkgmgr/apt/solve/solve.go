@@ -55,6 +55,7 @@ type Options struct {
 	Pool     string // directory of the bytes, made when it is not there; not needed without sources
 	Sources  []Source
 	Feeds    []advisory.Set          // besides the changelogs inside the sources' packages
+	Since    map[int]advisory.Set    // by place in Feeds: an earlier reading of it that counted; then only what stands up to it counts
 	Records  []match.Records         // besides Feeds: those that are looked up where they are
 	Only     []string                // binary package names; empty: all that are affected
 	Down     []Target                // instead: back to these versions, and nothing else
@@ -75,6 +76,7 @@ type Seen struct {
 	Inventory inventory.Inventory
 	Index     match.Index
 	Findings  []match.Finding
+	Held      []Held // records of Feeds that do not count
 	vendors   []*vendor
 	newest    map[string]provenance.Entry // by inventory key: above the installed version
 }
@@ -153,7 +155,8 @@ func (p *planner) look(ctx context.Context) (Seen, error) {
 	if err != nil {
 		return s, err
 	}
-	s.Index = match.Over(append([]match.Records{match.Memory(append(changelogs, p.Feeds...)...)}, p.Records...)...)
+	feeds := p.judged(&s, changelogs)
+	s.Index = match.Over(append([]match.Records{match.Memory(append(changelogs, feeds...)...)}, p.Records...)...)
 	s.Findings = match.Find(s.Inventory, s.Index)
 	return s, s.Index.Err()
 }

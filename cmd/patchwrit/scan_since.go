@@ -1,0 +1,71 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/patchwrit/patchwrit/advisory"
+	"github.com/patchwrit/patchwrit/feed"
+	"github.com/patchwrit/patchwrit/pkgmgr/apt/solve"
+)
+
+// addSinceFlag adds what a feed is held to.
+func addSinceFlag(cmd *cobra.Command) {
+	cmd.Flags().StringArray("since", nil, "an earlier reading that you trust of the --feed at the same place (repeatable): what has changed since is judged before it counts")
+}
+
+// readSince reads the earlier readings of the feeds whose places in o.Feeds are
+// given.
+func readSince(cmd *cobra.Command, places []int, age time.Duration, o *solve.Options) error {
+	if cmd.Flags().Lookup("since") == nil {
+		return nil
+	}
+	since, err := cmd.Flags().GetStringArray("since")
+	if err != nil {
+		return err
+	}
+	if len(since) > len(places) {
+		return usagef("%d --since for %d --feed that are files or URLs: each --since is an earlier reading of the --feed at its place", len(since), len(places))
+	}
+	o.Since = map[int]advisory.Set{}
+	for i, source := range since {
+		set, err := feed.Read(cmd.Context(), source, feed.Options{Now: o.Now})
+		if err != nil {
+			return err
+		}
+		set.Snapshot = set.Snapshot.Aged(o.Now.Unix(), int64(age/time.Second))
+		o.Since[places[i]] = set
+	}
+	return nil
+}
+
+// concerned reports whether a held record names something that is installed: then
+// part of the answer is unknown.
+func (r scanReport) concerned() bool {
+	for _, h := range r.Held {
+		if len(h.Packages) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// heldTable writes a line for each held record and reason.
+func (r scanReport) heldTable(w io.Writer) (err error) {
+	for _, h := range r.Held {
+		about := "concerns nothing that is installed"
+		if len(h.Packages) > 0 {
+			about = "concerns " + strings.Join(h.Packages, " ")
+		}
+		for _, why := range h.Reasons {
+			_, e := fmt.Fprintf(w, "quarantined: %s: %s (%s); %s\n", h.ID, why.Text.Text(), why.Code, about)
+			err = errors.Join(err, e)
+		}
+	}
+	return err
+}
