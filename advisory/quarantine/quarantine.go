@@ -92,12 +92,6 @@ type Release struct {
 	At  int64        `json:"at"` // Unix seconds
 }
 
-// TypeRelease is the digest domain of a Release.
-const TypeRelease = "patchwrit/release/v1"
-
-// Digest names the release.
-func (r Release) Digest() canon.Digest { return canon.Sum(TypeRelease, canon.MustEncode(r)) }
-
 // frees reports whether the release is a whole one, for exactly this.
 func (r Release) frees(h Held) bool {
 	return r.ID == h.ID && r.Raw == h.Raw && r.Was == h.Was && r.By != "" && r.Why != "" && r.At > 0
@@ -198,30 +192,6 @@ func held(a, old *advisory.Advisory, reasons []Reason) Held {
 	})
 	h.Subjects = slices.Compact(h.Subjects)
 	return h
-}
-
-// Apply gives what counts of a snapshot that was judged before: each held record
-// that has no release is replaced by the version that kept counting.
-func Apply(s advisory.Set, list []Held, releases []Release) (advisory.Set, []Held) {
-	by := map[string]Held{}
-	still := []Held{}
-	for _, h := range list {
-		if !slices.ContainsFunc(releases, func(r Release) bool { return r.frees(h) }) {
-			by[h.ID], still = h, append(still, h)
-		}
-	}
-	out := advisory.Set{Snapshot: s.Snapshot, Advisories: []advisory.Advisory{}}
-	for _, a := range s.Advisories {
-		if _, ok := by[a.ID]; !ok {
-			out.Advisories = append(out.Advisories, a)
-		}
-	}
-	for _, h := range still {
-		if h.Last != nil {
-			out.Advisories = append(out.Advisories, *h.Last)
-		}
-	}
-	return out, still
 }
 
 // whole lists what speaks against the snapshot as such.

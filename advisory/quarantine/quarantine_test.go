@@ -215,13 +215,6 @@ func TestAReleaseBindsToTheBytes(t *testing.T) {
 	if k.Releases = []Release{good}; len(Judge(k).Held) != 0 || Judge(k).Set.Advisories[0].Withdrawn == 0 {
 		t.Error("released and still held")
 	}
-	if s, still := Apply(k.New, []Held{h}, nil); len(still) != 1 || !same(s.Advisories, last.Advisories) {
-		t.Error("Apply without a release")
-	}
-	if s, still := Apply(k.New, []Held{h}, k.Releases); len(still) != 0 || !same(s.Advisories, came) {
-		t.Error("Apply with a release")
-	}
-	seen := map[canon.Digest]bool{good.Digest(): true}
 	for name, edit := range map[string]func(*Release){
 		"other record": func(r *Release) { r.ID = "x" }, "other bytes": func(r *Release) { r.Raw = canon.SumFile(nil) }, "other past": func(r *Release) { r.Was = canon.SumFile(nil) },
 		"nobody": func(r *Release) { r.By = "" }, "no reason": func(r *Release) { r.Why = "" }, "no time": func(r *Release) { r.At = 0 },
@@ -231,10 +224,6 @@ func TestAReleaseBindsToTheBytes(t *testing.T) {
 		if k.Releases = []Release{r}; len(Judge(k).Held) != 1 {
 			t.Errorf("%s: released", name)
 		}
-		if seen[r.Digest()] {
-			t.Errorf("%s: the same digest", name)
-		}
-		seen[r.Digest()] = true
 	}
 }
 

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 
@@ -17,6 +19,7 @@ import (
 // addSinceFlag adds what a feed is held to.
 func addSinceFlag(cmd *cobra.Command) {
 	cmd.Flags().StringArray("since", nil, "an earlier reading that you trust of the --feed at the same place (repeatable): what has changed since is judged before it counts")
+	cmd.Flags().String("release", "", "JSON file with a list of records that people release from quarantine: id, raw and was as scan -o json shows them, by, why, at (Unix seconds)")
 }
 
 // readSince reads the earlier readings of the feeds whose places in o.Feeds are
@@ -40,6 +43,27 @@ func readSince(cmd *cobra.Command, places []int, age time.Duration, o *solve.Opt
 		}
 		set.Snapshot = set.Snapshot.Aged(o.Now.Unix(), int64(age/time.Second))
 		o.Since[places[i]] = set
+	}
+	return readReleases(cmd, o)
+}
+
+// maxReleases bounds the file of --release; one release has about 300 bytes.
+const maxReleases = 1 << 20
+
+func readReleases(cmd *cobra.Command, o *solve.Options) error {
+	name, err := cmd.Flags().GetString("release")
+	if err != nil || name == "" {
+		return err
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	d := json.NewDecoder(io.LimitReader(f, maxReleases))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&o.Released); err != nil {
+		return usagef("--release %s is no list of releases (%v)", name, err)
 	}
 	return nil
 }

@@ -37,7 +37,7 @@ func (p *planner) judged(s *Seen, changelogs []advisory.Set) []advisory.Set {
 				others = append(others, other)
 			}
 		}
-		v := quarantine.Judge(quarantine.Case{Last: &last, New: f, World: world, Others: others, Now: p.Now.Unix()})
+		v := quarantine.Judge(quarantine.Case{Last: &last, New: f, World: world, Others: others, Releases: p.Released, Now: p.Now.Unix()})
 		out[i] = v.Set
 		for _, r := range v.Whole {
 			why := "what came was not accepted, so an earlier reading counts: " + r.Text.Text() + " (" + string(r.Code) + ")"

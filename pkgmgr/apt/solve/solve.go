@@ -30,6 +30,7 @@ import (
 	"time"
 
 	"github.com/patchwrit/patchwrit/advisory"
+	"github.com/patchwrit/patchwrit/advisory/quarantine"
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/change"
 	"github.com/patchwrit/patchwrit/inventory"
@@ -56,6 +57,7 @@ type Options struct {
 	Sources  []Source
 	Feeds    []advisory.Set          // besides the changelogs inside the sources' packages
 	Since    map[int]advisory.Set    // by place in Feeds: an earlier reading of it that counted; then only what stands up to it counts
+	Released []quarantine.Release    // people's word for records that are held
 	Records  []match.Records         // besides Feeds: those that are looked up where they are
 	Only     []string                // binary package names; empty: all that are affected
 	Down     []Target                // instead: back to these versions, and nothing else
