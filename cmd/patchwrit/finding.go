@@ -16,10 +16,10 @@ import (
 func init() { verbs = append(verbs, findingCmd) }
 
 // findingVerbs are the verbs under finding.
-var findingVerbs = []func() *cobra.Command{findingLsCmd, findingHostsCmd}
+var findingVerbs = []func() *cobra.Command{findingLsCmd, findingHostsCmd, findingExplainCmd}
 
 func findingCmd() *cobra.Command {
-	cmd := &cobra.Command{Use: "finding", Short: "see which vulnerabilities concern the hosts, and which hosts one concerns"}
+	cmd := &cobra.Command{Use: "finding", Short: "see which vulnerabilities concern the hosts, which hosts one concerns, and why"}
 	for _, verb := range findingVerbs {
 		cmd.AddCommand(verb())
 	}

@@ -30,8 +30,8 @@ func readBill(cmd *cobra.Command) (bill, bool, error) {
 	if err != nil || name == "" {
 		return bill{}, false, err
 	}
-	if cmd.Flags().Changed("root") || cmd.Flags().Changed("source") {
-		return bill{}, false, usagef("--sbom stands instead of --root, and --source needs a root")
+	if cmd.Flags().Changed("root") || cmd.Flags().Changed("source") || cmd.Flags().Changed("since") {
+		return bill{}, false, usagef("--sbom stands instead of --root; --source and --since need a root")
 	}
 	f, err := os.Open(name)
 	if err != nil {

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/patchwrit/patchwrit/match"
+	"github.com/patchwrit/patchwrit/match/library"
+)
+
+// findingExplainCmd says why an advisory does or does not concern a system.
+func findingExplainCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "explain ADVISORY [PACKAGE]",
+		Short: "say why an advisory does or does not concern a system",
+		Long: "Explain answers one advisory (an id or an alias such as a CVE), for all packages or for one, the negative\n" +
+			"answers too: what was compared, what each source says, from which reading of which feed, by digest and time.\n\n" +
+			"Exit codes: 0 it does not concern the system, 3 something is affected, 6 part of the answer is unknown.",
+		Example: "  patchwrit finding explain CVE-2026-1001 --feed Debian.zip\n" +
+			"  patchwrit finding explain ALSA-2026:1 openssl-libs --sbom image.cdx.json --feed AlmaLinux.zip -o json",
+		Args: between(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			format, err := output(cmd, "table", "json")
+			if err != nil {
+				return err
+			}
+			q := match.Query{Advisory: args[0]}
+			if len(args) > 1 {
+				q.Package = args[1]
+			}
+			list, err := explainFindings(cmd, q)
+			if err != nil {
+				return err
+			}
+			if format == "json" {
+				e := json.NewEncoder(cmd.OutOrStdout())
+				e.SetIndent("", "  ")
+				err = e.Encode(list)
+			} else {
+				err = writeExplained(cmd.OutOrStdout(), list)
+			}
+			if err != nil {
+				return err
+			}
+			return explainedCode(list)
+		},
+	}
+	addHouseFlags(cmd)
+	addLookFlags(cmd)
+	addSubjectFlags(cmd)
+	cmd.Flags().StringP("output", "o", "table", "table or json")
+	return cmd
+}
+
+// explainedSource is what one source says, with the reading it comes from.
+type explainedSource struct {
+	match.Source
+	Fetched int64  `json:"fetched"` // Unix seconds
+	From    string `json:"from"`    // file, directory or URL
+}
+
+// explainedFinding is a finding whose sources say when and where they were read.
+type explainedFinding struct {
+	match.Finding
+	Sources []explainedSource `json:"sources"`
+}
+
+func explainFindings(cmd *cobra.Command, q match.Query) ([]explainedFinding, error) {
+	seen, err := scan(cmd)
+	if err != nil {
+		return nil, err
+	}
+	bill, given, err := readBill(cmd)
+	if err != nil {
+		return nil, err
+	}
+	var found []match.Finding
+	if given {
+		found = library.Explain(bill.Libraries, seen.Index, q)
+	}
+	if !given || len(found) == 0 || bill.Inventory.OS.ID != "" {
+		more := match.Explain(seen.Inventory, seen.Index, q)
+		for _, f := range more {
+			if len(found) == 0 || len(f.Sources) > 0 { // an answer about nothing only where there is no other
+				found = append(found, f)
+			}
+		}
+	}
+	type key struct{ name, digest string }
+	at := map[key]int{}
+	snapshots := seen.Index.Snapshots()
+	for i, s := range snapshots {
+		at[key{s.Name, string(s.Digest)}] = i
+	}
+	out := []explainedFinding{}
+	for _, f := range found {
+		x := explainedFinding{Finding: f, Sources: []explainedSource{}}
+		for _, s := range f.Sources {
+			es := explainedSource{Source: s}
+			if i, ok := at[key{s.Feed, string(s.Snapshot)}]; ok {
+				es.Fetched, es.From = snapshots[i].Fetched, snapshots[i].Source
+			}
+			x.Sources = append(x.Sources, es)
+		}
+		out = append(out, x)
+	}
+	return out, nil
+}
+
+func writeExplained(w io.Writer, list []explainedFinding) error {
+	for _, f := range list {
+		fmt.Fprintf(w, "%s %s", f.Advisory, f.State)
+		if f.Package != "" {
+			fmt.Fprintf(w, ": %s:%s %s", f.Package, f.Arch, f.Version)
+		}
+		fmt.Fprintf(w, " (%s)\n  %s\n", f.Reason.Code, f.Reason.Text)
+		if f.SourceVersion != "" {
+			fmt.Fprintf(w, "  compared: %s %s", f.Source, f.SourceVersion)
+			if f.Fixed != "" {
+				fmt.Fprintf(w, " with %s", f.Fixed)
+			}
+			fmt.Fprintln(w)
+		}
+		for _, s := range f.Sources {
+			read := "at an unknown time"
+			if s.Fetched > 0 {
+				read = time.Unix(s.Fetched, 0).UTC().Format(time.RFC3339)
+			}
+			fmt.Fprintf(w, "  %s by %s: %s (%s), fixed %q; feed %s from %s, read %s\n    record %s, snapshot %s\n", s.Advisory, s.Source.Source, s.State, s.Reason, s.Fixed, s.Feed, s.From, read, s.Raw, s.Snapshot)
+		}
+	}
+	return nil
+}
+
+// explainedCode is the exit code: affected before unknown, both before clean.
+func explainedCode(list []explainedFinding) error {
+	code := 0
+	for _, f := range list {
+		switch f.State {
+		case match.Affected:
+			return exit{code: exitFindings}
+		case match.Unknown, match.UnderInvestigation:
+			code = exitPartial
+		}
+	}
+	if code != 0 {
+		return exit{code: code}
+	}
+	return nil
+}

@@ -1,0 +1,262 @@
+package match
+
+import (
+	"archive/zip"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/patchwrit/patchwrit/advisory"
+	"github.com/patchwrit/patchwrit/inventory"
+	"github.com/patchwrit/patchwrit/version"
+)
+
+// rawRecord is an OSV record as encoding/json sees it.
+type rawRecord struct {
+	ID       string
+	Affected []struct {
+		Package struct{ Ecosystem, Name string }
+		Ranges  []struct{ Events []map[string]string }
+	}
+}
+
+// rpmvercmp is the reference: rpm's own algorithm (rpmio/rpmvercmp.c), written
+// down again in the plainest way, apart from room version.
+func rpmvercmp(a, b string) int {
+	alnum := func(c byte) bool { return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
+	for a != "" || b != "" {
+		for a != "" && !alnum(a[0]) && a[0] != '~' && a[0] != '^' {
+			a = a[1:]
+		}
+		for b != "" && !alnum(b[0]) && b[0] != '~' && b[0] != '^' {
+			b = b[1:]
+		}
+		if strings.HasPrefix(a, "~") || strings.HasPrefix(b, "~") {
+			if !strings.HasPrefix(a, "~") {
+				return 1
+			}
+			if !strings.HasPrefix(b, "~") {
+				return -1
+			}
+			a, b = a[1:], b[1:]
+			continue
+		}
+		if strings.HasPrefix(a, "^") || strings.HasPrefix(b, "^") {
+			switch {
+			case a == "":
+				return -1
+			case b == "":
+				return 1
+			case a[0] != '^':
+				return 1
+			case b[0] != '^':
+				return -1
+			}
+			a, b = a[1:], b[1:]
+			continue
+		}
+		if a == "" || b == "" {
+			break
+		}
+		numeric := a[0] >= '0' && a[0] <= '9'
+		class := "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+		if numeric {
+			class = "0123456789"
+		}
+		x, y := a[:len(a)-len(strings.TrimLeft(a, class))], b[:len(b)-len(strings.TrimLeft(b, class))]
+		if y == "" {
+			if numeric {
+				return 1
+			}
+			return -1
+		}
+		a, b = a[len(x):], b[len(y):]
+		if numeric {
+			x, y = strings.TrimLeft(x, "0"), strings.TrimLeft(y, "0")
+			if len(x) != len(y) {
+				return len(x) - len(y)
+			}
+		}
+		if c := strings.Compare(x, y); c != 0 {
+			return c
+		}
+	}
+	return len(a) - len(b)
+}
+
+// rpmOlder reports whether [epoch:]version-release a is older than b.
+func rpmOlder(a, b string) bool {
+	evr := func(s string) [3]string {
+		epoch, rest, ok := strings.Cut(s, ":")
+		if !ok {
+			epoch, rest = "0", s
+		}
+		i := strings.LastIndexByte(rest, '-')
+		return [3]string{epoch, rest[:i], rest[i+1:]}
+	}
+	x, y := evr(a), evr(b)
+	for i := range x {
+		if c := rpmvercmp(x[i], y[i]); c != 0 {
+			return c < 0
+		}
+	}
+	return false
+}
+
+// rawFeed reads a zip twice: by room advisory, and by encoding/json.
+func rawFeed(t *testing.T, name string) (advisory.Set, []rawRecord) {
+	z, err := zip.OpenReader(shared(t, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer z.Close()
+	set, seen, plain := advisory.Set{Snapshot: advisory.Snapshot{Name: "osv"}}, map[string]bool{}, []rawRecord{}
+	for _, f := range z.File {
+		if !strings.HasSuffix(f.Name, ".json") {
+			continue
+		}
+		r, err := f.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var p rawRecord
+		if err := json.Unmarshal(raw, &p); err != nil {
+			t.Fatal(err)
+		}
+		a, err := advisory.ParseOSV(raw, set.Snapshot.Origin())
+		if err != nil {
+			t.Fatal(err)
+		}
+		set.Advisories, plain = append(set.Advisories, a), append(plain, p)
+		seen[a.ID] = true
+	}
+	set.Snapshot.Count = len(seen)
+	return set, plain
+}
+
+// For the complete AlmaLinux feed: inventories at every boundary, just below it
+// and above it, against the naive loop over the raw records.
+func TestAlmaLinuxIsExact(t *testing.T) {
+	set, plain := rawFeed(t, "osv/AlmaLinux.zip")
+	ix, total, compared := NewIndex(set), 0, 0
+	releases, least := []string{"8", "9", "10"}, 100_000
+	if testing.Short() {
+		releases, least = releases[2:], 1000
+	}
+	for _, release := range releases {
+		ecosystem := "AlmaLinux:" + release
+		type said struct{ id, fixed string }
+		by, bounds := map[string][]said{}, map[string]map[string]bool{}
+		for _, r := range plain {
+			for _, a := range r.Affected {
+				if a.Package.Ecosystem != ecosystem {
+					continue
+				}
+				for _, e := range a.Ranges[0].Events {
+					if v, ok := e["fixed"]; ok {
+						by[a.Package.Name] = append(by[a.Package.Name], said{r.ID, v})
+						if bounds[a.Package.Name] == nil {
+							bounds[a.Package.Name] = map[string]bool{}
+						}
+						bounds[a.Package.Name][v] = true
+					}
+				}
+			}
+		}
+		for _, shape := range []string{"%s", "%s~1", "%s.1", "%s^1"} {
+			inv := inventory.Inventory{OS: inventory.OS{ID: "almalinux", VersionID: release + ".4"}}
+			want := map[string]bool{}
+			for _, name := range slices.Sorted(maps.Keys(bounds)) {
+				all := slices.Sorted(maps.Keys(bounds[name]))
+				for _, v := range all {
+					p := inventory.Package{Name: name, Arch: "x86_64", Version: fmt.Sprintf(shape, v), Scheme: version.RPM, Source: name, Status: inventory.Status{Want: "install", Flag: "ok", State: inventory.Installed}}
+					inv.Packages = append(inv.Packages, p)
+					for _, s := range by[name] {
+						if compared++; rpmOlder(p.Version, s.fixed) {
+							want[s.id+" "+name+" "+p.Version] = true
+						}
+					}
+				}
+			}
+			got := map[string]bool{}
+			for _, f := range Find(inv, ix) {
+				if f.State != Affected {
+					t.Fatalf("%+v", f)
+				}
+				got[f.Advisory+" "+f.Package+" "+f.Version] = true
+			}
+			if total += len(want); !maps.Equal(got, want) {
+				t.Errorf("%s %s: %d findings, the reference has %d", ecosystem, shape, len(got), len(want))
+				for k := range want {
+					if !got[k] {
+						t.Fatalf("missing: %s", k)
+					}
+				}
+				for k := range got {
+					if !want[k] {
+						t.Fatalf("too many: %s", k)
+					}
+				}
+			}
+		}
+	}
+	t.Logf("%d records, %d comparisons, %d affected triples (advisory, package, version) equal", len(plain), compared, total)
+	if total < least {
+		t.Errorf("only %d findings were compared", total)
+	}
+}
+
+// For Debian 12: every pair of record and installed package, decided by dpkg.
+func TestDebianIsExactByDpkg(t *testing.T) {
+	tool, err := exec.LookPath("dpkg")
+	if err != nil {
+		t.Skip("dpkg is not installed")
+	}
+	_, plain := rawFeed(t, "debian/osv-derived-bookworm.zip")
+	inv, set := bookworm(t), realFeed(t)
+	source, older := map[string]map[string]bool{}, map[[2]string]bool{}
+	for _, p := range inv.Packages {
+		if source[p.Source] == nil {
+			source[p.Source] = map[string]bool{}
+		}
+		source[p.Source][p.SourceVersion] = true
+	}
+	want, pairs := map[string]bool{}, 0
+	for _, r := range plain {
+		for _, a := range r.Affected {
+			for v := range source[a.Package.Name] {
+				for _, e := range a.Ranges[0].Events {
+					fixed, ok := e["fixed"]
+					if !ok {
+						continue
+					}
+					k := [2]string{v, fixed}
+					if _, known := older[k]; !known {
+						older[k] = exec.Command(tool, "--compare-versions", v, "lt", fixed).Run() == nil
+					}
+					pairs++
+					want[r.ID+" "+a.Package.Name+" "+v] = older[k]
+				}
+			}
+		}
+	}
+	got := map[string]bool{}
+	for _, f := range Explain(inv, NewIndex(set), Query{}) {
+		if f.Advisory != "" {
+			got[f.Advisory+" "+f.Source+" "+f.SourceVersion] = f.State == Affected
+		}
+	}
+	if !maps.Equal(got, want) || len(want) < 900 {
+		t.Errorf("%d verdicts, dpkg gives %d", len(got), len(want))
+	}
+	t.Logf("%d pairs of record and installed source, %d calls of dpkg, all verdicts equal", pairs, len(older))
+}
