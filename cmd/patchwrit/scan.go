@@ -50,7 +50,7 @@ func scanCmd() *cobra.Command {
 			"  patchwrit scan --root /srv/host1 --source debian-security=https://archive.example/debian-security,bookworm-security -o json",
 		Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			format, err := output(cmd, "table", "json")
+			format, err := output(cmd, formats...)
 			if err != nil {
 				return err
 			}
@@ -89,7 +89,7 @@ func scanCmd() *cobra.Command {
 	addSubjectFlags(cmd)
 	addSinceFlag(cmd)
 	cmd.Flags().String("fail-on", "affected", "what ends with exit code 3: affected or none")
-	cmd.Flags().StringP("output", "o", "table", "table or json")
+	cmd.Flags().StringP("output", "o", "table", "table, json, sarif (SARIF 2.1.0) or vex (CycloneDX 1.6)")
 	return cmd
 }
 
@@ -276,6 +276,9 @@ func (r scanReport) verdict(failOn string) error {
 }
 
 func (r scanReport) write(w io.Writer, format string) error {
+	if done, err := r.special(w, format); done {
+		return err
+	}
 	if format == "json" {
 		e := json.NewEncoder(w)
 		e.SetIndent("", "  ")
