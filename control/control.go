@@ -98,7 +98,7 @@ type Config struct {
 	Solve    func(context.Context, solve.Options) (solve.Solved, error)                               // solve.Solve
 	Sources  func(trust.Root) ([]solve.Source, error)                                                 // where packages come from
 	Feeds    func(context.Context, time.Time) ([]advisory.Set, error)                                 // besides the changelogs
-	Known    func(context.Context, time.Time) (Knowledge, error)                                      // of KEV, SSVC, EPSS; nil: clocks run, and no work has a day
+	Known    func(context.Context, time.Time, func(cve string) bool) (Knowledge, error)               // of KEV, SSVC, EPSS, at least for the CVEs that are asked for; nil: clocks run, and no work has a day
 	Tables   priority.Rules                                                                           // of deadlines; zero: those that the program carries
 	Lease    func(context.Context, []tlog.Witness, trust.HostID, string) (leases [][]byte, err error) // ask.Leases
 	Wake     func(wireKey string)

@@ -20,7 +20,7 @@ import (
 const day = 24 * 3600
 
 // mild is a CVE that CISA does not list, and that is scored.
-func mild(context.Context, time.Time) (control.Knowledge, error) {
+func mild(context.Context, time.Time, func(string) bool) (control.Knowledge, error) {
 	return func(string) priority.Known {
 		return priority.Known{KEV: priority.No, Automatable: priority.Yes, Total: priority.Yes, EPSS: priority.Measure{Known: true, Value: 1234}}
 	}, nil
@@ -79,6 +79,25 @@ func TestExposureClockRunsUntilTheFixIsEffective(t *testing.T) {
 	}
 }
 
+// TestWhatIsFoundIsAskedFor: sources are read for the CVEs that are found, also
+// when those change between two looks.
+func TestWhatIsFoundIsAskedFor(t *testing.T) {
+	w := newTown(t, controltest.Options{Hosts: 1})
+	w.known = func(_ context.Context, _ time.Time, wanted func(string) bool) (control.Knowledge, error) {
+		return func(cve string) priority.Known {
+			if !wanted(cve) {
+				return priority.Known{}
+			}
+			return priority.Known{KEV: priority.No, Automatable: priority.No, Total: priority.No}
+		}, nil
+	}
+	w.start()
+	w.enrol(0, 0, evidencetest.Package)
+	if x := w.clock(w.hosts[0]); x.Class.Key == "" || x.Class.Key == "3DF" {
+		t.Errorf("the sources were not read for it: %+v", x.Class)
+	}
+}
+
 // TestNoFeedEndsNoClock has the finding vanish while the package stays as it is:
 // a feed that fell silent.
 func TestNoFeedEndsNoClock(t *testing.T) {
@@ -128,7 +147,7 @@ func (w *town) told(p control.Plan) policy.Facts {
 
 func TestNewArtefactsCoolDown(t *testing.T) {
 	w := newTown(t, controltest.Options{Hosts: 1})
-	w.known = func(context.Context, time.Time) (control.Knowledge, error) {
+	w.known = func(context.Context, time.Time, func(string) bool) (control.Knowledge, error) {
 		return func(string) priority.Known {
 			return priority.Known{KEV: priority.No, Automatable: priority.No, Total: priority.No}
 		}, nil
@@ -153,7 +172,7 @@ func TestNewArtefactsCoolDown(t *testing.T) {
 
 func TestForensicHoldWaitsForAPerson(t *testing.T) {
 	w := newTown(t, controltest.Options{Hosts: 1})
-	w.known = func(context.Context, time.Time) (control.Knowledge, error) {
+	w.known = func(context.Context, time.Time, func(string) bool) (control.Knowledge, error) {
 		return func(string) priority.Known {
 			return priority.Known{KEV: priority.Yes, Automatable: priority.Yes, Total: priority.Yes}
 		}, nil

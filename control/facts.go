@@ -130,6 +130,17 @@ func settled(h proposal.Host, found []match.Finding) (names map[string]bool, cve
 	return names, slices.Compact(cves)
 }
 
+// cvesOf are the CVE ids among the names of what is affected.
+func cvesOf(found []match.Finding) []string {
+	out := []string{}
+	for _, f := range found {
+		if f.State == match.Affected {
+			out = append(out, f.CVEs()...)
+		}
+	}
+	return out
+}
+
 // deferred counts the earlier plans of the same work that came to nothing.
 func (c *Control) deferred(p Plan) int {
 	n := 0

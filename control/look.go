@@ -155,7 +155,7 @@ func (c *Control) plan(ctx context.Context, root trust.Root, g group) error {
 	if solved.Digest != g.inventory {
 		return errors.Join(fmt.Errorf("what was laid out is inventory %s; it is laid out again", solved.Digest.Short()), os.RemoveAll(c.rootOf(g.inventory)))
 	}
-	know := c.knowing(ctx)
+	know := c.knowing(ctx, cvesOf(solved.Findings)...)
 	if err := c.observe(ctx, g, solved, know); err != nil || len(solved.Changes) == 0 {
 		return err
 	}

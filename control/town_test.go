@@ -47,7 +47,7 @@ type town struct {
 	store   store.Store
 	log     *writer.Log
 	wrap    func(store.Store) store.Store
-	known   func(context.Context, time.Time) (control.Knowledge, error)
+	known   func(context.Context, time.Time, func(string) bool) (control.Knowledge, error)
 	stop    func()
 	woken   sync.Map
 	hosts   []*controltest.Host

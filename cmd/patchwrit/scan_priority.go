@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -123,7 +122,7 @@ func (j *judge) read(ctx context.Context, r *scanReport, now time.Time) error {
 	wanted := map[string]bool{}
 	for _, f := range r.Findings {
 		if f.State == match.Affected {
-			for _, name := range cvesOf(f.Finding) {
+			for _, name := range f.CVEs() {
 				wanted[name] = true
 			}
 		}
@@ -168,28 +167,10 @@ type said struct {
 	from, to int64
 }
 
-var cveName = regexp.MustCompile(`^(?:[A-Z]+-)?(CVE-[0-9]{4}-[0-9]{4,19})$`)
-
-// cvesOf gives the CVE ids among a finding's names. Distributions put their own
-// name before one (DEBIAN-CVE-2026-0001).
-func cvesOf(f match.Finding) []string {
-	var out []string
-	for _, name := range append([]string{f.Advisory}, f.Aliases...) {
-		if m := cveName.FindStringSubmatch(name); m != nil {
-			out = append(out, m[1])
-		}
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
-}
-
 // of decides one finding. A record that covers several CVEs is as urgent as the
 // worst of them: each is decided by its own facts alone.
 func (j *judge) of(f match.Finding) *urgency {
-	d := &urgency{CVEs: cvesOf(f), KEV: []kev.Entry{}, Facts: []cve.Facts{}}
-	if d.CVEs == nil {
-		d.CVEs = []string{}
-	}
+	d := &urgency{CVEs: f.CVEs(), KEV: []kev.Entry{}, Facts: []cve.Facts{}}
 	d.measure = priority.Work{ID: f.Advisory + " " + f.Package + ":" + f.Arch}
 	var facts cve.Facts
 	if len(d.CVEs) == 0 {
@@ -231,9 +212,8 @@ func stricter(a, b priority.Deadline) bool {
 
 // factsOf gives what is known of one CVE to the rules.
 func (j *judge) factsOf(d *urgency, x cve.Facts) priority.Facts {
-	answer := map[string]priority.Answer{"yes": priority.Yes, "total": priority.Yes, "no": priority.No, "partial": priority.No}
-	return priority.Facts{Exposed: j.exposed, KEV: j.listed(d, x.CVE), Automatable: answer[x.Automatable.Value],
-		Total: answer[x.Impact.Value], Exploited: priority.Exploitation(x.Exploitation.Value)}
+	return priority.Facts{Exposed: j.exposed, KEV: j.listed(d, x.CVE), Automatable: ssvc[x.Automatable.Value],
+		Total: ssvc[x.Impact.Value], Exploited: priority.Exploitation(x.Exploitation.Value)}
 }
 
 // measure takes the scores of one CVE where they are higher than those before.

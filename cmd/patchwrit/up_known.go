@@ -5,18 +5,20 @@ import (
 	"time"
 
 	"github.com/patchwrit/patchwrit/control"
+	"github.com/patchwrit/patchwrit/feed/cve"
 	"github.com/patchwrit/patchwrit/feed/depot"
 	"github.com/patchwrit/patchwrit/feed/kev"
 	"github.com/patchwrit/patchwrit/priority"
 )
 
-// known reads KEV and EPSS from the depot, as they are at a time. Nil without a
-// depot: then nothing sets deadlines.
-func (u *upFlags) known() func(context.Context, time.Time) (control.Knowledge, error) {
+// known reads KEV, EPSS and, of the CVE records, those that are asked for from
+// the depot, as they are at a time. Nil without a depot: then nothing sets
+// deadlines; nor does anything without KEV.
+func (u *upFlags) known() func(context.Context, time.Time, func(string) bool) (control.Knowledge, error) {
 	if u.depot == "" {
 		return nil
 	}
-	return func(ctx context.Context, now time.Time) (control.Knowledge, error) {
+	return func(ctx context.Context, now time.Time, wanted func(string) bool) (control.Knowledge, error) {
 		d := depot.Open(u.depot, nil)
 		names, err := d.Names()
 		if err != nil {
@@ -26,25 +28,33 @@ func (u *upFlags) known() func(context.Context, time.Time) (control.Knowledge, e
 		if err != nil || f.kev == nil {
 			return nil, err
 		}
-		return f.of, nil
+		books, err := f.cve.books(ctx, now, wanted)
+		return func(name string) priority.Known { return f.of(name, books) }, err
 	}
 }
 
-// of is what KEV and EPSS say of one CVE.
-func (f facts) of(cve string) (k priority.Known) {
-	if f.kev != nil {
-		switch _, listing := f.kev.Lookup(cve); listing {
+// ssvc gives a point's value as an answer.
+var ssvc = map[string]priority.Answer{"yes": priority.Yes, "total": priority.Yes, "no": priority.No, "partial": priority.No}
+
+// of is what all sources say of one CVE.
+func (k facts) of(name string, books []cve.Book) (out priority.Known) {
+	if k.kev != nil {
+		switch _, listing := k.kev.Lookup(name); listing {
 		case kev.Listed:
-			k.KEV = priority.Yes
-		case kev.Unknown:
-		default:
-			k.KEV = priority.No
+			out.KEV = priority.Yes
+		case kev.Unlisted:
+			out.KEV = priority.No
 		}
 	}
-	if f.epss != nil {
-		if s, ok := f.epss.Of(cve); ok {
-			k.EPSS = priority.Measure{Known: true, Value: int(s.EPSS)}
+	if k.epss != nil {
+		if s, ok := k.epss.Of(name); ok {
+			out.EPSS = priority.Measure{Known: true, Value: int(s.EPSS)}
 		}
 	}
-	return k
+	x := cve.Settle(name, books...)
+	out.Automatable, out.Total = ssvc[x.Automatable.Value], ssvc[x.Impact.Value]
+	if x.Score != nil {
+		out.CVSS = priority.Measure{Known: true, Value: x.Score.Tenths}
+	}
+	return out
 }
