@@ -245,14 +245,25 @@ func (x ArtefactFacts) judged(a proposal.Fact, op change.Op) ArtefactFacts {
 		}
 		return Answer{No, "dossier"}
 	}
-	x.NewPublisher = say(first || len(a.Chain.Signers) == 0 || !slices.ContainsFunc(a.Chain.Signers, func(s string) bool { return slices.Contains(a.Back.Signers, s) }))
+	from, to := channel(a.Back.Origin), channel(a.Chain.Origin)
+	sibling := from == to && a.Back.Origin != a.Chain.Origin // signed by another key of the same publisher
+	x.NewPublisher = say(first || len(a.Chain.Signers) == 0 || !sibling && !slices.ContainsFunc(a.Chain.Signers, func(s string) bool { return slices.Contains(a.Back.Signers, s) }))
 	x.NewScript = say(a.Diff.NewScript)
 	x.Downgrade = say(op == change.Downgrade)
-	x.NewOrigin = say(first || a.Chain.Origin != a.Back.Origin)
+	x.NewOrigin = say(first || from != to)
 	x.NewVendor = say(vendor(string(a.Chain.Origin)) != vendor(string(a.Back.Origin)))
 	x.Major = say(major(a.From) != major(a.To))
 	x.Core = say(a.Class == change.Critical)
 	return x
+}
+
+// channel is an origin without the suffix of its update channels: what is
+// installed from debian is updated from debian-security, and that is nothing new.
+// Both are origins that the keepers name, each with its keys.
+func channel(o change.Origin) string {
+	name, _ := strings.CutSuffix(string(o), "-security")
+	name, _ = strings.CutSuffix(name, "-updates")
+	return name
 }
 
 // vendor is the first word of an origin's name: debian of debian-security.
