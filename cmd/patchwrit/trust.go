@@ -279,9 +279,16 @@ func trustShowCmd() *cobra.Command {
 
 func trustAddHostCmd() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "add-host PUBLICKEYHEX:DOMAIN[:KEY=VALUE,…]",
-		Short:   "enter a machine; the keepers sign",
-		Example: "  patchwrit trust add-host $(patchwrit-agent keygen --state DIR):rack-1:role=web --key ann.key --key bob.key",
+		Use:   "add-host PUBLICKEYHEX:DOMAIN[:KEY=VALUE,…]",
+		Short: "enter a machine; the keepers sign",
+		Long: "Enters a machine by its host key, with its fault domain and labels. Labels are what grants and rules go by; nobody but the\n" +
+			"keepers sets them. The standard rules know (docs/POLICY.md):\n\n" +
+			"  autonomy=L0…L4             L0 is only observed; a grant counts at L4, and at L3 when a deadline is near; without: people decide\n" +
+			"  exposure=internet|internal whether the public reaches it; without: as if it did\n" +
+			"  data=gdpr+hipaa+pci        no automatic lane, one reviewer more\n" +
+			"  window=sat-0100-0500       when it may change, UTC; freeze_until=UNIXTIME: not before\n" +
+			"  group=NAME, role=NAME      for reports, and for canaries: the first host of each role goes first",
+		Example: "  patchwrit trust add-host $(patchwrit-agent keygen --state DIR):rack-1:role=web,autonomy=L4,exposure=internal --key ann.key --key bob.key",
 		Args:    exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			h, err := parseHost(args[0])
