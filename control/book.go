@@ -28,9 +28,9 @@ type book struct {
 	waiting map[trust.HostID][]canon.Digest // writs that are ready
 	drafts  map[canon.Digest]writ.Writ      // of the writs that wait for the log
 
-	exposures map[string]Exposures // by wire key
+	exposures map[trust.HostID]Exposures
 	artefacts map[canon.Digest]Artefact
-	triaged   map[string]Triage // by wire key
+	triaged   map[trust.HostID]Triage
 }
 
 // record is a document that has a place in the book.
@@ -42,7 +42,7 @@ type record interface {
 func newBook() *book {
 	return &book{hosts: map[string]Host{}, wires: map[trust.HostID]string{}, plans: map[canon.Digest]Plan{}, open: map[canon.Digest]bool{},
 		grants: map[canon.Digest]Grant{}, writs: map[canon.Digest]Writ{}, ofPlan: map[canon.Digest][]canon.Digest{},
-		waiting: map[trust.HostID][]canon.Digest{}, drafts: map[canon.Digest]writ.Writ{}, exposures: map[string]Exposures{}, artefacts: map[canon.Digest]Artefact{}, triaged: map[string]Triage{}}
+		waiting: map[trust.HostID][]canon.Digest{}, drafts: map[canon.Digest]writ.Writ{}, exposures: map[trust.HostID]Exposures{}, artefacts: map[canon.Digest]Artefact{}, triaged: map[trust.HostID]Triage{}}
 }
 
 // readBook fills a book from the store.

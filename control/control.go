@@ -134,7 +134,7 @@ type Control struct {
 	news    []time.Time // when the first and the last new inventory came since the last look
 	looked  map[string]time.Time
 	dirty   map[string]bool // hosts whose document is older than the book
-	folded  map[string]foldedClocks
+	folded  map[trust.HostID]foldedClocks
 	saved   time.Time
 
 	learned learned
@@ -155,7 +155,7 @@ func Open(ctx context.Context, c Config) (*Control, error) {
 	}
 	k := &Control{Config: c, blobs: blobs(filepath.Join(c.Dir, "blobs")), kick: make(chan struct{}, 1), ink: make(chan struct{}, 1),
 		fleet:   fleetIndex{news: make(chan struct{}, 1)},
-		trouble: map[string]string{}, files: map[canon.Digest]opened{}, looked: map[string]time.Time{}, dirty: map[string]bool{}, folded: map[string]foldedClocks{}}
+		trouble: map[string]string{}, files: map[canon.Digest]opened{}, looked: map[string]time.Time{}, dirty: map[string]bool{}, folded: map[trust.HostID]foldedClocks{}}
 	var err error
 	if k.Tables.BOD.ID == "" {
 		if k.Tables, err = priority.Standard(); err != nil {

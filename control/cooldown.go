@@ -63,7 +63,16 @@ func (c *Control) cooling(f proposal.File, found []match.Finding, know Knowledge
 		causes[key] = append(causes[key], x.CVEs()...)
 	}
 	out := []Cooling{}
+	down := map[string]bool{}
+	for _, b := range f.Branches {
+		for _, ch := range b.Changes {
+			down[ch.Package+":"+ch.Arch+" "+ch.To] = ch.Op == change.Downgrade
+		}
+	}
 	for _, fact := range f.Dossier.Artefacts {
+		if down[fact.Package+":"+fact.Arch+" "+fact.To] {
+			continue // what is gone back to is not new
+		}
 		d, key := fact.Chain.Artefact, fact.Package+":"+fact.Arch
 		met, ok := c.book.artefacts[d]
 		a := priority.Artefact{Origin: fact.Chain.Origin, Class: fact.Class, Since: met.Since, Fixes: slices.Compact(slices.Sorted(slices.Values(causes[key])))}

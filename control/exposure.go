@@ -43,7 +43,7 @@ func exposedOf(h trust.Host) priority.Answer {
 // Exposures is the past of a host's vulnerabilities, as looks for work saw it:
 // one Glimpse for each look that saw something else than the one before.
 type Exposures struct {
-	Wire     string       `json:"wire"`
+	Host     trust.HostID `json:"host"`
 	Glimpses []Glimpse    `json:"glimpses"` // in order
 	Open     canon.Digest `json:"open"`     // blob of []spotted: clocks that run after the last one
 }
@@ -71,15 +71,16 @@ type cure struct {
 
 func (s spotted) key() string { return strings.Join(s.Names, " ") }
 
-func (e Exposures) doc() store.Doc { return doc(kindExposure, e.Wire, e) }
-func (e Exposures) enter(b *book)  { b.exposures[e.Wire] = e }
+func (e Exposures) doc() store.Doc { return doc(kindExposure, string(e.Host), e) }
+func (e Exposures) enter(b *book)  { b.exposures[e.Host] = e }
 
-// spot lists what is affected, each vulnerability once, with its deadline class
+// spot lists what is affected by the word of a vendor or distribution, each
+// vulnerability once, with its deadline class
 // on a host that the public reaches, or not.
 func (c *Control) spot(found []match.Finding, know Knowledge, exposed priority.Answer) []spotted {
 	by, order := map[string]*spotted{}, []string{}
 	for _, f := range found {
-		if f.State != match.Affected || f.Package == "" {
+		if !f.Grounded() || f.Package == "" {
 			continue
 		}
 		s := spotted{Names: f.Names(), On: []cure{}}
@@ -132,7 +133,7 @@ func (c *Control) observe(ctx context.Context, g group, s solve.Solved, know Kno
 func (c *Control) glimpse(ctx context.Context, known trust.Host, inv inventory.Inventory, seen []spotted) error {
 	c.mu.Lock()
 	h, ok := c.book.host(known.ID)
-	past := c.book.exposures[h.Wire]
+	past := c.book.exposures[h.ID]
 	c.mu.Unlock()
 	if !ok {
 		return nil
@@ -141,18 +142,7 @@ func (c *Control) glimpse(ctx context.Context, known trust.Host, inv inventory.I
 	if err != nil {
 		return err
 	}
-	running := c.running(h, inv)
-	still := slices.Clone(seen)
-	ended := []spotted{}
-	for _, o := range open {
-		switch {
-		case slices.ContainsFunc(seen, func(s spotted) bool { return s.key() == o.key() }):
-		case running(o) && cured(o, inv):
-			ended = append(ended, o)
-		default:
-			still = append(still, o)
-		}
-	}
+	still, ended := carry(open, seen, inv, c.running(h, inv))
 	slices.SortFunc(still, func(a, b spotted) int { return strings.Compare(a.key(), b.key()) })
 	next := Glimpse{At: c.Now().Unix()}
 	if next.Seen, err = c.blobs.put(canon.MustEncode(seen)); err != nil {
@@ -164,13 +154,53 @@ func (c *Control) glimpse(ctx context.Context, known trust.Host, inv inventory.I
 	if next.Ended, err = c.blobs.put(canon.MustEncode(ended)); err != nil {
 		return err
 	}
-	past.Wire, past.Glimpses = h.Wire, append(slices.Clone(past.Glimpses), next)
+	past.Host, past.Glimpses = h.ID, append(slices.Clone(past.Glimpses), next)
 	if past.Open, err = c.blobs.put(canon.MustEncode(still)); err != nil {
 		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.note(ctx, "exposure/"+h.Wire, "exposure", next, past)
+	return c.note(ctx, "exposure/"+string(h.ID), "exposure", next, past)
+}
+
+// carry says which clocks go on and which end, of those that were open. One ends
+// when every package that it was ever found in since is cured and running, and no
+// clock that goes on is of the same CVE. What a look no longer says of a package
+// is carried on until then.
+func carry(open, seen []spotted, inv inventory.Inventory, running func(spotted) bool) (still, ended []spotted) {
+	still, ended = slices.Clone(seen), []spotted{}
+	var fixed []spotted
+	for _, o := range open {
+		i := slices.IndexFunc(still, func(s spotted) bool { return s.key() == o.key() })
+		switch {
+		case i >= 0:
+			on := slices.Clone(still[i].On)
+			for _, x := range o.On {
+				known := slices.ContainsFunc(on, func(y cure) bool { return y.Package == x.Package && y.Arch == x.Arch })
+				if !known && !cured(spotted{On: []cure{x}}, inv) {
+					on = append(on, x)
+				}
+			}
+			still[i].On = on
+		case running(o) && cured(o, inv):
+			fixed = append(fixed, o)
+		default:
+			still = append(still, o)
+		}
+	}
+	for _, o := range fixed {
+		if slices.ContainsFunc(still, func(s spotted) bool { return s.shares(o) }) {
+			still = append(still, o)
+		} else {
+			ended = append(ended, o)
+		}
+	}
+	return still, ended
+}
+
+// shares reports whether two have a CVE in common.
+func (s spotted) shares(o spotted) bool {
+	return slices.ContainsFunc(s.Names, func(n string) bool { return strings.HasPrefix(n, "CVE-") && slices.Contains(o.Names, n) })
 }
 
 // spottedIn reads a list; that of no digest is empty.
@@ -207,14 +237,14 @@ func (c *Control) running(h Host, inv inventory.Inventory) func(spotted) bool {
 	newest := inv.Kernel.Newest().Release
 	return func(v spotted) bool {
 		kernel := slices.ContainsFunc(v.On, func(on cure) bool { return strings.HasPrefix(on.Package, "linux-image-") })
-		return err == nil && len(s.Mapped) == 0 && (!kernel || newest == "" || s.Kernel == newest)
+		return err == nil && len(s.Mapped) == 0 && (!kernel || newest != "" && s.Kernel == newest)
 	}
 }
 
 // clocks folds the exposures of one host. The caller holds the lock.
-func (c *Control) clocks(wireKey string) ([]priority.Exposure, error) {
-	past := c.book.exposures[wireKey]
-	if kept, ok := c.folded[wireKey]; ok && kept.glimpses == len(past.Glimpses) {
+func (c *Control) clocks(id trust.HostID) ([]priority.Exposure, error) {
+	past := c.book.exposures[id]
+	if kept, ok := c.folded[id]; ok && kept.glimpses == len(past.Glimpses) {
 		return kept.clocks, nil
 	}
 	var events []priority.Event
@@ -228,11 +258,11 @@ func (c *Control) clocks(wireKey string) ([]priority.Exposure, error) {
 		if err != nil {
 			return nil, err
 		}
-		events = append(events, c.eventsOf(wireKey, g.At, before, seen, ended)...)
+		events = append(events, c.eventsOf(string(id), g.At, before, seen, ended)...)
 		before = seen
 	}
 	clocks := priority.Fold(events)
-	c.folded[wireKey] = foldedClocks{len(past.Glimpses), clocks}
+	c.folded[id] = foldedClocks{len(past.Glimpses), clocks}
 	return clocks, nil
 }
 
@@ -281,7 +311,7 @@ func (c *Control) apiExposures(r *http.Request) (any, error) {
 	if !ok {
 		return nil, refusal.New(codeHost, "no host %q is enrolled", r.FormValue("host"))
 	}
-	clocks, err := c.clocks(h.Wire)
+	clocks, err := c.clocks(h.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -325,7 +355,7 @@ func (p Plan) work() priority.Work {
 func (c *Control) urgency(g group, s solve.Solved, know Knowledge) (Urgency, error) {
 	names, cves := map[string]bool{}, []string{}
 	for _, f := range s.Findings {
-		if f.State == match.Affected && slices.ContainsFunc(s.Changes, func(ch change.Change) bool { return ch.Package == f.Package && ch.Arch == f.Arch }) {
+		if f.Grounded() && slices.ContainsFunc(s.Changes, func(ch change.Change) bool { return ch.Package == f.Package && ch.Arch == f.Arch }) {
 			cves = append(cves, f.CVEs()...)
 			for _, n := range f.Names() {
 				names[n] = true
@@ -339,7 +369,7 @@ func (c *Control) urgency(g group, s solve.Solved, know Knowledge) (Urgency, err
 	}
 	for _, member := range g.hosts {
 		h, _ := c.book.host(member.ID)
-		clocks, err := c.clocks(h.Wire)
+		clocks, err := c.clocks(h.ID)
 		if err != nil {
 			return u, err
 		}
@@ -363,7 +393,7 @@ func (c *Control) pressing(g group, now int64) priority.Work {
 	out := priority.Work{ID: string(g.inventory), Rank: -1}
 	for _, member := range g.hosts {
 		h, _ := c.book.host(member.ID)
-		clocks, err := c.clocks(h.Wire)
+		clocks, err := c.clocks(h.ID)
 		if err != nil {
 			continue // the look itself tells it
 		}

@@ -1,7 +1,9 @@
 package control_test
 
 import (
+	"bytes"
 	"context"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
@@ -194,4 +196,26 @@ func TestForensicHoldWaitsForAPerson(t *testing.T) {
 	w.say(p, approval.Approve, 0, 1)
 	w.work(p.Digest, control.Finished)
 	w.audit(p.Digest)
+}
+
+// TestAPersonsPlanCoolsDownOnce: the wait of what no look has met begins when the
+// plan comes in, not anew at each question.
+func TestAPersonsPlanCoolsDownOnce(t *testing.T) {
+	w := newTown(t, controltest.Options{Hosts: 1})
+	cool, err := priority.NewCooldowns([]priority.Wait{{Origin: "debian-security", Class: controltest.ClassOf(evidencetest.Package), Seconds: 600, Corroborated: 600}})
+	w.must(err)
+	w.terms.Cooldowns = &cool
+	w.start()
+	w.Allow() // no look finds work
+	w.enrol(0, 0, evidencetest.Package)
+	w.Allow(evidencetest.Package)
+	f := w.Plan(w.hosts...)
+	raw := httptest.NewRecorder()
+	w.control.API().ServeHTTP(raw, httptest.NewRequest("POST", "/v1/plans", bytes.NewReader(f.Bytes())))
+	if raw.Code != 200 {
+		t.Fatal(raw.Body.String())
+	}
+	p := w.only(control.Held)
+	w.skew.Add(660)
+	w.until("the wait is over", func() bool { return w.plan(p.Digest).State == control.Review })
 }

@@ -62,8 +62,7 @@ func (c *Control) hostFacts(h proposal.Host, found []match.Finding, know Knowled
 		k := known(cves, know)
 		out.KEV, out.Automatable, out.Total = answer(k.KEV, fromKEV), answer(k.Automatable, fromSSVC), answer(k.Total, fromSSVC)
 	}
-	agent, _ := c.book.host(h.ID)
-	clocks, err := c.clocks(agent.Wire)
+	clocks, err := c.clocks(h.ID)
 	if err != nil {
 		return out, err
 	}
@@ -90,7 +89,7 @@ func (c *Control) hostFacts(h proposal.Host, found []match.Finding, know Knowled
 	if out.KEV.Is == policy.Yes || out.Due != 0 && out.Due <= now {
 		out.MustPatch.Is = policy.Yes
 	}
-	switch at := c.book.triaged[agent.Wire].At; {
+	switch at := c.book.triaged[h.ID].At; {
 	case begun == 0:
 		out.Triage = policy.Stated{Is: "none", Source: fromClocks}
 	case at >= begun:
@@ -155,14 +154,14 @@ func (c *Control) deferred(p Plan) int {
 // Triage is a person's word that a host was looked at for a compromise. It lifts
 // a hold of the rules and permits nothing.
 type Triage struct {
-	Wire string     `json:"wire"`
-	At   int64      `json:"at"` // Unix seconds
-	By   canon.Note `json:"by"` // who says so, as they call themselves
-	Note canon.Note `json:"note"`
+	Host trust.HostID `json:"host"`
+	At   int64        `json:"at"` // Unix seconds
+	By   canon.Note   `json:"by"` // who says so, as they call themselves
+	Note canon.Note   `json:"note"`
 }
 
-func (t Triage) doc() store.Doc { return doc(kindTriage, t.Wire, t) }
-func (t Triage) enter(b *book)  { b.triaged[t.Wire] = t }
+func (t Triage) doc() store.Doc { return doc(kindTriage, string(t.Host), t) }
+func (t Triage) enter(b *book)  { b.triaged[t.Host] = t }
 
 // Triaged notes that a host was looked at. The rules are asked again at once
 // about the plans that they hold for it.
@@ -176,7 +175,7 @@ func (c *Control) Triaged(ctx context.Context, id trust.HostID, by, note canon.N
 	case strings.TrimSpace(by.Text()) == "" || strings.TrimSpace(note.Text()) == "":
 		return refusal.New(codeMessage, "a triage says who looked, and what they found")
 	}
-	t := Triage{Wire: h.Wire, At: c.Now().Unix(), By: by, Note: note}
+	t := Triage{Host: h.ID, At: c.Now().Unix(), By: by, Note: note}
 	body, records := canon.MustEncode(t), []record{t}
 	for d := range c.book.open {
 		if p := c.book.plans[d]; p.State == Held && slices.Contains(p.Hosts, id) {

@@ -390,6 +390,9 @@ func (c *Control) accept(ctx context.Context, f proposal.File, cover canon.Diges
 	if err := c.keepReleases(p.Digest, f); err != nil {
 		return err
 	}
+	if err := c.meet(ctx, f.Dossier.Artefacts); err != nil {
+		return err
+	}
 	c.Logger.Info("plan proposed", "plan", p.Digest.Short(), "class", h.Class, "hosts", len(p.Hosts), "packages", len(p.Packages))
 	c.Kick()
 	return c.commit(ctx, "plan/"+string(p.Digest), "plan", h.Bytes(), writ.PlanEntry(h), p)

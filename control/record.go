@@ -31,9 +31,9 @@ const (
 	kindReceipt = "receipt" // by receipt digest
 	kindDraft   = "draft"   // by writ body digest, while it waits for the log
 
-	kindExposure = "exposure" // by wire key
+	kindExposure = "exposure" // by fingerprint
 	kindArtefact = "artefact" // by digest
-	kindTriage   = "triage"   // by wire key
+	kindTriage   = "triage"   // by fingerprint
 )
 
 // Host is what is known about an agent.

@@ -134,10 +134,23 @@ func operations(branches []plan.Branch) map[string]change.Op {
 	return out
 }
 
+// untold takes away what only the keepers' labels can say, or what would be
+// milder than they do: whoever tells the facts cannot stand for the keepers.
+func (h HostFacts) untold() HostFacts {
+	h.Data, h.Group, h.Windowed, h.Windows = append([]string{}, h.Data...), "", Answer{}, []Span{}
+	if h.Exposed.Is == No {
+		h.Exposed = Answer{}
+	}
+	if h.Level.Is == "L3" || h.Level.Is == "L4" {
+		h.Level = Stated{}
+	}
+	return h
+}
+
 // labelled adds what labels say. A label with a value of no known set counts as
 // the strictest of its set.
 func (h HostFacts) labelled(labels []trust.Label, at int64) HostFacts {
-	h.Data, h.Windows = append([]string{}, h.Data...), append([]Span{}, h.Windows...)
+	h = h.untold()
 	for _, l := range labels {
 		switch l.Key {
 		case "group":

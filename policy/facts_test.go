@@ -100,6 +100,23 @@ func TestTriggersFollowFromTheDossier(t *testing.T) {
 	}
 }
 
+// TestNobodyTellsForTheKeepers: what only labels say is not taken from whoever
+// tells the facts, and what is stricter is.
+func TestNobodyTellsForTheKeepers(t *testing.T) {
+	bare := labelled(t)
+	told := policy.HostFacts{ID: bare.Hosts[0].ID, Group: "g", Level: policy.Stated{Is: "L4", Source: policy.FromTrust}, Exposed: policy.Answer{Is: policy.No, Source: policy.FromTrust},
+		Windowed: policy.Answer{Is: policy.Yes}, Windows: []policy.Span{{From: 0, Until: 9999}}}
+	f := inputOf(bare, policy.Facts{Hosts: []policy.HostFacts{told}}, proposal.Dossier{}, 1000).Facts.Hosts[0]
+	if f.Group != "" || f.Level.Is != "" || f.Exposed.Is != "" || f.Windowed.Is != "" || len(f.Windows) != 0 {
+		t.Errorf("invented labels are believed: %+v", f)
+	}
+	told.Level.Is, told.Exposed.Is = "L0", policy.Yes
+	f = inputOf(bare, policy.Facts{Hosts: []policy.HostFacts{told}}, proposal.Dossier{}, 1000).Facts.Hosts[0]
+	if f.Level.Is != "L0" || f.Exposed.Is != policy.Yes {
+		t.Errorf("what is stricter is not: %+v", f)
+	}
+}
+
 // TestCeilings: no rule lifts them, whatever it says.
 func TestCeilings(t *testing.T) {
 	for in, want := range map[string]policy.Outcome{

@@ -10,6 +10,7 @@ import (
 
 	"github.com/patchwrit/patchwrit/match"
 	"github.com/patchwrit/patchwrit/match/library"
+	"github.com/patchwrit/patchwrit/pkgmgr/apt/solve"
 )
 
 // findingExplainCmd says why an advisory does or does not concern a system.
@@ -32,7 +33,11 @@ func findingExplainCmd() *cobra.Command {
 			if len(args) > 1 {
 				q.Package = args[1]
 			}
-			list, err := explainFindings(cmd, q)
+			seen, err := scan(cmd)
+			if err != nil {
+				return err
+			}
+			list, err := explainFindings(cmd, seen, q)
 			if err != nil {
 				return err
 			}
@@ -46,7 +51,10 @@ func findingExplainCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return explainedCode(list)
+			if err := explainedCode(list); err != nil {
+				return err
+			}
+			return gapsOf(cmd, seen)
 		},
 	}
 	addHouseFlags(cmd)
@@ -54,6 +62,18 @@ func findingExplainCmd() *cobra.Command {
 	addSubjectFlags(cmd)
 	cmd.Flags().StringP("output", "o", "table", "table or json")
 	return cmd
+}
+
+// gapsOf tells what could not be asked at all; an answer beside it is not whole.
+func gapsOf(cmd *cobra.Command, seen solve.Seen) error {
+	gaps := newScanReport(seen).Gaps
+	for _, g := range gaps {
+		fmt.Fprintf(cmd.ErrOrStderr(), "unknown: %s (%s)\n", g.Text, g.Code)
+	}
+	if len(gaps) > 0 {
+		return exit{code: exitPartial}
+	}
+	return nil
 }
 
 // explainedSource is what one source says, with the reading it comes from.
@@ -69,11 +89,7 @@ type explainedFinding struct {
 	Sources []explainedSource `json:"sources"`
 }
 
-func explainFindings(cmd *cobra.Command, q match.Query) ([]explainedFinding, error) {
-	seen, err := scan(cmd)
-	if err != nil {
-		return nil, err
-	}
+func explainFindings(cmd *cobra.Command, seen solve.Seen, q match.Query) ([]explainedFinding, error) {
 	bill, given, err := readBill(cmd)
 	if err != nil {
 		return nil, err
@@ -85,7 +101,7 @@ func explainFindings(cmd *cobra.Command, q match.Query) ([]explainedFinding, err
 	if !given || len(found) == 0 || bill.Inventory.OS.ID != "" {
 		more := match.Explain(seen.Inventory, seen.Index, q)
 		for _, f := range more {
-			if len(found) == 0 || len(f.Sources) > 0 { // an answer about nothing only where there is no other
+			if len(found) == 0 || len(f.Sources) > 0 || f.State != match.NotAffected { // an answer about nothing only where there is no other
 				found = append(found, f)
 			}
 		}
