@@ -13,8 +13,10 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,14 +29,31 @@ var then = time.Date(2026, 9, 21, 14, 0, 0, 0, time.UTC)
 // site is a server that a test tells what to do.
 type site struct {
 	*httptest.Server
-	asked []string // "Range If-Range If-None-Match" of each request
+	mu   sync.Mutex
+	list []string
+}
+
+// asked is "Range If-Range If-None-Match" of each request so far.
+func (s *site) asked() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.list)
+}
+
+func (s *site) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.list = nil
 }
 
 func serve(t testing.TB, answer func(w http.ResponseWriter, r *http.Request, n int)) *site {
 	s := &site{}
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.asked = append(s.asked, strings.TrimSpace(r.Header.Get("Range")+" "+r.Header.Get("If-Range")+" "+r.Header.Get("If-None-Match")+r.Header.Get("If-Modified-Since")))
-		answer(w, r, len(s.asked))
+		s.mu.Lock()
+		s.list = append(s.list, strings.TrimSpace(r.Header.Get("Range")+" "+r.Header.Get("If-Range")+" "+r.Header.Get("If-None-Match")+r.Header.Get("If-Modified-Since")))
+		n := len(s.list)
+		s.mu.Unlock()
+		answer(w, r, n)
 	}))
 	s.Config.ErrorLog = nil
 	t.Cleanup(s.Close)
@@ -109,14 +128,14 @@ func TestNothingNew(t *testing.T) {
 	r, _ := request(t, s.URL)
 	r.Known = Known{Address: Address(s.URL), ETag: `W/"1"`, Modified: then.Unix()}
 	res, err := Fetch(t.Context(), r)
-	if err != nil || !res.Unchanged || res.File != "" || s.asked[0] != `W/"1"`+then.Format(http.TimeFormat) {
-		t.Errorf("%v %+v %q", err, res, s.asked)
+	if err != nil || !res.Unchanged || res.File != "" || s.asked()[0] != `W/"1"`+then.Format(http.TimeFormat) {
+		t.Errorf("%v %+v %q", err, res, s.asked())
 	}
 	for name, known := range map[string]Known{"nothing is known": {Address: Address(s.URL)}, "it is another address's": {Address: Address(s.URL + "/other"), ETag: `"1"`}} {
 		r.Known = known
-		s.asked = nil
-		if _, err := Fetch(t.Context(), r); err == nil || !strings.Contains(err.Error(), "which was not asked") || s.asked[0] != "" {
-			t.Errorf("%s: %v, asked %q", name, err, s.asked)
+		s.forget()
+		if _, err := Fetch(t.Context(), r); err == nil || !strings.Contains(err.Error(), "which was not asked") || s.asked()[0] != "" {
+			t.Errorf("%s: %v, asked %q", name, err, s.asked())
 		}
 	}
 }
@@ -160,8 +179,8 @@ func TestADownloadThatBrokeOff(t *testing.T) {
 				}
 			})
 			r, _ := request(t, s.URL)
-			if _, text := fetched(t, r); text != c.want || strings.Join(s.asked[1:], "|") != c.ranges {
-				t.Errorf("%q, asked %q", text, s.asked)
+			if _, text := fetched(t, r); text != c.want || strings.Join(s.asked()[1:], "|") != c.ranges {
+				t.Errorf("%q, asked %q", text, s.asked())
 			}
 		})
 	}
@@ -182,8 +201,8 @@ func TestADateThatCanBeTrustedContinues(t *testing.T) {
 			io.WriteString(w, whole)
 		})
 		r, _ := request(t, s.URL)
-		if _, text := fetched(t, r); text != whole || s.asked[1] != want {
-			t.Errorf("%q %q", text, s.asked)
+		if _, text := fetched(t, r); text != whole || s.asked()[1] != want {
+			t.Errorf("%q %q", text, s.asked())
 		}
 	}
 }
@@ -200,16 +219,16 @@ func TestTheNextProcessGoesOn(t *testing.T) {
 	if _, err := Fetch(t.Context(), r); err == nil || !strings.Contains(err.Error(), "it broke off after 10 bytes") {
 		t.Fatal(err)
 	}
-	if _, text := fetched(t, r); text != whole || s.asked[1] != `bytes=10- "1"` {
-		t.Errorf("%q %q", text, s.asked)
+	if _, text := fetched(t, r); text != whole || s.asked()[1] != `bytes=10- "1"` {
+		t.Errorf("%q %q", text, s.asked())
 	}
 	// a mirror is another file until it says the same bytes by itself
 	m := serve(t, func(w http.ResponseWriter, _ *http.Request, _ int) { cut(w, whole, 0, 36, `"1"`) })
 	r, _ = request(t, s.URL, m.URL)
 	r.Tries = 1
-	s.asked = nil
-	if res, text := fetched(t, r); text != whole || m.asked[0] != "" || res.Source != m.URL {
-		t.Errorf("%q %q", text, m.asked)
+	s.forget()
+	if res, text := fetched(t, r); text != whole || m.asked()[0] != "" || res.Source != m.URL {
+		t.Errorf("%q %q", text, m.asked())
 	}
 }
 
@@ -266,8 +285,8 @@ func TestWhatIsNoAnswer(t *testing.T) {
 			r, slept := request(t, s.URL)
 			r.Limit = 1000
 			res, err := Fetch(t.Context(), r)
-			if err == nil || !strings.Contains(err.Error(), c.want) || len(s.asked) != c.asked {
-				t.Errorf("%+v %v, asked %d times", res, err, len(s.asked))
+			if err == nil || !strings.Contains(err.Error(), c.want) || len(s.asked()) != c.asked {
+				t.Errorf("%+v %v, asked %d times", res, err, len(s.asked()))
 			}
 			if info, err := os.Stat(r.Partial); err == nil && info.Size() > 1000 {
 				t.Error("written:", info.Size())
@@ -303,8 +322,8 @@ func TestRetryAfterIsObeyed(t *testing.T) {
 	})
 	r, slept := request(t, s.URL)
 	var later *Later
-	if _, err := Fetch(t.Context(), r); !errors.As(err, &later) || !later.Until.Equal(then.Add(2*time.Hour)) || len(*slept) != 0 || len(s.asked) != 1 {
-		t.Error(err, *slept, s.asked)
+	if _, err := Fetch(t.Context(), r); !errors.As(err, &later) || !later.Until.Equal(then.Add(2*time.Hour)) || len(*slept) != 0 || len(s.asked()) != 1 {
+		t.Error(err, *slept, s.asked())
 	}
 	m := serve(t, func(w http.ResponseWriter, _ *http.Request, _ int) { io.WriteString(w, whole) })
 	r.URLs = append(r.URLs, m.URL)
@@ -325,8 +344,8 @@ func TestASilentServerIsLeft(t *testing.T) {
 		s := serve(t, answer)
 		r, _ := request(t, s.URL)
 		r.Stall, r.Tries = 50*time.Millisecond, 2
-		if _, err := Fetch(t.Context(), r); err == nil || !strings.Contains(err.Error(), "no byte came for 50ms") || len(s.asked) != 2 {
-			t.Errorf("%s: %v, asked %d times", name, err, len(s.asked))
+		if _, err := Fetch(t.Context(), r); err == nil || !strings.Contains(err.Error(), "no byte came for 50ms") || len(s.asked()) != 2 {
+			t.Errorf("%s: %v, asked %d times", name, err, len(s.asked()))
 		}
 		r.Stall, r.Whole = time.Minute, 50*time.Millisecond
 		if _, err := Fetch(t.Context(), r); err == nil || !strings.Contains(err.Error(), "not complete after 50ms") {
@@ -420,8 +439,8 @@ func TestHTTPSDoesNotBecomeHTTP(t *testing.T) {
 	r, _ := request(t, s.URL)
 	r.Client = NewClient(nil)
 	r.Client.Transport = s.Client().Transport
-	if _, err := Fetch(t.Context(), r); err == nil || !strings.Contains(err.Error(), "from https to plain http") || len(plain.asked) != 0 {
-		t.Error(err, plain.asked)
+	if _, err := Fetch(t.Context(), r); err == nil || !strings.Contains(err.Error(), "from https to plain http") || len(plain.asked()) != 0 {
+		t.Error(err, plain.asked())
 	}
 }
 
