@@ -101,7 +101,7 @@ func (j *judge) unheardOf(s version.Scheme, f advisory.Affected, v string) strin
 func leading(v string) int64 {
 	epoch := int64(0)
 	if e, rest, ok := strings.Cut(v, ":"); ok {
-		epoch, _ = strconv.ParseInt(e, 10, 32)
+		epoch, _ = strconv.ParseInt(e, 10, 32) // the highest when it is too high, 0 when it is no number: that is no version, and judged as such
 		v = rest
 	}
 	v = strings.TrimLeftFunc(v, func(r rune) bool { return r < '0' || r > '9' })

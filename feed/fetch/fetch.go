@@ -305,7 +305,9 @@ func (r Request) once(ctx context.Context, u *url.URL) (_ Result, pause time.Dur
 	if err := r.body(ctx, f, res, n, have, stalled); err != nil {
 		return Result{}, 0, err
 	}
-	out.Size, _ = f.Seek(0, io.SeekEnd)
+	if out.Size, err = f.Seek(0, io.SeekEnd); err != nil {
+		return Result{}, 0, err
+	}
 	out.ETag, out.Modified = n.ETag, n.Modified
 	return out, 0, errors.Join(f.Sync(), os.Remove(r.Partial+".note"))
 }
