@@ -15,6 +15,7 @@ import (
 
 	"github.com/patchwrit/patchwrit/advisory"
 	"github.com/patchwrit/patchwrit/change"
+	"github.com/patchwrit/patchwrit/docs/schema"
 	"github.com/patchwrit/patchwrit/feed"
 	"github.com/patchwrit/patchwrit/inventory"
 	"github.com/patchwrit/patchwrit/match"
@@ -89,8 +90,22 @@ func scanCmd() *cobra.Command {
 	addSubjectFlags(cmd)
 	addSinceFlag(cmd)
 	cmd.Flags().String("fail-on", "affected", "what ends with exit code 3: affected or none")
-	cmd.Flags().StringP("output", "o", "table", "table, json, sarif (SARIF 2.1.0) or vex (CycloneDX 1.6)")
+	cmd.Flags().StringP("output", "o", "table", "table, json (scan schema describes it), sarif (SARIF 2.1.0) or vex (CycloneDX 1.6)")
+	cmd.AddCommand(scanSchemaCmd())
 	return cmd
+}
+
+// scanSchemaCmd prints what describes a scan's JSON.
+func scanSchemaCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "schema",
+		Short: "print the JSON Schema (draft 2020-12) of what scan -o json writes",
+		Args:  exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := cmd.OutOrStdout().Write(schema.Scan)
+			return err
+		},
+	}
 }
 
 // scan looks at what the flags name.

@@ -70,6 +70,7 @@ edge   witness/ask:    KERNEL
 edge   wire:           KERNEL inventory
 edge   store:          KERNEL
 edge   internal/debworld:
+edge   docs/schema:
 
 hall   witness:        KERNEL witness/ask
 hall   agent:          KERNEL inventory provenance artefact pkgmgr

@@ -1,8 +1,6 @@
 package rpmdb
 
 import (
-	"database/sql"
-	"encoding/binary"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,43 +9,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/patchwrit/patchwrit/internal/rpmtest"
 	"github.com/patchwrit/patchwrit/inventory"
 )
 
-// header writes what rpm keeps of one package, with the region that rpm itself
-// asks for (a header image: tag 63 around all others).
 func header(name, ver, rel string, epoch uint32) []byte {
-	var index, data []byte
-	type entry struct {
-		tag, kind uint32
-		b         []byte
-	}
-	list := []entry{{1000, 6, append([]byte(name), 0)}, {1001, 6, append([]byte(ver), 0)}, {1002, 6, append([]byte(rel), 0)}, {1022, 6, []byte("x86_64\x00")}, {1044, 6, []byte(name + "-" + ver + "-" + rel + ".src.rpm\x00")}}
-	if epoch > 0 {
-		list = slices.Insert(list, 3, entry{1003, 4, binary.BigEndian.AppendUint32(nil, epoch)})
-	}
-	for _, e := range list {
-		for e.kind == 4 && len(data)%4 != 0 {
-			data = append(data, 0)
-		}
-		for _, v := range []uint32{e.tag, e.kind, uint32(len(data)), 1} {
-			index = binary.BigEndian.AppendUint32(index, v)
-		}
-		data = append(data, e.b...)
-	}
-	n := uint32(len(list) + 1)
-	region := binary.BigEndian.AppendUint32(nil, 63)
-	for _, v := range []uint32{7, uint32(len(data)), 16} {
-		region = binary.BigEndian.AppendUint32(region, v)
-	}
-	trailer := binary.BigEndian.AppendUint32(nil, 63)
-	for _, v := range []uint32{7, ^(16 * n) + 1, 16} {
-		trailer = binary.BigEndian.AppendUint32(trailer, v)
-	}
-	data = append(data, trailer...)
-	h := binary.BigEndian.AppendUint32(nil, n)
-	h = binary.BigEndian.AppendUint32(h, uint32(len(data)))
-	return append(append(append(h, region...), index...), data...)
+	return rpmtest.Header(rpmtest.Package{Name: name, Version: ver, Release: rel, Epoch: epoch})
 }
 
 // root writes a system with an rpm database.
@@ -62,26 +29,8 @@ func root(t *testing.T, dir string, headers ...[]byte) string {
 	if err := os.WriteFile(filepath.Join(top, "etc/os-release"), []byte("ID=almalinux\nVERSION_ID=9.4\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	fill(t, filepath.Join(top, dir, "rpmdb.sqlite"), headers...)
+	rpmtest.Fill(t, filepath.Join(top, dir, "rpmdb.sqlite"), headers...)
 	return top
-}
-
-// fill adds headers to a database.
-func fill(t *testing.T, file string, headers ...[]byte) {
-	t.Helper()
-	db, err := sql.Open("sqlite", file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	if _, err := db.Exec("CREATE TABLE IF NOT EXISTS 'Packages' (hnum INTEGER PRIMARY KEY AUTOINCREMENT,blob BLOB NOT NULL)"); err != nil {
-		t.Fatal(err)
-	}
-	for _, h := range headers {
-		if _, err := db.Exec("INSERT INTO Packages(blob) VALUES (?)", h); err != nil {
-			t.Fatal(err)
-		}
-	}
 }
 
 func read(t *testing.T, top string) inventory.Inventory {
@@ -165,7 +114,7 @@ func TestEqualsRPM(t *testing.T) {
 	if _, err := os.Stat(file); err != nil {
 		t.Skip("this rpm writes another kind of database than SQLite: only those that the test writes itself are read here")
 	}
-	fill(t, file, header("bash", "5.1.8", "6.el9", 0), header("perl", "5.32", "1.module_el8+1+abc", 4))
+	rpmtest.Fill(t, file, header("bash", "5.1.8", "6.el9", 0), header("perl", "5.32", "1.module_el8+1+abc", 4))
 	out, err := exec.Command(tool, "--dbpath", filepath.Join(top, dirs[0]), "-qa", "--qf", "%{NAME} %{EPOCHNUM}:%{VERSION}-%{RELEASE}\n").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v %s", err, out)

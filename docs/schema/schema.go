@@ -1,0 +1,16 @@
+// Package schema holds the JSON Schemas (draft 2020-12) of what Patchwrit writes
+// and reads.
+//
+// The parties: people and tools that read a scan's JSON or write rules; the
+// binary prints the files from here. The objects are the .json files beside this
+// one. The promise: tests validate real outputs with them and walk the Go types,
+// so that a field that is in one and not in the other turns a test red. It
+// validates nothing at run time.
+package schema
+
+import _ "embed"
+
+// Scan describes what patchwrit scan -o json writes.
+//
+//go:embed scan.schema.json
+var Scan []byte
