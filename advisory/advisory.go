@@ -196,6 +196,13 @@ func SchemeOf(ecosystem string) (version.Scheme, bool) {
 	return "", false
 }
 
+// ModuleBuild reports whether an rpm version-release is that of a build for a
+// module: its release says "module+el8.7.0+…" (Red Hat, Rocky Linux) or
+// "module_el8.7.0+…" (AlmaLinux).
+func ModuleBuild(v string) bool {
+	return strings.Contains(v, ".module+") || strings.Contains(v, ".module_")
+}
+
 // Contains reports whether version v lies in r by the order of scheme s. The
 // error (a *version.Invalid) means that it cannot be known.
 func (r Range) Contains(s version.Scheme, v string) (bool, error) {

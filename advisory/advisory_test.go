@@ -313,6 +313,7 @@ func TestRealFeedsAreReadWhole(t *testing.T) {
 					t.Fatal(f.Name, err)
 				}
 				records++
+				once(&a)
 				packages += len(a.Affected)
 				stretches += stretchesOf(a)
 				if a.Withdrawn > 0 {
@@ -324,6 +325,47 @@ func TestRealFeedsAreReadWhole(t *testing.T) {
 				t.Errorf("got %s (%d introduced events), want %s", got, events, want)
 			}
 		})
+	}
+}
+
+// once keeps of parts that stand once for each module stream the first.
+func once(a *Advisory) {
+	var kept []Affected
+	for i, f := range a.Affected {
+		if i == 0 || f.Module == "" || f.Package != a.Affected[i-1].Package || f.Module == a.Affected[0].Module {
+			kept = append(kept, f)
+		}
+	}
+	a.Affected = kept
+}
+
+// An erratum's title alone says of which module stream its builds are.
+func TestModuleStreams(t *testing.T) {
+	record := func(title, fixed string) string {
+		return fmt.Sprintf(`{"id":"ALSA-1","summary":%q,"affected":[{"package":{"ecosystem":"AlmaLinux:8","name":"a"},"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"fixed":%q}]}]},
+{"package":{"ecosystem":"AlmaLinux:8","name":"b"},"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"fixed":"1-1.el8"}]}]}]}`, title, fixed)
+	}
+	const build = "1:18.12.1-2.module_el8.7.0+3369+37ae6a45"
+	for _, c := range [][3]string{
+		{"Important: nodejs:18 security update", build, "a nodejs:18 b  "},
+		{"ALSA-2022:5468: php:8.0 security update (Important)", build, "a php:8.0 b  "},
+		{"Moderate: virt:rhel and virt-devel:rhel security, bug fix, and enhancement update", build, "a virt:rhel a virt-devel:rhel b  "},
+		{"Important: go-toolset:rhel8, and nodejs:18 nodejs:18", "1-1.module+el8.6.0+1", "a nodejs:18 b  "},
+		{"Important: varnish security update", build, "a  b  "},
+		{"Moderate: kernel:4.18.0 security update", "4.18.0-553.30.1.el8_10", "a  b  "},
+		{"Moderate: a:1 a:2 a:3 a:4 a:5 a:6 a:7 a:8 a:9", build, "a  b  "},
+	} {
+		a, err := ParseOSV([]byte(record(c[0], c[1])), from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		for _, f := range a.Affected {
+			got += f.Package + " " + f.Module + " "
+		}
+		if got != c[2] {
+			t.Errorf("%s: %q, want %q", c[0], got, c[2])
+		}
 	}
 }
 

@@ -130,6 +130,48 @@ func (p *osv) finish() {
 	for _, f := range p.a.Affected {
 		sign(f.Severities)
 	}
+	p.streams()
+}
+
+// streamWord is a stream in the title of an erratum: "Important: nodejs:18
+// security update", "virt:rhel and virt-devel:rhel bug fix update".
+var streamWord = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_+.-]*:[A-Za-z0-9_+.-]*[A-Za-z0-9]$`)
+
+// maxStreams bounds the streams of one title; two are in use.
+const maxStreams = 8
+
+// streams notes which module stream a record speaks of. OSV has no field for it,
+// and errata of the RHEL family name it in their title alone. It only narrows: a
+// statement about builds of a module counts for the streams that the title names,
+// once for each; where it names none, or more than titles do, the stream stays
+// unknown.
+func (p *osv) streams() {
+	var list []string
+	for _, w := range strings.Fields(p.a.Summary.Text()) {
+		if streamWord.MatchString(w) && !slices.Contains(list, w) {
+			list = append(list, w)
+		}
+	}
+	if len(list) == 0 || len(list) > maxStreams || !slices.ContainsFunc(p.a.Affected, ofModule) {
+		return
+	}
+	out := make([]Affected, 0, len(p.a.Affected)*len(list))
+	for _, f := range p.a.Affected {
+		if !ofModule(f) {
+			out = append(out, f)
+			continue
+		}
+		for _, f.Module = range list {
+			out = append(out, f)
+		}
+	}
+	p.a.Affected = out
+}
+
+// ofModule reports whether an rpm's fixed versions are builds for a module.
+func ofModule(f Affected) bool {
+	scheme, _ := SchemeOf(f.Ecosystem)
+	return scheme == version.RPM && slices.ContainsFunc(f.Ranges, func(r Range) bool { return ModuleBuild(r.Fixed) })
 }
 
 // plain reads an id, a version, a name or a word.

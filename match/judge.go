@@ -58,6 +58,7 @@ const (
 	NoSuchAdvisory    Code = "no-such-advisory" // no feed has a record of this name
 	Undetermined      Code = "undetermined"     // the source does not know or contradicts itself
 	Stated            Code = "stated"           // people say that it is affected, which alone makes no work
+	ModuleUnknown     Code = "module-unknown"   // affected if it comes from the module stream that the record means, and which that is is not known
 )
 
 // Investigated is the reason for UnderInvestigation.
@@ -97,11 +98,10 @@ func (ix Index) judge(ecosystem string, p inventory.Package, name string, negati
 		if name != "" && !slices.Contains(r.Names(), name) {
 			return
 		}
-		if r.silent(id.version) {
-			return
+		if v, speaks := r.about(p, id, unnamed); speaks {
+			key := r.Key()
+			joined[key] = append(joined[key], v)
 		}
-		key := r.Key()
-		joined[key] = append(joined[key], r.verdict(p, id, unnamed))
 	}
 	base, _, _ := strings.Cut(ecosystem, ":")
 	for _, id := range identities(p) {
@@ -159,6 +159,34 @@ func (r record) silent(ver string) bool {
 
 func speaks(f *advisory.Affected, ver string) bool {
 	return len(f.Versions) == 0 || len(f.Ranges) > 0 || slices.Contains(f.Versions, ver)
+}
+
+// about is the verdict on a package by what the record says about it, with its
+// module stream in mind; false means that it says nothing about it.
+func (r record) about(p inventory.Package, id identity, unnamed bool) (verdict, bool) {
+	all := r.parts
+	sure, open := divide(all, p)
+	if len(sure)+len(open) == 0 || (record{r.Advisory, append(slices.Clip(sure), open...)}).silent(id.version) {
+		return verdict{}, false
+	}
+	if len(open) == 0 {
+		r.parts = sure
+		return r.verdict(p, id, unnamed), true
+	}
+	r.parts = open
+	v := r.verdict(p, id, unnamed) // as if it came from the stream that is meant
+	if len(sure) > 0 {
+		r.parts = sure
+		certain := r.verdict(p, id, unnamed)
+		if v.state == NotAffected || certain.state == Affected || certain.state == Unknown {
+			return certain, true
+		}
+	}
+	if v.state == Affected {
+		stream, _ := ModuleStream(p)
+		v.state, v.code, v.detail = Unknown, ModuleUnknown, stream
+	}
+	return v, true
 }
 
 // verdict compares one record with one installed version.
@@ -369,6 +397,11 @@ func (v verdict) sentence() string {
 		return fmt.Sprintf("%s is in state %s, so it is open which version's files are there.", what, v.detail)
 	case NoRange:
 		return fmt.Sprintf("%s is named by %s, but no version is.", what, says)
+	case ModuleUnknown:
+		if v.detail != "" {
+			return fmt.Sprintf("%s comes from the module stream %s and is older than the fixed version by %s, whose record is about a module and does not say which stream.", what, v.detail, says)
+		}
+		return fmt.Sprintf("%s comes from a module of which the stream is not known here; %s says that a stream of it is affected.", what, says)
 	case ReleaseUnnamed:
 		return fmt.Sprintf("%s is named by %s for the distribution, but no release is.", what, says)
 	}

@@ -7,7 +7,8 @@ import (
 	"github.com/patchwrit/patchwrit/inventory"
 )
 
-// Seen is one version of a source package, as a host has it.
+// Seen is one version of a source package, as a host has it. It does not say from
+// which module stream it comes: Verdict takes one of a module as of an unknown one.
 type Seen struct {
 	Version string
 	Settled bool // it is certain that this version's files are there
@@ -25,22 +26,23 @@ func Verdict(a *advisory.Advisory, s advisory.Subject, seen Seen) (State, Code) 
 			r.parts = append(r.parts, f)
 		}
 	}
-	if len(r.parts) == 0 || r.silent(seen.Version) {
-		return NotAffected, NotNamed
-	}
-	p := inventory.Package{Status: inventory.Status{Want: "install", Flag: "ok", State: inventory.HalfInstalled}}
+	scheme, _ := advisory.SchemeOf(s.Ecosystem)
+	p := inventory.Package{Version: seen.Version, Scheme: scheme, Status: inventory.Status{Want: "install", Flag: "ok", State: inventory.HalfInstalled}}
 	if seen.Settled {
 		p.Status.State = inventory.Installed
 	}
-	v := r.verdict(p, identity{s.Package, seen.Version}, seen.Unnamed)
+	v, speaks := r.about(p, identity{s.Package, seen.Version}, seen.Unnamed)
+	if !speaks {
+		return NotAffected, NotNamed
+	}
 	return v.state, v.code
 }
 
 // Plain reports whether what a record says about a package is its ranges and
 // listed versions alone: a version that is in none of them is not affected, and
-// one that is in any of them is.
+// one that is in any of them is, whatever module stream it comes from.
 func Plain(a *advisory.Advisory, parts []*advisory.Affected) bool {
-	return a.Basis != advisory.BasisStatement &&
+	return a.Basis != advisory.BasisStatement && !Modular(parts) &&
 		!slices.ContainsFunc(parts, func(f *advisory.Affected) bool { return f.Status != "" && len(f.Ranges) == 0 })
 }
 

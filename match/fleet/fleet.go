@@ -62,12 +62,18 @@ type Host struct {
 	Incomplete bool      // the inventory has gaps
 }
 
-// FromInventory gives what the index takes in of an inventory.
+// FromInventory gives what the index takes in of an inventory. Packages of a
+// module (rpm) are not: their answer depends on the stream, which the index does
+// not hold, so that a host with such packages is Incomplete.
 func FromInventory(name string, inv inventory.Inventory) Host {
 	h := Host{Name: name, Incomplete: len(inv.Partial) > 0}
 	h.Ecosystem, _ = match.Ecosystem(inv.OS)
 	for _, p := range inv.Packages {
 		if !p.Status.Present() {
+			continue
+		}
+		if _, modular := match.ModuleStream(p); modular {
+			h.Incomplete = true
 			continue
 		}
 		for _, n := range match.Names(p) {

@@ -102,6 +102,8 @@ func rowOf(a *advisory.Advisory, ecosystem string, parts []*advisory.Affected) r
 		versions += len(f.Ranges) + len(f.Versions)
 	}
 	switch {
+	case match.Modular(parts):
+		return row{kind: crooked}
 	case versions == 0 && (!known || words[advisory.Undetermined]):
 		return row{kind: vague}
 	case versions == 0 && words[advisory.UnderInvestigation]:
