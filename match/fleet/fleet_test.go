@@ -52,7 +52,7 @@ func say(a advisory.Advisory, ecosystem string, p Package, unnamed bool) string 
 	scheme, known := advisory.SchemeOf(ecosystem)
 	ranges, hit, broken, loud, words := 0, false, false, false, map[advisory.Status]bool{}
 	for _, f := range a.Affected {
-		if f.Ecosystem != ecosystem || f.Package != p.Source {
+		if f.Ecosystem != ecosystem || f.Package != p.Source || scheme == version.RPM && f.Module != "" { // no version here is of a module
 			continue
 		}
 		listed := slices.Contains(f.Versions, p.Version)
@@ -601,5 +601,21 @@ func TestFromInventory(t *testing.T) {
 	inv.OS = inventory.OS{ID: "plan9"}
 	if got := FromInventory("h", inv); got.Ecosystem != "" {
 		t.Errorf("a system without a name in advisories is %q", got.Ecosystem)
+	}
+}
+
+// A package of a module is not indexed, and its host is incomplete.
+func TestPackagesOfModulesAreLeftOut(t *testing.T) {
+	p := func(name, ver, module string) inventory.Package {
+		return inventory.Package{Name: name, Arch: "x86_64", Version: ver, Scheme: version.RPM, Module: module, Status: inventory.Status{Flag: "ok", State: inventory.Installed}}
+	}
+	inv := inventory.Inventory{OS: inventory.OS{ID: "almalinux", VersionID: "8.9"}, Packages: []inventory.Package{p("a", "1-1.el8", "")}}
+	if h := FromInventory("h", inv); h.Incomplete || len(h.Packages) != 1 {
+		t.Errorf("%+v", h)
+	}
+	for _, m := range []inventory.Package{p("b", "1-1.module_el8+1+1", ""), p("b", "1-1", "b:1:1:1")} {
+		if h := FromInventory("h", inventory.Inventory{OS: inv.OS, Packages: append(inv.Packages[:1:1], m)}); !h.Incomplete || len(h.Packages) != 1 {
+			t.Errorf("%+v", h)
+		}
 	}
 }
