@@ -17,7 +17,6 @@
 package advisory
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 
@@ -129,34 +128,65 @@ func (a Advisory) Unscored() bool {
 	return len(a.Severities) == 0
 }
 
-var named = regexp.MustCompile(`^(?:[A-Z]+-)?(CVE-[0-9]{4}-[0-9]+)$`)
-
 // CVEOf gives the CVE that a name is, or that it is a distribution's own case
 // of: "UBUNTU-CVE-2026-0001" of CVE-2026-0001. "" where the name says no CVE.
 func CVEOf(name string) string {
-	if m := named.FindStringSubmatch(name); m != nil {
-		return m[1]
+	if isCVE(name) {
+		return name
+	}
+	head, rest, ok := strings.Cut(name, "-")
+	if ok && head != "" && strings.Trim(head, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == "" && isCVE(rest) {
+		return rest
 	}
 	return ""
 }
 
-// cves lists the CVEs that id, aliases and upstream names say.
-func (a Advisory) cves() (out []string) {
-	for _, names := range [][]string{{a.ID}, a.Aliases, a.Upstream} {
-		for _, n := range names {
-			if c := CVEOf(n); c != "" && !slices.Contains(out, c) {
-				out = append(out, c)
-			}
+// isCVE reports whether s is "CVE-", four digits, "-" and at least one digit.
+// It is asked for every name of every record, so it is no regular expression.
+func isCVE(s string) bool {
+	rest, ok := strings.CutPrefix(s, "CVE-")
+	if !ok || len(rest) < 6 || rest[4] != '-' {
+		return false
+	}
+	return allDigits(rest[:4]) && allDigits(rest[5:])
+}
+
+func allDigits(s string) bool {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
 		}
 	}
-	return out
+	return s != ""
+}
+
+// cves counts the CVEs that id, aliases and upstream names say, 2 for several,
+// and gives the first.
+func (a *Advisory) cves() (count int, first string) {
+	one := func(name string) {
+		switch c := CVEOf(name); {
+		case c == "" || c == first:
+		case first == "":
+			count, first = 1, c
+		default:
+			count = 2
+		}
+	}
+	one(a.ID)
+	for _, n := range a.Aliases {
+		one(n)
+	}
+	for _, n := range a.Upstream {
+		one(n)
+	}
+	return count, first
 }
 
 // CVE returns the one CVE id that names this record's vulnerability, or "" when
 // the record has none or covers several. Related names say nothing.
 func (a Advisory) CVE() string {
-	if c := a.cves(); len(c) == 1 {
-		return c[0]
+	if count, first := a.cves(); count == 1 {
+		return first
 	}
 	return ""
 }
@@ -167,11 +197,11 @@ func (a Advisory) CVE() string {
 // none of them. What is upstream of a record joins it only as a CVE, what is
 // related never does.
 func (a Advisory) Key() string {
-	switch c := a.cves(); len(c) {
+	switch count, first := a.cves(); count {
 	case 0:
 		return slices.Min(append([]string{a.ID}, a.Aliases...))
 	case 1:
-		return c[0]
+		return first
 	}
 	return a.ID
 }

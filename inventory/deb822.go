@@ -2,10 +2,10 @@ package inventory
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 )
 
 // Limits of one package database. A large desktop has about 4,000 packages in
@@ -30,6 +30,7 @@ type stanza struct {
 type deb822 struct {
 	in     *bufio.Reader
 	wanted []string
+	fields map[string]string // of the paragraph that was returned last
 	line   int
 	read   int64
 	count  int
@@ -40,20 +41,25 @@ func newDeb822(r io.Reader, wanted ...string) *deb822 {
 	return &deb822{in: bufio.NewReaderSize(r, maxLine), wanted: wanted}
 }
 
-// next returns the next paragraph, or io.EOF after the last one. Any other
-// error means that the rest of the file could not be read.
+// next returns the next paragraph, good until the call after it, or io.EOF
+// behind the last one. Any other error means that the rest of the file could not
+// be read.
 func (d *deb822) next() (stanza, error) {
-	s := stanza{fields: map[string]string{}}
+	if d.fields == nil {
+		d.fields = map[string]string{}
+	}
+	clear(d.fields)
+	s := stanza{fields: d.fields}
 	for open := false; ; {
-		line, err := d.readLine()
+		line, err := d.bytes()
 		switch {
 		case err == io.EOF && open:
 			return s, d.counted()
 		case err != nil:
 			return stanza{}, err
-		case line == "" && open:
+		case len(line) == 0 && open:
 			return s, d.counted()
-		case line == "":
+		case len(line) == 0:
 			continue
 		case !open:
 			open, s.line = true, d.line
@@ -71,24 +77,24 @@ func (d *deb822) counted() error {
 
 // take adds one line to the paragraph. Continuation lines belong to the field
 // before them and are not kept.
-func (d *deb822) take(s *stanza, line string) {
+func (d *deb822) take(s *stanza, line []byte) {
 	if line[0] == ' ' || line[0] == '\t' {
-		if s.line == d.line || strings.TrimSpace(line) == "" {
+		if s.line == d.line || len(bytes.TrimSpace(line)) == 0 {
 			s.breaks(d.line, "a continuation of nothing")
 		}
 		return
 	}
-	name, value, ok := strings.Cut(line, ":")
+	name, value, ok := bytes.Cut(line, []byte(":"))
 	if !ok || !fieldName(name) {
 		s.breaks(d.line, "neither a field nor a continuation")
 		return
 	}
 	for _, w := range d.wanted {
-		if strings.EqualFold(w, name) {
+		if len(w) == len(name) && bytes.EqualFold([]byte(w), name) {
 			if _, twice := s.fields[w]; twice {
 				s.breaks(d.line, "field "+w+" stands twice")
 			}
-			s.fields[w] = strings.Trim(value, " \t")
+			s.fields[w] = string(bytes.Trim(value, " \t"))
 		}
 	}
 }
@@ -99,31 +105,37 @@ func (s *stanza) breaks(line int, why string) {
 	}
 }
 
-// readLine returns a line without its end. A last line without end is returned
-// too, and remembered in cut.
+// readLine is bytes in memory of its own.
 func (d *deb822) readLine() (string, error) {
+	b, err := d.bytes()
+	return string(b), err
+}
+
+// bytes returns a line without its end, good until the next call. A last line
+// without end is returned too, and remembered in cut.
+func (d *deb822) bytes() ([]byte, error) {
 	b, err := d.in.ReadSlice('\n')
 	d.read += int64(len(b))
 	switch {
 	case d.read > maxFile:
-		return "", fmt.Errorf("more than %d bytes: %w", maxFile, errTooBig)
+		return nil, fmt.Errorf("more than %d bytes: %w", maxFile, errTooBig)
 	case errors.Is(err, bufio.ErrBufferFull):
-		return "", fmt.Errorf("line %d has more than %d bytes: %w", d.line+1, maxLine, errTooBig)
+		return nil, fmt.Errorf("line %d has more than %d bytes: %w", d.line+1, maxLine, errTooBig)
 	case err == io.EOF && len(b) > 0:
 		d.line++
 		d.cut = true
-		return string(b), nil
+		return b, nil
 	case err != nil:
-		return "", err
+		return nil, err
 	}
 	d.line++
-	return string(b[:len(b)-1]), nil
+	return b[:len(b)-1], nil
 }
 
 // fieldName follows deb-control(5): printable ASCII without space and colon,
 // not beginning with # or -.
-func fieldName(s string) bool {
-	if s == "" || s[0] == '#' || s[0] == '-' {
+func fieldName(s []byte) bool {
+	if len(s) == 0 || s[0] == '#' || s[0] == '-' {
 		return false
 	}
 	for i := range len(s) {

@@ -110,11 +110,12 @@ func (db *database) finish() ([]Package, []Gap) {
 func (db *database) readFile(path, status string) bool {
 	fresh := map[string]bool{}
 	return db.stanzas(path, status, func(line int, p Package) {
-		if fresh[p.Key()] {
-			db.gap("%s line %d: %s stands twice; the later one counts", path, line, p.Key())
+		key := p.Key()
+		if fresh[key] {
+			db.gap("%s line %d: %s stands twice; the later one counts", path, line, key)
 		}
-		fresh[p.Key()] = true
-		db.packages[p.Key()] = p
+		fresh[key] = true
+		db.packages[key] = p
 	})
 }
 

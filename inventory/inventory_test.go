@@ -363,7 +363,7 @@ func (e endless) Read(p []byte) (int, error) { return copy(p, e), nil }
 
 func TestFieldNames(t *testing.T) {
 	for name, want := range map[string]bool{"Package": true, "X-Y_z": true, "": false, "#a": false, "-a": false, "a b": false, "a\x7f": false, "\xe9": false} {
-		if fieldName(name) != want {
+		if fieldName([]byte(name)) != want {
 			t.Errorf("%q: %v", name, !want)
 		}
 	}

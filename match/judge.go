@@ -3,7 +3,6 @@ package match
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -79,54 +78,97 @@ type verdict struct {
 	fixed  string
 	detail string // what else the sentence needs
 	note   canon.Note
+	key    string // under which it is joined with others
 
 	authority advisory.Authority // of the record over the package that it names here
 	ecosystem string             // as the record spells it
 }
 
-// keyed is a finding with the name under which records were joined.
+// asked is a package with what its records are looked up by.
+type asked struct {
+	*inventory.Package
+	ids []identity
+}
+
+func askedOf(p *inventory.Package) asked { return asked{p, identities(*p)} }
+
+// compareAsked is 0 for packages about which every record says the same.
+func compareAsked(a, b asked) int {
+	return cmp.Or(
+		slices.CompareFunc(a.ids, b.ids, func(x, y identity) int {
+			return cmp.Or(strings.Compare(x.source, y.source), strings.Compare(x.version, y.version))
+		}),
+		strings.Compare(string(a.Scheme), string(b.Scheme)), strings.Compare(a.Module, b.Module),
+		strings.Compare(a.Status.Want, b.Status.Want), strings.Compare(a.Status.Flag, b.Status.Flag), strings.Compare(a.Status.State, b.Status.State),
+	)
+}
+
+// keyed is a finding: what is said of a source, the package it is said about,
+// and the name under which records were joined.
 type keyed struct {
-	Finding
+	said *Finding // its Package, Arch and Version are of any package of the source
+	*inventory.Package
 	key string
 }
 
-// judge answers every advisory that names package p. Records about one
+// judging collects answers.
+type judging struct {
+	ix        Index
+	ecosystem string
+	name      string // of the only advisory that is asked for; "": all
+	negative  bool   // NotAffected is wanted, too
+	out       []keyed
+	verdicts  []verdict // of one source
+}
+
+// judge answers every advisory that names a package. Records about one
 // vulnerability (advisory.Advisory.Key) are joined into one finding.
-func (ix Index) judge(ecosystem string, p inventory.Package, name string, negative bool) []keyed {
-	joined := map[string][]verdict{}
-	take := func(r record, id identity, unnamed bool) {
-		if name != "" && !slices.Contains(r.Names(), name) {
-			return
+func (j *judging) judge(p asked) {
+	j.verdicts = j.verdicts[:0]
+	base, _, _ := strings.Cut(j.ecosystem, ":")
+	for _, id := range p.ids {
+		for a, parts := range j.ix.of(advisory.Subject{Ecosystem: j.ecosystem, Package: id.source}) {
+			j.take(record{a, parts}, *p.Package, id, false)
 		}
-		if v, speaks := r.about(p, id, unnamed); speaks {
-			key := r.Key()
-			joined[key] = append(joined[key], v)
-		}
-	}
-	base, _, _ := strings.Cut(ecosystem, ":")
-	for _, id := range identities(p) {
-		for a, parts := range ix.of(advisory.Subject{Ecosystem: ecosystem, Package: id.source}) {
-			take(record{a, parts}, id, false)
-		}
-		for a, parts := range ix.of(advisory.Subject{Ecosystem: base, Package: id.source}) {
-			take(record{a, parts}, id, true)
+		for a, parts := range j.ix.of(advisory.Subject{Ecosystem: base, Package: id.source}) {
+			j.take(record{a, parts}, *p.Package, id, true)
 		}
 	}
-	var out []keyed
-	for _, key := range slices.Sorted(maps.Keys(joined)) {
-		list := joined[key]
-		slices.SortStableFunc(list, compareVerdicts)
-		if negative || list[0].state != NotAffected {
-			out = append(out, keyed{finding(p, list), key})
-		}
+	list := make([]*verdict, len(j.verdicts))
+	for i := range j.verdicts {
+		list[i] = &j.verdicts[i]
 	}
-	return out
+	slices.SortStableFunc(list, func(a, b *verdict) int {
+		return cmp.Or(strings.Compare(a.key, b.key), compareVerdicts(a, b))
+	})
+	for len(list) > 0 {
+		n := 1
+		for n < len(list) && list[n].key == list[0].key {
+			n++
+		}
+		if j.negative || list[0].state != NotAffected {
+			f := finding(*p.Package, list[:n])
+			j.out = append(j.out, keyed{&f, p.Package, list[0].key})
+		}
+		list = list[n:]
+	}
+}
+
+// take adds what one record says.
+func (j *judging) take(r record, p inventory.Package, id identity, unnamed bool) {
+	if j.name != "" && !slices.Contains(r.Names(), j.name) {
+		return
+	}
+	if v, speaks := r.about(p, id, unnamed); speaks {
+		v.key = r.Key()
+		j.verdicts = append(j.verdicts, v)
+	}
 }
 
 var rank = map[State]int{Affected: 0, Unknown: 1, UnderInvestigation: 2, NotAffected: 3}
 
 // works is 1 where the record can make work, else 0.
-func (v verdict) works() int {
+func (v *verdict) works() int {
 	if v.authority.Works() {
 		return 1
 	}
@@ -136,7 +178,7 @@ func (v verdict) works() int {
 // compareVerdicts puts the deciding verdict first: the worse answer, then a
 // vendor or distribution before everybody else, a record before a mention, and
 // by name.
-func compareVerdicts(a, b verdict) int {
+func compareVerdicts(a, b *verdict) int {
 	return cmp.Or(
 		rank[a.state]-rank[b.state],
 		b.works()-a.works(),
@@ -323,16 +365,12 @@ func atLeast(s version.Scheme, a, b string) bool {
 }
 
 // finding joins the verdicts of one package and one vulnerability.
-func finding(p inventory.Package, list []verdict) Finding {
+func finding(p inventory.Package, list []*verdict) Finding {
 	lead := list[0]
-	f := Finding{Advisory: lead.ID, Package: p.Name, Arch: p.Arch, Source: lead.id.source,
-		Version: p.Version, SourceVersion: lead.id.version, State: lead.state, Fixed: lead.fixed,
-		Reason: Reason{lead.code, lead.sentence()}}
-	names, other := map[string]bool{}, 0
+	f := Finding{Advisory: lead.ID, Package: p.Name, Arch: p.Arch, Source: lead.id.source, Version: p.Version, SourceVersion: lead.id.version,
+		State: lead.state, Fixed: lead.fixed, Reason: Reason{lead.code, lead.sentence()}, Aliases: names(list), Sources: make([]Source, 0, len(list))}
+	other := 0
 	for _, v := range list {
-		for _, n := range v.Names() {
-			names[n] = true
-		}
 		if v.state != lead.state {
 			other++
 		} else if v.state == Affected && v.fixed != "" && v.works() == lead.works() && (f.Fixed == "" || above(p.Scheme, v.fixed, f.Fixed)) {
@@ -341,19 +379,32 @@ func finding(p inventory.Package, list []verdict) Finding {
 		f.Sources = append(f.Sources, Source{Advisory: v.ID, Source: v.Source, Basis: v.Basis, Feed: v.Feed.Name,
 			Snapshot: v.Feed.Snapshot, Raw: v.Raw, State: v.state, Reason: v.code, Fixed: v.fixed, Authority: v.authority})
 	}
-	delete(names, f.Advisory)
 	if lead.state == Affected && lead.works() == 0 {
 		f.Reason.Text += " No vendor or distribution says so, and nobody else's word makes work."
 	}
-	f.Aliases = append([]string{}, slices.Sorted(maps.Keys(names))...)
 	if other > 0 {
 		f.Reason.Text += fmt.Sprintf(" The sources disagree: %d of %d say otherwise.", other, len(list))
 	}
 	return f
 }
 
+// names are those of all records without the deciding one's id, ascending.
+func names(list []*verdict) []string {
+	n := 0
+	for _, v := range list {
+		n += 1 + len(v.Aliases) + len(v.Upstream)
+	}
+	out := make([]string, 0, n)
+	for _, v := range list {
+		out = append(append(append(out, v.ID), v.Aliases...), v.Upstream...)
+	}
+	slices.Sort(out)
+	out = slices.Compact(out)
+	return slices.DeleteFunc(out, func(s string) bool { return s == list[0].ID })
+}
+
 // sentence is the reason for people.
-func (v verdict) sentence() string {
+func (v *verdict) sentence() string {
 	what := "Source package " + v.id.source + " " + quoted(v.id.version)
 	if scheme, _ := advisory.SchemeOf(v.ecosystem); scheme == version.RPM {
 		what = "P" + strings.TrimPrefix(what, "Source p")
@@ -409,7 +460,7 @@ func (v verdict) sentence() string {
 }
 
 // reasons is the source's own reason, marked as its words.
-func (v verdict) reasons() string {
+func (v *verdict) reasons() string {
 	if v.note == "" {
 		return ""
 	}

@@ -19,6 +19,7 @@
 package match
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -144,31 +145,45 @@ func answers(inv inventory.Inventory, ix Index, q Query, negative bool) []Findin
 	if !ok {
 		return out
 	}
-	var found []keyed
-	for _, p := range inv.Packages {
-		if p.Status.Present() && q.picksPackage(p) {
-			found = append(found, ix.judge(ecosystem, p, q.Advisory, negative)...)
-		}
-	}
-	slices.SortFunc(found, func(a, b keyed) int {
-		for _, c := range []int{
-			strings.Compare(a.Advisory, b.Advisory), strings.Compare(a.Package, b.Package),
-			strings.Compare(a.Arch, b.Arch), strings.Compare(a.key, b.key), strings.Compare(a.Version, b.Version),
-		} {
-			if c != 0 {
-				return c
-			}
-		}
-		return 0
-	})
+	found := ix.found(ecosystem, inv, q, negative)
 	if err := ix.Err(); err != nil {
 		out = append(out, broken(err))
 	}
 	out = slices.Grow(out, len(found))
-	for i := range found {
-		out = append(out, found[i].Finding)
+	for _, f := range found {
+		out = append(out, *f.Finding)
 	}
 	return out
+}
+
+// found judges what q picks, packages of one source one after the other: what
+// the records say of it holds for all of them, and is judged once.
+func (ix Index) found(ecosystem string, inv inventory.Inventory, q Query, negative bool) []keyed {
+	var list []asked
+	for i := range inv.Packages {
+		if p := &inv.Packages[i]; p.Status.Present() && q.picksPackage(*p) {
+			list = append(list, askedOf(p))
+		}
+	}
+	slices.SortStableFunc(list, compareAsked)
+	j := judging{ix: ix, ecosystem: ecosystem, name: q.Advisory, negative: negative}
+	from, to := 0, 0 // the answers about the first package of a source
+	for i := range list {
+		if i == 0 || compareAsked(list[i-1], list[i]) != 0 {
+			from = len(j.out)
+			j.judge(list[i])
+			to = len(j.out)
+			continue
+		}
+		for _, f := range j.out[from:to] {
+			j.add(*f.Finding, f.key).of(list[i].Package)
+		}
+	}
+	slices.SortStableFunc(j.out, func(a, b keyed) int {
+		return cmp.Or(strings.Compare(a.Advisory, b.Advisory), strings.Compare(a.Package, b.Package),
+			strings.Compare(a.Arch, b.Arch), strings.Compare(a.key, b.key), strings.Compare(a.Version, b.Version))
+	})
+	return j.out
 }
 
 // broken says that records were missed.

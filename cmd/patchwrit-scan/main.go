@@ -176,49 +176,39 @@ func (r *answer) table(w io.Writer) {
 // json writes the document of patchwrit scan -o json, a finding at a time, so
 // that it never stands in memory whole.
 func (r *answer) json(w *bufio.Writer) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	list := func(each func(yield func(any) error) error) error {
-		first := true
-		w.WriteByte('[')
-		err := each(func(v any) error {
-			if !first {
-				w.WriteByte(',')
-			}
-			first = false
-			return e.Encode(v)
-		})
-		w.WriteByte(']')
-		return err
+	var bad error
+	rest := func(b []byte, v any) []byte {
+		raw, err := json.Marshal(v)
+		bad = errors.Join(bad, err)
+		return append(b, raw...)
 	}
-	w.WriteString(`{"os":`)
-	err := e.Encode(r.os)
-	w.WriteString(`,"findings":`)
-	err = errors.Join(err, list(func(yield func(any) error) error {
+	b := append(rest([]byte(`{"os":`), r.os), `,"findings":[`...)
+	for _, gaps := range []bool{false, true} {
+		if gaps {
+			b = append(b, `],"gaps":[`...)
+		}
+		first := true
 		for i := range r.findings {
-			if gap(r.findings[i]) {
+			f := &r.findings[i]
+			if gap(*f) != gaps {
 				continue
 			}
-			if err := yield(&r.findings[i]); err != nil {
+			if !first {
+				b = append(b, ",\n"...)
+			}
+			if first = false; gaps {
+				b = rest(b, f.Reason)
+			} else {
+				b = finding(b, f)
+			}
+			if _, err := w.Write(b); err != nil {
 				return err
 			}
+			b = b[:0]
 		}
-		return nil
-	}))
-	w.WriteString(`,"gaps":`)
-	err = errors.Join(err, list(func(yield func(any) error) error {
-		for _, f := range r.findings {
-			if !gap(f) {
-				continue
-			}
-			if err := yield(f.Reason); err != nil {
-				return err
-			}
-		}
-		return nil
-	}))
-	w.WriteString(`,"snapshots":`)
-	err = errors.Join(err, e.Encode(r.snapshots))
-	fmt.Fprintf(w, `,"affected":%d,"unknown":%d}`+"\n", r.affected, r.unknown)
-	return err
+	}
+	b = rest(append(b, `],"snapshots":`...), r.snapshots)
+	b = fmt.Appendf(b, `,"affected":%d,"unknown":%d}`+"\n", r.affected, r.unknown)
+	_, err := w.Write(b)
+	return errors.Join(bad, err)
 }

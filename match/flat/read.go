@@ -162,12 +162,18 @@ func (g *get) severity() advisory.Severity {
 	return advisory.Severity{Source: g.s(), Type: g.s(), Score: g.s()}
 }
 
+const digits = "0123456789abcdef"
+
 func (g *get) digest() canon.Digest {
 	switch g.n() {
 	case 0:
 		return canon.Digest(g.s())
 	case 1:
-		return canon.Digest(hex.EncodeToString([]byte(g.raw(sha256.Size))))
+		var sum [2 * sha256.Size]byte
+		for i, b := range []byte(g.raw(sha256.Size)) {
+			sum[2*i], sum[2*i+1] = digits[b>>4], digits[b&15]
+		}
+		return canon.Digest(sum[:])
 	}
 	g.fail(errors.New("a digest of an unknown kind"))
 	return ""
@@ -224,6 +230,9 @@ func (f *File) read(at uint64, n int) string {
 		f.fail("a piece", at, errors.New("it reaches beyond the end"))
 		return ""
 	}
+	if b := f.blockAt(at / block); b != nil && at%block+uint64(n) <= uint64(len(b)) {
+		return string(b[at%block:][:n])
+	}
 	var out strings.Builder
 	out.Grow(n)
 	for out.Len() < n {
@@ -254,11 +263,11 @@ func (f *File) piece(at, from, to uint64) *get {
 	if f.err != nil {
 		return nil
 	}
-	g := &get{b: f.read(at, int(n))}
+	b := f.read(at, int(n))
 	if f.err != nil {
 		return nil
 	}
-	return g
+	return &get{b: b}
 }
 
 // length reads a number of at most some bytes; width 0: there is none.
@@ -333,7 +342,7 @@ func (f *File) Of(s advisory.Subject) iter.Seq2[*advisory.Advisory, []*advisory.
 				if r == nil {
 					return
 				}
-				if !f.over(r.Expires) && !yield(r.Advisory, parts) {
+				if !f.over(r.Expires) && !yield(&r.Advisory, parts) {
 					return
 				}
 			}
@@ -438,7 +447,7 @@ func (r *rows) word() string {
 
 // opened is a record of which the rest is still to be read.
 type opened struct {
-	*advisory.Advisory
+	advisory.Advisory
 	rest get
 }
 
@@ -460,7 +469,9 @@ func (f *File) recordAt(at uint64) *opened {
 		return nil
 	}
 	n := g.n()
-	a := &advisory.Advisory{ID: g.s(), Aliases: g.l(), Upstream: g.l(), Withdrawn: g.i(), Expires: g.i(), Raw: g.digest()}
+	r := &opened{}
+	a := &r.Advisory
+	a.ID, a.Aliases, a.Upstream, a.Withdrawn, a.Expires, a.Raw = g.s(), g.l(), g.l(), g.i(), g.i(), g.digest()
 	if n >= uint64(len(f.origins)) {
 		g.fail(errors.New("it comes from nowhere"))
 	}
@@ -470,13 +481,14 @@ func (f *File) recordAt(at uint64) *opened {
 	}
 	o := f.origins[n]
 	a.Source, a.Basis, a.Feed = o.source, o.basis, o.feed
-	return &opened{a, *g}
+	r.rest = *g
+	return r
 }
 
 // complete reads the rest of a record, its parts from their groups; nil when it
 // cannot be read.
 func (f *File) complete(r *opened, at uint64) *advisory.Advisory {
-	a, g := r.Advisory, &r.rest
+	a, g := &r.Advisory, &r.rest
 	a.Related, a.Published, a.Modified, a.Summary = g.l(), g.i(), g.i(), canon.Note(g.s())
 	a.Severities = list(g, (*get).severity)
 	groups := list(g, (*get).n)
