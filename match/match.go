@@ -137,23 +137,51 @@ func Explain(inv inventory.Inventory, ix Index, q Query) []Finding {
 }
 
 func answers(inv inventory.Inventory, ix Index, q Query, negative bool) []Finding {
-	out := []Finding{}
+	a := search(inv, ix, q, negative)
+	out := make([]Finding, 0, len(a.whole)+len(a.found))
+	return slices.AppendSeq(out, a.All)
+}
+
+// Answers is what Find returns, before it is spread out: a host's thousands of
+// findings repeat what is said of few sources.
+type Answers struct {
+	whole []Finding // about the question as a whole
+	found []keyed
+}
+
+// Search is Find for who needs one finding at a time. What could not be read
+// shows in ix.Err before the first is asked for.
+func Search(inv inventory.Inventory, ix Index) Answers { return search(inv, ix, Query{}, false) }
+
+// All gives the findings in the order of Find. Their slices are shared.
+func (a Answers) All(yield func(Finding) bool) {
+	for _, f := range a.whole {
+		if !yield(f) {
+			return
+		}
+	}
+	for _, k := range a.found {
+		f := *k.said
+		f.Package, f.Arch, f.Version = k.Name, k.Arch, k.Version
+		if !yield(f) {
+			return
+		}
+	}
+}
+
+func search(inv inventory.Inventory, ix Index, q Query, negative bool) (a Answers) {
 	if q == (Query{}) {
-		out = append(out, ix.unasked(inv)...)
+		a.whole = ix.unasked(inv)
 	}
 	ecosystem, ok := Ecosystem(inv.OS)
 	if !ok {
-		return out
+		return a
 	}
-	found := ix.found(ecosystem, inv, q, negative)
+	a.found = ix.found(ecosystem, inv, q, negative)
 	if err := ix.Err(); err != nil {
-		out = append(out, broken(err))
+		a.whole = append(a.whole, broken(err))
 	}
-	out = slices.Grow(out, len(found))
-	for _, f := range found {
-		out = append(out, *f.Finding)
-	}
-	return out
+	return a
 }
 
 // found judges what q picks, packages of one source one after the other: what
@@ -168,19 +196,19 @@ func (ix Index) found(ecosystem string, inv inventory.Inventory, q Query, negati
 	slices.SortStableFunc(list, compareAsked)
 	j := judging{ix: ix, ecosystem: ecosystem, name: q.Advisory, negative: negative}
 	from, to := 0, 0 // the answers about the first package of a source
-	for i := range list {
-		if i == 0 || compareAsked(list[i-1], list[i]) != 0 {
+	for i, p := range list {
+		if i == 0 || compareAsked(list[i-1], p) != 0 {
 			from = len(j.out)
-			j.judge(list[i])
+			j.judge(p)
 			to = len(j.out)
 			continue
 		}
-		for _, f := range j.out[from:to] {
-			j.add(*f.Finding, f.key).of(list[i].Package)
+		for _, k := range j.out[from:to] {
+			j.out = append(j.out, keyed{k.said, p.Package, k.key})
 		}
 	}
-	slices.SortStableFunc(j.out, func(a, b keyed) int {
-		return cmp.Or(strings.Compare(a.Advisory, b.Advisory), strings.Compare(a.Package, b.Package),
+	slices.SortFunc(j.out, func(a, b keyed) int {
+		return cmp.Or(strings.Compare(a.said.Advisory, b.said.Advisory), strings.Compare(a.Name, b.Name),
 			strings.Compare(a.Arch, b.Arch), strings.Compare(a.key, b.key), strings.Compare(a.Version, b.Version))
 	})
 	return j.out

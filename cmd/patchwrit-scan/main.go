@@ -110,11 +110,10 @@ func scan(o options, out io.Writer, now time.Time) (int, error) {
 		return 0, err
 	}
 	ix := match.Over(match.Aged(records, now.Unix(), int64(o.maxAge/time.Second)))
-	found := match.Find(inv, ix)
+	r := answer{os: inv.OS, found: match.Search(inv, ix), snapshots: ix.Snapshots()}
 	if err := ix.Err(); err != nil {
 		return 0, err
 	}
-	r := answer{os: inv.OS, findings: found, snapshots: ix.Snapshots()}
 	r.count()
 	w := bufio.NewWriterSize(out, 1<<16)
 	if o.format == "json" {
@@ -128,7 +127,7 @@ func scan(o options, out io.Writer, now time.Time) (int, error) {
 // answer is a scan's report; gaps are the findings about the question as a whole.
 type answer struct {
 	os                      inventory.OS
-	findings                []match.Finding
+	found                   match.Answers
 	snapshots               []advisory.Snapshot
 	affected, unknown, gaps int
 }
@@ -136,7 +135,7 @@ type answer struct {
 func gap(f match.Finding) bool { return f.Advisory == "" && f.Package == "" }
 
 func (r *answer) count() {
-	for _, f := range r.findings {
+	for f := range r.found.All {
 		switch {
 		case gap(f):
 			r.gaps++
@@ -159,7 +158,7 @@ func (r *answer) code(failOn string) int {
 }
 
 func (r *answer) table(w io.Writer) {
-	for _, f := range r.findings {
+	for f := range r.found.All {
 		fixed := f.Fixed
 		switch {
 		case gap(f):
@@ -188,9 +187,8 @@ func (r *answer) json(w *bufio.Writer) error {
 			b = append(b, `],"gaps":[`...)
 		}
 		first := true
-		for i := range r.findings {
-			f := &r.findings[i]
-			if gap(*f) != gaps {
+		for f := range r.found.All {
+			if gap(f) != gaps {
 				continue
 			}
 			if !first {
@@ -199,7 +197,7 @@ func (r *answer) json(w *bufio.Writer) error {
 			if first = false; gaps {
 				b = rest(b, f.Reason)
 			} else {
-				b = finding(b, f)
+				b = finding(b, &f)
 			}
 			if _, err := w.Write(b); err != nil {
 				return err

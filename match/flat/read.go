@@ -249,25 +249,22 @@ func (f *File) read(at uint64, n int) string {
 }
 
 // piece reads bytes behind their length, in the part from..to.
-func (f *File) piece(at, from, to uint64) *get {
+func (f *File) piece(at, from, to uint64) (get, bool) {
 	if f.err == nil && (at < from || at >= to) {
 		f.fail("a piece", at, errors.New("it lies outside its part"))
 	}
 	if f.err != nil {
-		return nil
+		return get{}, false
 	}
 	n, width := f.length(at, int(min(to-at, binary.MaxVarintLen64)))
 	if at += uint64(width); f.err == nil && (width == 0 || n > to-at || n > maxPiece) {
 		f.fail("a piece", at, errors.New("its length is wrong"))
 	}
 	if f.err != nil {
-		return nil
+		return get{}, false
 	}
 	b := f.read(at, int(n))
-	if f.err != nil {
-		return nil
-	}
-	return &get{b: b}
+	return get{b: b}, f.err == nil
 }
 
 // length reads a number of at most some bytes; width 0: there is none.
@@ -338,11 +335,11 @@ func (f *File) Of(s advisory.Subject) iter.Seq2[*advisory.Advisory, []*advisory.
 				continue // another subject with the same key, or a failure
 			}
 			for number, parts := range rows.each {
-				r := f.recordAt(f.place(number))
-				if r == nil {
+				a, _ := f.recordAt(f.place(number))
+				if a == nil {
 					return
 				}
-				if !f.over(r.Expires) && !yield(&r.Advisory, parts) {
+				if !f.over(a.Expires) && !yield(a, parts) {
 					return
 				}
 			}
@@ -356,11 +353,11 @@ func (f *File) Named(name string) []*advisory.Advisory {
 	var out []*advisory.Advisory
 	for entry := range f.find(inNames, nameRow, key([]byte(name))) {
 		at, _ := f.at(entry + 16)
-		r := f.recordAt(at)
-		if r == nil || f.over(r.Expires) || !slices.Contains(r.Names(), name) {
+		a, rest := f.recordAt(at)
+		if a == nil || f.over(a.Expires) || !slices.Contains(a.Names(), name) {
 			continue
 		}
-		if a := f.complete(r, at); a != nil {
+		if a = f.complete(a, &rest, at); a != nil {
 			out = append(out, a)
 		}
 	}
@@ -386,12 +383,12 @@ type rows struct {
 
 // rows opens a group; nil when it cannot be read.
 func (f *File) rows(at uint64) *rows {
-	g := f.piece(at, uint64(headSize), f.ends[inGroups])
-	if g == nil {
+	g, ok := f.piece(at, uint64(headSize), f.ends[inGroups])
+	if !ok {
 		return nil
 	}
 	r := &rows{subject: g.subject(), words: g.l()}
-	if r.get = *g; g.bad != nil {
+	if r.get = g; g.bad != nil {
 		f.fail("the package", at, g.bad)
 		return nil
 	}
@@ -445,12 +442,6 @@ func (r *rows) word() string {
 	return r.words[n]
 }
 
-// opened is a record of which the rest is still to be read.
-type opened struct {
-	advisory.Advisory
-	rest get
-}
-
 // place is the offset of the record with a number.
 func (f *File) place(number int64) uint64 {
 	from := f.ends[inPlaces-1]
@@ -462,33 +453,31 @@ func (f *File) place(number int64) uint64 {
 	return at
 }
 
-// recordAt reads what judging needs of a record; nil when it cannot be read.
-func (f *File) recordAt(at uint64) *opened {
-	g := f.piece(at, f.ends[inGroups], f.ends[inRecords])
-	if g == nil {
-		return nil
+// recordAt reads what judging needs of a record, and gives what is left to read;
+// nil when it cannot be read.
+func (f *File) recordAt(at uint64) (*advisory.Advisory, get) {
+	g, ok := f.piece(at, f.ends[inGroups], f.ends[inRecords])
+	if !ok {
+		return nil, g
 	}
 	n := g.n()
-	r := &opened{}
-	a := &r.Advisory
+	a := &advisory.Advisory{}
 	a.ID, a.Aliases, a.Upstream, a.Withdrawn, a.Expires, a.Raw = g.s(), g.l(), g.l(), g.i(), g.i(), g.digest()
 	if n >= uint64(len(f.origins)) {
 		g.fail(errors.New("it comes from nowhere"))
 	}
 	if g.bad != nil {
 		f.fail("the record", at, g.bad)
-		return nil
+		return nil, g
 	}
 	o := f.origins[n]
 	a.Source, a.Basis, a.Feed = o.source, o.basis, o.feed
-	r.rest = *g
-	return r
+	return a, g
 }
 
 // complete reads the rest of a record, its parts from their groups; nil when it
 // cannot be read.
-func (f *File) complete(r *opened, at uint64) *advisory.Advisory {
-	a, g := &r.Advisory, &r.rest
+func (f *File) complete(a *advisory.Advisory, g *get, at uint64) *advisory.Advisory {
 	a.Related, a.Published, a.Modified, a.Summary = g.l(), g.i(), g.i(), canon.Note(g.s())
 	a.Severities = list(g, (*get).severity)
 	groups := list(g, (*get).n)
