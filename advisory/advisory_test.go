@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -408,4 +409,26 @@ func introduced(t *testing.T, raw []byte) (n int) {
 		}
 	}
 	return n
+}
+
+// The rule as an expression, as it stood before it was written by hand for speed.
+var named = regexp.MustCompile(`^(?:[A-Z]+-)?(CVE-[0-9]{4}-[0-9]+)$`)
+
+func TestCVEOfIsTheExpression(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		part := rapid.SampledFrom([]string{"CVE", "UBUNTU", "cve", "-", "2024", "202", "0001", "7", "x", "\n", " "})
+		name := strings.Join(rapid.SliceOfN(part, 0, 8).Draw(t, "parts"), rapid.SampledFrom([]string{"", "-"}).Draw(t, "between"))
+		want := ""
+		if m := named.FindStringSubmatch(name); m != nil {
+			want = m[1]
+		}
+		if got := CVEOf(name); got != want {
+			t.Fatalf("%q gives %q, want %q", name, got, want)
+		}
+	})
+	for _, name := range []string{"CVE-2024-1", "UBUNTU-CVE-2024-1", "CVE-CVE-2024-1", "-CVE-2024-1", "CVE-2024-", "CVE-2024-1\n"} {
+		if m := named.FindStringSubmatch(name); (CVEOf(name) != "") != (m != nil) {
+			t.Errorf("%q gives %q", name, CVEOf(name))
+		}
+	}
 }
