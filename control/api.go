@@ -81,6 +81,7 @@ func (c *Control) API() http.Handler {
 	read("plans/{id}", func(r *http.Request) (any, error) { return c.apiPlan(r) })
 	read("plans/{id}/file", c.apiPlanFile)
 	read("plans/{id}/basis", c.apiBasis)
+	read("plans/{id}/input", c.apiPlanInput)
 	read("grants", func(*http.Request) (any, error) { return listed(c, c.book.grants), nil })
 	read("writs", func(*http.Request) (any, error) { return listed(c, c.book.writs), nil })
 	read("writs/{id}/file", c.apiWritFile)
@@ -203,6 +204,18 @@ func (c *Control) apiWritFile(r *http.Request) (any, error) {
 		return nil, refusal.New(codePlan, "no writ %q that was completed", r.PathValue("id"))
 	}
 	return c.blobs.get(w.File)
+}
+
+// apiPlanInput gives what the rules saw when they last answered about a plan.
+func (c *Control) apiPlanInput(r *http.Request) (any, error) {
+	p, err := c.apiPlan(r)
+	if err != nil {
+		return nil, err
+	}
+	if p.Input == "" {
+		return nil, refusal.New(codePlan, "the rules have not been asked about plan %s yet", p.Digest.Short())
+	}
+	return c.blobs.get(p.Input)
 }
 
 func (c *Control) apiPlanFile(r *http.Request) (any, error) {

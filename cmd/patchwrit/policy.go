@@ -21,8 +21,8 @@ import (
 func init() { verbs = append(verbs, policyCmd) }
 
 func policyCmd() *cobra.Command {
-	cmd := &cobra.Command{Use: "policy", Short: "sign and test the rules that decide about plans"}
-	cmd.AddCommand(policySignCmd(), policyTestCmd(), policyExplainCmd())
+	cmd := &cobra.Command{Use: "policy", Short: "sign, test, compare and activate the rules that decide about plans"}
+	cmd.AddCommand(policySignCmd(), policyTestCmd(), policyExplainCmd(), policyDiffCmd(), policyReplayCmd())
 	return cmd
 }
 

@@ -53,6 +53,7 @@ type Engine struct {
 	file   []byte
 	digest canon.Digest
 	query  oparego.PreparedEvalQuery
+	text   text // what it says, for comparisons
 }
 
 // Load verifies a bundle file (tar.gz) against its pinned digest and the PEM
@@ -86,12 +87,16 @@ func compile(ctx context.Context, b *bundle.Bundle, digest canon.Digest) (*Engin
 	if err := onlyAllowed(b.Modules); err != nil {
 		return nil, err
 	}
+	said, err := textOf(b) // before the compiler, which rewrites
+	if err != nil {
+		return nil, refusal.New(codeBundle, "%v", err)
+	}
 	prepared, err := oparego.New(oparego.Query(query), oparego.ParsedBundle("policy", b),
 		oparego.Capabilities(Capabilities()), oparego.StrictBuiltinErrors(true)).PrepareForEval(ctx)
 	if err != nil {
 		return nil, refusal.New(codeBundle, "%v", err)
 	}
-	return &Engine{digest: digest, query: prepared}, nil
+	return &Engine{digest: digest, query: prepared, text: said}, nil
 }
 
 // Digest is the SHA-256 of the bundle file.
@@ -169,9 +174,26 @@ func Sign(rules fs.FS, key *ecdsa.PrivateKey) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	b, err := unsigned(rules)
+	if err != nil {
+		return nil, err
+	}
+	pemKey := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+	if err := b.GenerateSignature(bundle.NewSigningConfig(string(pemKey), "ES256", ""), keyID, false); err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	if err := bundle.NewWriter(&out).DisableFormat(true).Write(b); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
+}
+
+// unsigned packs the .rego files of rules, tests left out.
+func unsigned(rules fs.FS) (bundle.Bundle, error) {
 	b := bundle.Bundle{Manifest: bundle.Manifest{Roots: &[]string{"patchwrit"}}, Data: map[string]any{}}
 	b.Manifest.SetRegoVersion(ast.RegoV1)
-	err = fs.WalkDir(rules, ".", func(path string, d fs.DirEntry, err error) error {
+	err := fs.WalkDir(rules, ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".rego") || strings.HasSuffix(path, "_test.rego") {
 			return err
 		}
@@ -186,18 +208,7 @@ func Sign(rules fs.FS, key *ecdsa.PrivateKey) ([]byte, error) {
 		b.Modules = append(b.Modules, bundle.ModuleFile{URL: path, Path: path, Raw: raw, Parsed: module})
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	pemKey := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-	if err := b.GenerateSignature(bundle.NewSigningConfig(string(pemKey), "ES256", ""), keyID, false); err != nil {
-		return nil, err
-	}
-	var out bytes.Buffer
-	if err := bundle.NewWriter(&out).DisableFormat(true).Write(b); err != nil {
-		return nil, err
-	}
-	return out.Bytes(), nil
+	return b, err
 }
 
 // PublicPEM is the key that verifies what key signs, as Load wants it.
