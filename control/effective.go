@@ -65,16 +65,17 @@ func standing(r writ.Receipt, s wire.Snapshot, inv inventory.Inventory, seen int
 		}
 	}
 	out := Standing{Running: writ.Yes, Stale: []string{}, Seen: seen}
+	_, listed := s.Listed()
 	for _, line := range r.Effective.Stale {
 		f := strings.SplitN(line, " ", 3) // pid, name, path; 0 kernel RELEASE
 		switch {
 		case len(f) != 3:
 			out.Stale = append(out.Stale, line)
 		case f[0] == "0":
-			if newest := inv.Kernel.Newest(); s.Kernel != newest.Release {
+			if oldKernel(s, inv) != "" {
 				out.Stale = append(out.Stale, "kernel "+string(canon.NoteOf(s.Kernel)))
 			}
-		case slices.ContainsFunc(s.Mapped, func(m inventory.Mapping) bool { return strings.HasSuffix(m.Path, strings.TrimPrefix(f[2], "/usr")) }):
+		case !listed || slices.ContainsFunc(s.Mapped, func(m inventory.Mapping) bool { return strings.HasSuffix(m.Path, strings.TrimPrefix(f[2], "/usr")) }):
 			out.Stale = append(out.Stale, f[2])
 		}
 	}

@@ -24,11 +24,14 @@ func TestWhatWasNotRunningIsLookedAtAgain(t *testing.T) {
 		want   writ.Fact
 		left   []string
 		own    bool
+
+		unlisted bool // nobody says when processes were looked at
 	}{
 		"it was running":              {said: writ.Yes, stale: []string{}, kernel: "6.1.0-50-amd64", want: writ.Yes, left: []string{}, own: true},
 		"unknown stays unknown":       {said: writ.Unknown, stale: []string{}, kernel: "6.1.0-50-amd64", want: writ.Unknown, left: []string{}, own: true},
 		"the service still runs":      {said: writ.No, stale: []string{"7 one " + lib}, kernel: "6.1.0-50-amd64", mapped: []string{"/lib/x86_64-linux-gnu/libone.so.1"}, want: writ.No, left: []string{lib}},
 		"the service was restarted":   {said: writ.No, stale: []string{"7 one " + lib}, kernel: "6.1.0-50-amd64", mapped: []string{"/usr/lib/other.so"}, want: writ.Yes, left: []string{}},
+		"nobody looked again":         {said: writ.No, stale: []string{"7 one " + lib}, kernel: "6.1.0-50-amd64", unlisted: true, want: writ.No, left: []string{lib}},
 		"an inventory from before":    {said: writ.No, stale: []string{"7 one " + lib}, now: []string{"1.0-1"}, kernel: "6.1.0-50-amd64", want: writ.No, left: []string{lib}, own: true},
 		"no word since the reboot":    {said: writ.No, stale: []string{"0 kernel 6.1.0-9-amd64"}, now: []string{"1.0-1"}, kernel: "6.1.0-50-amd64", want: writ.No, left: []string{"kernel 6.1.0-9-amd64"}, own: true},
 		"no reboot yet":               {said: writ.No, stale: []string{"0 kernel 6.1.0-9-amd64"}, kernel: "6.1.0-9-amd64", want: writ.No, left: []string{"kernel 6.1.0-9-amd64"}},
@@ -41,7 +44,10 @@ func TestWhatWasNotRunningIsLookedAtAgain(t *testing.T) {
 			if len(c.now) > 0 {
 				inv.Packages[0].Version = c.now[0]
 			}
-			s := wire.Snapshot{Kernel: c.kernel}
+			s := wire.Snapshot{Kernel: c.kernel, Booted: 2, KernelAt: 1, MappedAt: 3}
+			if c.unlisted {
+				s.MappedAt = 0
+			}
 			for _, m := range c.mapped {
 				s.Mapped = append(s.Mapped, inventory.Mapping{Path: m})
 			}

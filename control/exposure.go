@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/change"
@@ -17,6 +18,7 @@ import (
 	"github.com/patchwrit/patchwrit/store"
 	"github.com/patchwrit/patchwrit/trust"
 	"github.com/patchwrit/patchwrit/version"
+	"github.com/patchwrit/patchwrit/wire"
 )
 
 // Knowledge says what sources know of a CVE, wherever it is found.
@@ -229,16 +231,17 @@ func cured(s spotted, inv inventory.Inventory) bool {
 	})
 }
 
-// running says of a host whether the installed files are those that run: no
-// process on deleted ones, and for a kernel's fix the newest kernel. What cannot
-// be read says no.
+// running says of a host whether the installed files are those that run, by its
+// newest snapshot. It is read once, and only when somebody asks.
 func (c *Control) running(h Host, inv inventory.Inventory) func(spotted) bool {
-	s, err := c.snapshot(h.Snapshot)
-	newest := inv.Kernel.Newest().Release
-	return func(v spotted) bool {
-		kernel := slices.ContainsFunc(v.On, func(on cure) bool { return strings.HasPrefix(on.Package, "linux-image-") })
-		return err == nil && len(s.Mapped) == 0 && (!kernel || newest != "" && s.Kernel == newest)
-	}
+	read := sync.OnceValue(func() runs {
+		s, err := c.snapshot(h.Snapshot)
+		if err != nil {
+			s = wire.Snapshot{MappedWhy: canon.NoteOf("the host's inventory cannot be read: " + err.Error())}
+		}
+		return runsOf(s, inv)
+	})
+	return func(v spotted) bool { return read().not(v) == "" }
 }
 
 // clocks folds the exposures of one host. The caller holds the lock.

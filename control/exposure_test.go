@@ -28,6 +28,16 @@ func mild(context.Context, time.Time, func(string) bool) (control.Knowledge, err
 	}, nil
 }
 
+// looked has the control plane look for work, and waits until it has.
+func (w *town) looked() {
+	w.t.Helper()
+	for range 3 { // one may be under way, one is what is waited for, and the third begins when that has ended
+		n := w.Solved()
+		w.look()
+		w.until("a look", func() bool { return w.Solved() > n })
+	}
+}
+
 // clock is the one clock of a host.
 func (w *town) clock(h *controltest.Host) control.ExposureView {
 	w.t.Helper()
@@ -72,7 +82,16 @@ func TestExposureClockRunsUntilTheFixIsEffective(t *testing.T) {
 	if x := w.clock(h); x.Closed != 0 {
 		t.Errorf("a fix that a process does not use yet ends the clock: %+v", x)
 	}
-	h.Mapped = []inventory.Mapping{}
+	for _, none := range []func(){func() { h.MappedAt = 0 }, func() { h.MappedAt, h.MappedWhy = 7, "it is older than the packages" }} {
+		h.Mapped = []inventory.Mapping{}
+		none()
+		w.must(h.Report(t.Context(), w.control.Handle))
+		w.looked()
+		if x := w.clock(h); x.Closed != 0 {
+			t.Errorf("without a list of processes that speaks of these packages the clock ends: %+v", x)
+		}
+	}
+	h.MappedWhy = ""
 	w.must(h.Report(t.Context(), w.control.Handle))
 	w.look()
 	w.until("the clock ends", func() bool { return w.clock(h).Closed != 0 })

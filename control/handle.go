@@ -21,7 +21,6 @@ import (
 // Handle answers one question of one agent. Room wire vouches for the wire key
 // and for nothing else.
 func (c *Control) Handle(ctx context.Context, wireKey string, v wire.Verb, body []byte) ([]byte, error) {
-	body = wire.Present(v, body)
 	switch v {
 	case wire.Hello:
 		return ask(ctx, c, wireKey, body, false, c.hello)

@@ -80,6 +80,14 @@ type Snapshot struct {
 	Services  []Service           `json:"services"`
 	Mapped    []inventory.Mapping `json:"mapped"` // processes on deleted files, as the helper saw them
 	Boot      string              `json:"boot"`   // boot id
+
+	// Since protocol 3; what is absent is not known. Times are Unix seconds by
+	// the host's clock.
+	MappedAt    int64      `json:"mapped_at,omitempty"`    // when Mapped was first seen as it is, since the packages are as Status says
+	MappedWhy   canon.Note `json:"mapped_why,omitempty"`   // why Mapped does not speak of these packages: there is none, it is older, it is not whole
+	Booted      int64      `json:"booted,omitempty"`       // when the machine was
+	KernelAt    int64      `json:"kernel_at,omitempty"`    // when the image of the running release came onto the disk
+	KernelBuild canon.Note `json:"kernel_build,omitempty"` // of what runs, uname -v
 }
 
 // TypeSnapshot is the type and digest domain of a Snapshot.
@@ -96,6 +104,26 @@ type PackageOrigin struct {
 type Service struct {
 	Name  canon.Note `json:"name"`
 	State canon.Note `json:"state"` // active state, as systemctl says
+}
+
+// Listed reports whether Mapped is whole, and was made when the packages were
+// already as Status says; if not, why.
+func (s Snapshot) Listed() (why string, ok bool) {
+	switch {
+	case s.MappedWhy != "":
+		return s.MappedWhy.Text(), false
+	case s.MappedAt == 0:
+		return "its agent does not say when it looked for processes on deleted files", false
+	}
+	return "", true
+}
+
+// In is the snapshot in the form of a protocol that Common has given.
+func (s Snapshot) In(protocol int) Snapshot {
+	if protocol < 3 {
+		s.MappedAt, s.MappedWhy, s.Booted, s.KernelAt, s.KernelBuild = 0, "", 0, 0, ""
+	}
+	return s
 }
 
 // Digest names the snapshot.

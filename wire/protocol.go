@@ -1,9 +1,7 @@
 package wire
 
 import (
-	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/refusal"
-	"github.com/patchwrit/patchwrit/trust"
 )
 
 // Protocol numbers the forms of all messages but hello's, which never change:
@@ -15,7 +13,8 @@ import (
 //
 //	1  the first
 //	2  next tells why a writ cannot be tried
-const Protocol = 2
+//	3  the inventory tells when processes were looked at, and since when its kernel runs
+const Protocol = 3
 
 // CodeProtocol says that two parties have no protocol in common.
 const CodeProtocol refusal.Code = "PW-WIRE-PROTOCOL"
@@ -30,27 +29,4 @@ func Common(theirs int) (int, error) {
 		return 0, refusal.New(CodeProtocol, "the other end speaks protocols %d and %d, this one %d and %d: this one is too old", theirs-1, theirs, Protocol-1, Protocol)
 	}
 	return min(theirs, Protocol), nil
-}
-
-// next1 is NextRequest in protocol 1.
-type next1 struct {
-	Trust trust.Versions `json:"trust"`
-}
-
-// Present brings a question in the form of the protocol before into today's;
-// any other it gives back as it is.
-func Present(v Verb, body []byte) []byte {
-	var old next1
-	if v == Next && canon.Decode(body, &old) == nil {
-		return canon.MustEncode(NextRequest{Trust: old.Trust})
-	}
-	return body
-}
-
-// In is the question in the form of a protocol that Common has given.
-func (q NextRequest) In(protocol int) any {
-	if protocol < 2 {
-		return next1{q.Trust}
-	}
-	return q
 }

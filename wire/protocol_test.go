@@ -1,12 +1,10 @@
 package wire
 
 import (
-	"bytes"
 	"testing"
 
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/refusal"
-	"github.com/patchwrit/patchwrit/trust"
 )
 
 func TestCommon(t *testing.T) {
@@ -18,29 +16,30 @@ func TestCommon(t *testing.T) {
 	}
 }
 
-// The bytes of protocol 1, as its agents send them.
-const recorded1 = `{"trust":{"hosts":4,"root":1,"snapshot":7,"targets":2,"timestamp":7}}`
+// The bytes of protocol 2, as its agents send them.
+const recorded2 = `{"arch":"amd64","boot":"b","host":"","kernel":"6.1.0-9-amd64","mapped":[],"origins":[],"os_release":"ID=debian","services":[],"status":[],"type":"patchwrit/snapshot/v1"}`
 
-func TestAQuestionOfTheProtocolBefore(t *testing.T) {
-	want := NextRequest{Trust: trust.Versions{Root: 1, Timestamp: 7, Snapshot: 7, Targets: 2, Hosts: 4}}
-	var q NextRequest
-	if err := canon.Decode(Present(Next, []byte(recorded1)), &q); err != nil || q != want {
-		t.Errorf("%+v, %v", q, err)
+func TestASnapshotOfTheProtocolBefore(t *testing.T) {
+	var s Snapshot
+	if err := canon.Decode([]byte(recorded2), &s); err != nil {
+		t.Fatal(err)
 	}
-	if got := canon.MustEncode(want.In(1)); string(got) != recorded1 {
+	if why, ok := s.Listed(); ok || why == "" {
+		t.Errorf("an agent that does not say when it looked is taken for one that did: %q", why)
+	}
+	s.MappedAt, s.Booted, s.KernelAt, s.KernelBuild = 7, 5, 3, "#1 SMP"
+	if _, ok := s.Listed(); !ok {
+		t.Error("a list of processes does not count")
+	}
+	today := string(canon.MustEncode(s.In(3)))
+	s.MappedWhy = "it is older than the packages"
+	if why, ok := s.Listed(); ok || why != "it is older than the packages" {
+		t.Errorf("an old list counts: %q", why)
+	}
+	if got := string(canon.MustEncode(s.In(2))); got != recorded2 {
 		t.Errorf("spoken: %s", got)
 	}
-	want.Helper = "it is down"
-	today := canon.MustEncode(want.In(2))
-	if err := canon.Decode(Present(Next, today), &q); err != nil || q != want {
-		t.Errorf("today's: %+v, %v", q, err)
-	}
-	for _, v := range Verbs {
-		if v != Next && !bytes.Equal(Present(v, []byte(recorded1)), []byte(recorded1)) {
-			t.Errorf("%s was changed", v)
-		}
-	}
-	if got := Present(Next, []byte("garbage")); string(got) != "garbage" {
-		t.Errorf("garbage became %q", got)
+	if today == recorded2 {
+		t.Error("today's form is that of before")
 	}
 }

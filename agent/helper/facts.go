@@ -14,13 +14,18 @@ import (
 	"github.com/patchwrit/patchwrit/pkgmgr/apt"
 )
 
-// look keeps the facts fresh.
+// look keeps the facts fresh: it looks again after a while, and soon after
+// somebody else has changed packages.
 func (h *Helper) look(ctx context.Context) {
-	tick := time.NewTicker(factsEvery)
+	tick := time.NewTicker(packagesEvery)
 	defer tick.Stop()
+	last, seen := time.Time{}, ""
 	for {
-		h.see()
-		idle.Rest()
+		if packages := parley.PackagesOf(h.e.Root.Text()); again(packages != seen, time.Since(last)) {
+			h.see()
+			last, seen = time.Now(), packages
+			idle.Rest()
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -29,12 +34,15 @@ func (h *Helper) look(ctx context.Context) {
 	}
 }
 
+// again reports whether it is time for another look.
+func again(changed bool, since time.Duration) bool { return changed || since >= factsEvery }
+
 // maxMapped bounds the facts.
 const maxMapped = 2000
 
 // see writes what only root can see to a file that everybody can read.
 func (h *Helper) see() {
-	f := parley.Facts{Type: parley.TypeFacts, At: h.Now().Unix(), Mapped: []inventory.Mapping{}}
+	f := parley.Facts{Type: parley.TypeFacts, At: h.Now().Unix(), Packages: parley.PackagesOf(h.e.Root.Text()), Mapped: []inventory.Mapping{}}
 	if boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id"); err == nil {
 		f.Boot = strings.TrimSpace(string(boot))
 	}

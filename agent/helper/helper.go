@@ -60,6 +60,8 @@ const (
 	writeTime  = 5 * time.Second  // for a line of progress
 	atOnce     = 4                // connections
 	factsEvery = 10 * time.Minute
+
+	packagesEvery = 30 * time.Second // between two looks at the date of the package database
 )
 
 // Helper is a running helper.

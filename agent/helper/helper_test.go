@@ -192,7 +192,7 @@ func TestAnOfferComesToTheQuestion(t *testing.T) {
 	}
 	facts, err := os.ReadFile(p.in("public", parley.FactsFile))
 	var f parley.Facts
-	if err != nil || canon.Decode(facts, &f) != nil || f.Boot == "" {
+	if err != nil || canon.Decode(facts, &f) != nil || f.Boot == "" || f.Packages == "" || f.Packages != parley.PackagesOf(p.in("root")) {
 		t.Errorf("facts %s, %v", facts, err)
 	}
 }

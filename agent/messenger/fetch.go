@@ -256,7 +256,7 @@ func Check(ctx context.Context, c Config, s Server) (wire.HelloAnswer, error) {
 	if err != nil || a.State != wire.Enrolled {
 		return a, err
 	}
-	next, err := ask[wire.NextAnswer](ctx, m.Wire, wire.Next, wire.NextRequest{Trust: m.held().Versions}.In(a.Protocol))
+	next, err := ask[wire.NextAnswer](ctx, m.Wire, wire.Next, wire.NextRequest{Trust: m.held().Versions})
 	if err == nil && len(next.Trust) > 0 {
 		err = m.takeTrust(ctx, next.Trust)
 	}

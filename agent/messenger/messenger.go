@@ -68,6 +68,7 @@ type Messenger struct {
 	waiting bool         // an offer has not ended
 	marked  string       // mark of the files it was made of
 	looked  time.Time
+	list    sighting     // of processes on deleted files, as it was told last
 	refused canon.Digest // file of the writ that was refused last: not offered twice in one round
 }
 
@@ -245,7 +246,7 @@ func Greet(ctx context.Context, w Wire, s Server, version, run string) (wire.Hel
 // next asks what there is to do, and does it.
 func (m *Messenger) next(ctx context.Context) error {
 	for {
-		a, err := ask[wire.NextAnswer](ctx, m.Wire, wire.Next, wire.NextRequest{Trust: m.held().Versions, Helper: m.silent}.In(m.spoken))
+		a, err := ask[wire.NextAnswer](ctx, m.Wire, wire.Next, wire.NextRequest{Trust: m.held().Versions, Helper: m.silent})
 		if err != nil {
 			return err
 		}

@@ -23,6 +23,7 @@ import (
 
 	"github.com/patchwrit/patchwrit/agent/parley"
 	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/inventory"
 	"github.com/patchwrit/patchwrit/internal/agenttest"
 	"github.com/patchwrit/patchwrit/refusal"
 	"github.com/patchwrit/patchwrit/trust/trusttest"
@@ -660,14 +661,14 @@ func TestProtocols(t *testing.T) {
 			t.Errorf("a control plane of protocol %d: %v", theirs, err)
 		}
 		for _, s := range w.hall.Said() {
-			if s.Verb == wire.Next && bytes.Contains(s.Body, []byte("helper")) != (theirs >= 2) {
+			if s.Verb == wire.Report && bytes.Contains(s.Body, []byte(`"part":1`)) && bytes.Contains(s.Body, []byte("mapped_why")) != (theirs >= 3) {
 				t.Errorf("protocol %d was answered with %s", theirs, s.Body)
 			}
 		}
 	}
 }
 
-// older is an agent of protocol 1, in the bytes that it says.
+// TestAnAgentOfTheProtocolBefore speaks protocol 2, in the bytes that it says.
 func TestAnAgentOfTheProtocolBefore(t *testing.T) {
 	w := newTown(t)
 	c := writtest.New(w.house)
@@ -682,17 +683,22 @@ func TestAnAgentOfTheProtocolBefore(t *testing.T) {
 		return string(raw), err
 	}
 	hello := `{"host":"` + string(w.house.Hosts[0].ID) + `","name":"web-1","protocol":%d,"run":"` + strings.Repeat("ab", 16) + `","version":"0.1"}`
-	if a, err := say(wire.Hello, fmt.Sprintf(hello, 1)); err != nil || !strings.Contains(a, `"protocol":1,`) {
+	if a, err := say(wire.Hello, fmt.Sprintf(hello, 2)); err != nil || !strings.Contains(a, `"protocol":2,`) {
 		t.Errorf("hello: %s, %v", a, err)
 	}
-	a, err := say(wire.Next, `{"trust":{"hosts":0,"root":0,"snapshot":0,"targets":0,"timestamp":0}}`)
+	a, err := say(wire.Next, `{"helper":"","trust":{"hosts":0,"root":0,"snapshot":0,"targets":0,"timestamp":0}}`)
 	if err != nil || !strings.Contains(a, string(canon.SumFile(c.Raw().Writ))) {
 		t.Errorf("next: %s, %v", a, err)
+	}
+	old := `{"arch":"amd64","boot":"b","host":"` + string(w.house.Hosts[0].ID) + `","kernel":"6.1.0-9-amd64","mapped":[],"origins":[],"os_release":"ID=debian","services":[],"status":["Package: one"],"type":"patchwrit/snapshot/v1"}`
+	told := `{"base":"","digest":"` + string(canon.Sum(wire.TypeSnapshot, []byte(old))) + `","gone":[],"more":false,"part":1,"rest":` + old + `}`
+	if a, err := say(wire.Report, told); err != nil || !strings.Contains(a, `"nothing"`) {
+		t.Errorf("inventory: %s, %v", a, err)
 	}
 	if _, err := say(wire.Done, `{"code":"PW-AGENT-LEASE","detail":"","leases":[],"receipts":[],"writ":"`+string(canon.SumFile(nil))+`"}`); err != nil || len(w.hall.Refused()) != 1 {
 		t.Errorf("receipt: %v", err)
 	}
-	for _, other := range []int{0, 4} {
+	for _, other := range []int{1, 5} {
 		if _, err := say(wire.Hello, fmt.Sprintf(hello, other)); refusal.CodeOf(err) != wire.CodeProtocol {
 			t.Errorf("an agent of protocol %d: %v", other, err)
 		}
@@ -732,22 +738,96 @@ func TestUnits(t *testing.T) {
 	}
 }
 
-func TestFactsAreOfThisBoot(t *testing.T) {
+// TestAListOfProcessesSpeaksOfItsPackages: what the helper has seen counts only
+// for the packages that were there when it looked.
+func TestAListOfProcessesSpeaksOfItsPackages(t *testing.T) {
 	w := newTown(t)
 	m := w.messenger()
-	f := parley.Facts{Type: parley.TypeFacts, Boot: bootID(), Mapped: nil}
-	f.Mapped = append(f.Mapped, m.mapped("")...)
-	f.Mapped = append(f.Mapped, struct {
-		Path  string `json:"path"`
-		Inode uint64 `json:"inode"`
-		Exec  bool   `json:"exec"`
-	}{"/usr/lib/libssl.so.3", 7, true})
-	w.must(os.WriteFile(m.factsFile(), canon.MustEncode(f), 0o644))
-	if got := m.mapped(bootID()); len(got) != 1 || got[0].Path != "/usr/lib/libssl.so.3" {
-		t.Errorf("%+v", got)
+	now := time.Now().Unix()
+	packages := func() string { return parley.PackagesOf(w.in("root")) }
+	facts := func(change func(*parley.Facts)) {
+		f := parley.Facts{Type: parley.TypeFacts, At: now, Boot: bootID(), Packages: packages(), Mapped: []inventory.Mapping{{Path: "/usr/lib/libssl.so.3", Inode: 7, Exec: true}}}
+		change(&f)
+		w.must(os.WriteFile(m.factsFile(), canon.MustEncode(f), 0o644))
 	}
-	if got := m.mapped("another boot"); len(got) != 0 {
-		t.Errorf("before the reboot: %+v", got)
+	look := func() wire.Snapshot {
+		s, err := m.snapshot(t.Context())
+		w.must(err)
+		return s
+	}
+	m.spoken = wire.Protocol
+	if s := look(); s.MappedAt != 0 || !strings.Contains(s.MappedWhy.Text(), "no list") || len(s.Mapped) != 0 {
+		t.Errorf("without a list: %d, %q", s.MappedAt, s.MappedWhy.Text())
+	}
+	for name, c := range map[string]struct {
+		change func(*parley.Facts)
+		why    string
+		listed int
+	}{
+		"a list":           {func(*parley.Facts) {}, "", 1},
+		"another boot":     {func(f *parley.Facts) { f.Boot = "another" }, "another boot", 0},
+		"older packages":   {func(f *parley.Facts) { f.Packages = "1 2 3" }, "older than the packages", 1},
+		"none are known":   {func(f *parley.Facts) { f.Packages = "" }, "older than the packages", 1},
+		"not all":          {func(f *parley.Facts) { f.Why = "process 7: no" }, "not whole: process 7: no", 1},
+		"from the future":  {func(f *parley.Facts) { f.At += 100 }, "still to come", 1},
+		"without any date": {func(f *parley.Facts) { f.At = 0 }, "still to come", 1},
+	} {
+		facts(c.change)
+		s := look()
+		if why, ok := s.Listed(); ok != (c.why == "") || !strings.Contains(why, c.why) || len(s.Mapped) != c.listed {
+			t.Errorf("%s: %q, %+v", name, why, s)
+		}
+	}
+	facts(func(*parley.Facts) {})
+	first := look()
+	facts(func(f *parley.Facts) { f.At++ })
+	if again := look(); again.Digest() != first.Digest() {
+		t.Error("that the same was seen again is a new inventory")
+	}
+	facts(func(f *parley.Facts) { f.At++; f.Mapped = []inventory.Mapping{} })
+	if s := look(); s.MappedAt != now+1 || len(s.Mapped) != 0 {
+		t.Errorf("another list: %+v", s)
+	}
+	read := packages()
+	w.put("root/var/lib/dpkg/status", strings.Replace(status, "deb12u2", "deb12u3", 1))
+	if _, why := m.facts(bootID(), read); !strings.Contains(why, "older than the packages") {
+		t.Errorf("packages change while they are looked at: %q", why)
+	}
+	if _, ok := look().Listed(); ok {
+		t.Error("a list from before the upgrade speaks of what was installed by it")
+	}
+	m.spoken = 2
+	if s := look(); s.MappedAt != 0 || s.MappedWhy != "" || s.Booted != 0 {
+		t.Errorf("protocol 2 is told %+v", s)
+	}
+}
+
+func TestSinceWhenTheKernelRuns(t *testing.T) {
+	if now := time.Now().Unix(); booted("/proc/stat") <= 0 || booted("/proc/stat") > now {
+		t.Errorf("booted at %d, now %d", booted("/proc/stat"), now)
+	}
+	dir := t.TempDir()
+	name := filepath.Join(dir, "stat")
+	for text, want := range map[string]int64{"cpu 1\nbtime 1764300000\n": 1764300000, "cpu 1\n": 0, "btime x\n": 0, "btime -1\n": 0} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := booted(name); got != want {
+			t.Errorf("%q: %d", text, got)
+		}
+	}
+	const image = "boot/vmlinuz-6.1.0-42-amd64"
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "boot"), 0o755), os.WriteFile(filepath.Join(dir, image), nil, 0o644),
+		os.Chtimes(filepath.Join(dir, image), time.Unix(1, 0), time.Unix(1, 0))); err != nil {
+		t.Fatal(err)
+	}
+	if at := imageAt(dir, "6.1.0-42-amd64"); at < time.Now().Unix()-60 {
+		t.Errorf("a package's own date counts: %d", at)
+	}
+	for _, other := range []string{"", "6.1.0-43-amd64", "../boot/vmlinuz-6.1.0-42-amd64"} {
+		if at := imageAt(dir, other); at != 0 {
+			t.Errorf("%q is dated %d", other, at)
+		}
 	}
 }
 

@@ -26,6 +26,7 @@ const maxStatus = 64 << 20
 // snapshot looks at the host.
 func (m *Messenger) snapshot(ctx context.Context) (wire.Snapshot, error) {
 	s := wire.Snapshot{Type: wire.TypeSnapshot, Host: m.server.Host, Origins: []wire.PackageOrigin{}, Services: []wire.Service{}, Mapped: []inventory.Mapping{}}
+	packages := parley.PackagesOf(m.server.Root.Text())
 	root, err := os.OpenRoot(m.server.Root.Text())
 	if err != nil {
 		return s, refusal.New(codeState, "%v", err)
@@ -49,47 +50,13 @@ func (m *Messenger) snapshot(ctx context.Context) (wire.Snapshot, error) {
 		m.Logger.Warn("where packages came from is known in part only", "err", err)
 	}
 	if m.server.Root.Text() == "/" {
-		s.Kernel = kernel()
+		s.Kernel, s.KernelBuild = kernel()
+		s.KernelAt, s.Booted = imageAt("/", s.Kernel), booted("/proc/stat")
 		s.Services = services(ctx)
 	}
 	s.Boot = bootID()
-	s.Mapped = m.mapped(s.Boot)
-	return s, nil
-}
-
-// kernel is the release that runs.
-func kernel() string {
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		return ""
-	}
-	return string(canon.NoteOf(unix.ByteSliceToString(u.Release[:])))
-}
-
-func bootID() string {
-	raw, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(raw))
-}
-
-// maxFacts bounds the facts file.
-const maxFacts = 4 << 20
-
-// mapped is what the helper has seen since this boot.
-func (m *Messenger) mapped(boot string) []inventory.Mapping {
-	var f parley.Facts
-	file, err := os.Open(m.factsFile())
-	if err != nil {
-		return []inventory.Mapping{}
-	}
-	defer file.Close()
-	raw, err := io.ReadAll(io.LimitReader(file, maxFacts))
-	if err != nil || canon.Decode(raw, &f) != nil || f.Boot != boot {
-		return []inventory.Mapping{}
-	}
-	return f.Mapped
+	m.sight(&s, packages)
+	return s.In(m.spoken), nil
 }
 
 func (m *Messenger) factsFile() string {

@@ -18,7 +18,11 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/inventory"
@@ -112,11 +116,23 @@ type Receipt struct {
 // Facts are what only root can see of a host; the helper writes them to a file
 // that everybody can read.
 type Facts struct {
-	Type   string              `json:"type"` // TypeFacts
-	At     int64               `json:"at"`   // Unix seconds
-	Boot   string              `json:"boot"`
-	Mapped []inventory.Mapping `json:"mapped"` // deleted files that processes of the host still map
-	Why    canon.Note          `json:"why"`    // not all processes could be looked at, or ""
+	Type     string              `json:"type"` // TypeFacts
+	At       int64               `json:"at"`   // Unix seconds
+	Boot     string              `json:"boot"`
+	Packages string              `json:"packages"` // PackagesOf before the look
+	Mapped   []inventory.Mapping `json:"mapped"`   // deleted files that processes of the host still map
+	Why      canon.Note          `json:"why"`      // not all processes could be looked at, or ""
+}
+
+// PackagesOf tells one state of the package database below root from another,
+// without a clock: whatever the package manager writes is another file. "" when
+// there is none to be seen.
+func PackagesOf(root string) string {
+	var st unix.Stat_t
+	if err := unix.Stat(filepath.Join(root, "var/lib/dpkg/status"), &st); err != nil {
+		return ""
+	}
+	return fmt.Sprintf("%d %d %d.%09d %d.%09d", st.Ino, st.Size, st.Mtim.Sec, st.Mtim.Nsec, st.Ctim.Sec, st.Ctim.Nsec)
 }
 
 // TypeFacts is the type of Facts.

@@ -306,7 +306,7 @@ func worldAct(args []string) error {
 	defer a.conn.Close()
 	var next wire.NextAnswer
 	for end := time.Now().Add(30 * time.Second); next.Writ == ""; time.Sleep(100 * time.Millisecond) {
-		if err := a.ask(wire.Next, wire.NextRequest{}.In(a.speaks), &next); err != nil {
+		if err := a.ask(wire.Next, wire.NextRequest{}, &next); err != nil {
 			return err
 		}
 		if time.Now().After(end) {

@@ -194,7 +194,6 @@ func (h *Hall) handle(_ context.Context, key string, v wire.Verb, body []byte) (
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	id := h.hosts[key]
-	body = wire.Present(v, body)
 	switch v {
 	case wire.Hello:
 		return answer(body, func(q wire.HelloRequest) (wire.HelloAnswer, error) { return h.hello(id, q) })

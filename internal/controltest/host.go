@@ -42,6 +42,8 @@ type Host struct {
 	Applied   []canon.Digest // bodies of the writs that were carried out
 	Refused   []string       // codes
 	Mapped    []inventory.Mapping
+	MappedAt  int64 // when it was looked for them; 0: its agent does not say
+	MappedWhy canon.Note
 
 	Fail  bool // the next change fails
 	Trust trust.Versions
@@ -57,7 +59,7 @@ func (h *House) Host(n int, packages ...string) *Host {
 	h.must(err)
 	public, err := k.PublicKey()
 	h.must(err)
-	out := &Host{T: h.T, Known: h.names[n], Key: h.Keys[n], Wire: public, Seed: seed, Run: nonce()[:32], Installed: map[string]string{},
+	out := &Host{T: h.T, Known: h.names[n], Key: h.Keys[n], Wire: public, Seed: seed, Run: nonce()[:32], Installed: map[string]string{}, MappedAt: 1_750_000_000,
 		Memory: writ.NewMemory(h.names[n].ID, h.Root().ID), root: h.Root(), Trust: h.Root().Versions}
 	for _, p := range packages {
 		out.Installed[p] = evidencetest.Old
@@ -68,7 +70,8 @@ func (h *House) Host(n int, packages ...string) *Host {
 // Snapshot is what the host has.
 func (a *Host) Snapshot() wire.Snapshot {
 	s := wire.Snapshot{Type: wire.TypeSnapshot, Host: a.Known.ID, Arch: "amd64", Kernel: "6.1.0-1-amd64", Boot: "b", Status: []canon.Note{},
-		OSRelease: canon.NoteOf("ID=debian\nVERSION_ID=\"12\"\nVERSION_CODENAME=bookworm\n"), Origins: []wire.PackageOrigin{}, Services: []wire.Service{}, Mapped: append([]inventory.Mapping{}, a.Mapped...)}
+		OSRelease: canon.NoteOf("ID=debian\nVERSION_ID=\"12\"\nVERSION_CODENAME=bookworm\n"), Origins: []wire.PackageOrigin{}, Services: []wire.Service{}, Mapped: append([]inventory.Mapping{}, a.Mapped...),
+		MappedAt: a.MappedAt, MappedWhy: a.MappedWhy, Booted: 1_700_000_000, KernelAt: 1_600_000_000}
 	for name, v := range a.Installed {
 		s.Status = append(s.Status, canon.NoteOf(fmt.Sprintf("Package: %s\nStatus: install ok installed\nArchitecture: amd64\nVersion: %s\n", name, v)))
 	}

@@ -300,7 +300,7 @@ func (m *Manager) running(inv inventory.Inventory, replaced map[string]bool, r *
 		fmt.Fprintf(m.Progress, "processes: %v\n", err)
 		r.Effective.Running = writ.Unknown
 	}
-	if line, fact := m.kernel(inv); fact != writ.Yes && bootsAnew(replaced) {
+	if line, fact := m.kernel(inv, replaced); fact != writ.Yes && bootsAnew(replaced) {
 		if fact == writ.No {
 			stale = append(stale, line)
 		}

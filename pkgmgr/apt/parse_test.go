@@ -16,6 +16,7 @@ import (
 	"github.com/patchwrit/patchwrit/inventory"
 	"github.com/patchwrit/patchwrit/pkgmgr"
 	"github.com/patchwrit/patchwrit/refusal"
+	"github.com/patchwrit/patchwrit/writ"
 )
 
 // simulated is what apt-get of Debian 12 printed for two upgrades.
@@ -370,6 +371,19 @@ func TestOnlyAKernelWaitsForAReboot(t *testing.T) {
 	for path, want := range map[string]bool{"/boot/vmlinuz-6.1.0-56-cloud-amd64": true, "/boot/config-6.1.0-56-cloud-amd64": false, "/usr/bin/hello-pw": false} {
 		if got := bootsAnew(map[string]bool{"/usr/share/doc/x": true, path: true}); got != want {
 			t.Errorf("%s: %t", path, got)
+		}
+	}
+}
+
+func TestAKernelThatWasReplacedUnderItsNameIsOld(t *testing.T) {
+	const here, next = "6.1.0-42-amd64", "6.1.0-43-amd64"
+	for _, c := range []struct {
+		newest, replaced string
+		want             writ.Fact
+	}{{here, "", writ.Yes}, {here, "/boot/vmlinuz-" + here, writ.No}, {next, "/boot/vmlinuz-" + next, writ.No}, {here, "/boot/vmlinuz-6.1.0-41-amd64", writ.Yes}} {
+		line, got := kernelIs(here, c.newest, map[string]bool{c.replaced: true})
+		if got != c.want || (line == "0 kernel "+here) != (c.want == writ.No) {
+			t.Errorf("%+v: %q, %s", c, line, got)
 		}
 	}
 }

@@ -170,7 +170,7 @@ func comm(dir string) string {
 // kernel tells whether the running kernel is the newest installed one: yes when
 // the system has no kernel of its own, unknown for a root directory, which is
 // not what was booted.
-func (m *Manager) kernel(inv inventory.Inventory) (string, writ.Fact) {
+func (m *Manager) kernel(inv inventory.Inventory, replaced map[string]bool) (string, writ.Fact) {
 	newest := inv.Kernel.Newest()
 	if newest.Release == "" {
 		return "", writ.Yes
@@ -182,8 +182,13 @@ func (m *Manager) kernel(inv inventory.Inventory) (string, writ.Fact) {
 	if err := unix.Uname(&u); err != nil {
 		return "", writ.Unknown
 	}
-	running := unix.ByteSliceToString(u.Release[:])
-	if running == newest.Release {
+	return kernelIs(unix.ByteSliceToString(u.Release[:]), newest.Release, replaced)
+}
+
+// kernelIs compares the running release with the newest one. One whose image was
+// just replaced is another build under the same name.
+func kernelIs(running, newest string, replaced map[string]bool) (string, writ.Fact) {
+	if running == newest && !replaced["/boot/vmlinuz-"+running] {
 		return "", writ.Yes
 	}
 	return fmt.Sprintf("0 kernel %s", canon.NoteOf(running)), writ.No
