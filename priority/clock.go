@@ -1,7 +1,6 @@
 package priority
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -49,13 +48,6 @@ type Exposure struct {
 	Used   int64 `json:"used"`   // seconds of exposure before Opened
 	Class  Class `json:"class"`  // newest; zero when never assessed
 	Due    int64 `json:"due"`    // Unix seconds; 0: not running, or a class without a day
-	spent  []assessment
-}
-
-// assessment is a class and the exposure at which it began.
-type assessment struct {
-	class Class
-	after int64
 }
 
 // Spent is the whole time of exposure up to now, in seconds.
@@ -89,86 +81,12 @@ func Fold(events []Event) []Exposure {
 	}
 	out := []Exposure{}
 	for _, host := range slices.Sorted(maps.Keys(hosts)) {
-		n := newNames(hosts[host])
-		clocks := map[string][]Event{}
-		for _, e := range hosts[host] {
-			for _, id := range n.targets(e) {
-				clocks[id] = append(clocks[id], e)
-			}
-		}
-		for _, id := range slices.Sorted(maps.Keys(clocks)) {
-			if x, ok := fold(clocks[id]); ok {
-				x.Host, x.ID, x.Names = host, id, n.of(id)
-				out = append(out, x)
-			}
-		}
+		out = append(out, NewState(hosts[host]).Exposures(host)...)
 	}
 	return out
 }
 
-// fold runs one clock; false when nothing was ever seen.
-func fold(events []Event) (x Exposure, seen bool) {
-	slices.SortStableFunc(events, func(a, b Event) int {
-		return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(slices.Index(kinds, a.Kind), slices.Index(kinds, b.Kind)), cmp.Compare(a.Class.Rank, b.Class.Rank))
-	})
-	for _, e := range events {
-		open := seen && x.Closed == 0
-		switch e.Kind {
-		case Seen:
-			x.Gone = 0
-			if open {
-				continue
-			}
-			if !seen {
-				x.First, seen = e.At, true
-			} else {
-				x.Used += x.Closed - x.Opened
-			}
-			x.Opened, x.Closed = e.At, 0
-		case Absent:
-			if open && x.Gone == 0 {
-				x.Gone = e.At
-			}
-		case Effective:
-			if open {
-				x.Closed, x.Gone = e.At, 0
-			}
-		case Assessed:
-			x.Class = e.Class
-			after := int64(0)
-			if seen {
-				after = x.Spent(e.At)
-			}
-			x.spent = append(x.spent, assessment{e.Class, after})
-		}
-	}
-	if limit, ok := x.limit(); ok && x.Closed == 0 {
-		x.Due = x.Opened + max(0, limit-x.Used)
-	}
-	x.spent = nil
-	return x, seen
-}
-
 const day = 24 * 3600
-
-// limit is the exposure that may be spent; false when there is no limit.
-func (e *Exposure) limit() (limit int64, ok bool) {
-	for _, a := range e.spent {
-		if a.class.Rank > e.Class.Rank || a.class.Days == 0 {
-			continue
-		}
-		since := a.after
-		for _, b := range e.spent {
-			if b.class.Rank >= a.class.Rank {
-				since = min(since, b.after)
-			}
-		}
-		if end := since + int64(a.class.Days)*day; !ok || end < limit {
-			limit, ok = end, true
-		}
-	}
-	return limit, ok
-}
 
 // names knows which names of one host's events mean the same.
 type names struct {

@@ -9,7 +9,7 @@ import (
 )
 
 var (
-	c3, c14, c60, next = Class{Key: "3D", Rank: 3, Days: 3}, Class{Key: "14D", Rank: 2, Days: 14}, Class{Key: "60D", Rank: 1, Days: 60}, Class{Key: "FSU"}
+	c3, c14, c60, next0 = Class{Key: "3D", Rank: 3, Days: 3}, Class{Key: "14D", Rank: 2, Days: 14}, Class{Key: "60D", Rank: 1, Days: 60}, Class{Key: "FSU"}
 )
 
 func seen(d int64, names ...string) Event {
@@ -59,8 +59,8 @@ func TestClock(t *testing.T) {
 			[]Exposure{{ID: a, Names: []string{a}, Class: c3, Due: 3}}, []int64{100}},
 		"two classes in a second": {[]Event{seen(0, a), assessed(0, c3, a), assessed(0, c60, a)},
 			[]Exposure{{ID: a, Names: []string{a}, Class: c3, Due: 3}}, []int64{100}},
-		"with the next upgrade": {[]Event{seen(2, a), assessed(2, next, a)},
-			[]Exposure{{ID: a, Names: []string{a}, First: 2, Opened: 2, Class: next}}, []int64{98}},
+		"with the next upgrade": {[]Event{seen(2, a), assessed(2, next0, a)},
+			[]Exposure{{ID: a, Names: []string{a}, First: 2, Opened: 2, Class: next0}}, []int64{98}},
 		"an alias first": {[]Event{seen(1, g), assessed(1, c14, g), seen(9, a, g), effective(12, a)},
 			[]Exposure{{ID: a, Names: []string{a, g}, First: 1, Opened: 1, Closed: 12, Class: c14}}, []int64{11}},
 		"aliases of aliases": {[]Event{seen(1, g), seen(3, g, u), seen(9, u, a), effective(12, g)},
@@ -121,7 +121,7 @@ func someEvents(t *rapid.T) []Event {
 	return rapid.SliceOfN(rapid.Custom(func(t *rapid.T) Event {
 		return Event{At: rapid.Int64Range(0, 9).Draw(t, "at") * day, Host: rapid.SampledFrom([]string{"g", "h"}).Draw(t, "host"),
 			Names: rapid.SliceOfNDistinct(rapid.SampledFrom(pool), 1, 2, rapid.ID).Draw(t, "names"),
-			Kind:  rapid.SampledFrom(kinds).Draw(t, "kind"), Class: rapid.SampledFrom([]Class{c3, c14, c60, next}).Draw(t, "class")}
+			Kind:  rapid.SampledFrom(kinds).Draw(t, "kind"), Class: rapid.SampledFrom([]Class{c3, c14, c60, next0}).Draw(t, "class")}
 	}), 0, 12).Draw(t, "events")
 }
 
@@ -180,4 +180,78 @@ func TestOnlyAFixStopsTheClock(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestAStateGoesOn adds events in batches, each later than those before: the
+// state is that of all events at once, or says that it cannot tell.
+func TestAStateGoesOn(t *testing.T) {
+	told := 0
+	rapid.Check(t, func(t *rapid.T) {
+		pool := []string{"CVE-2026-0001", "CVE-2026-0002", "CVE-2026-0003", "GHSA-x", "USN-1", "DSA-9"}
+		var all []Event
+		s := NewState(nil)
+		for at := int64(1); at <= 6; at++ {
+			batch := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) Event {
+				return Event{At: at * day, Names: rapid.SliceOfNDistinct(rapid.SampledFrom(pool), 1, 3, rapid.ID).Draw(t, "names"),
+					Kind: rapid.SampledFrom(kinds).Draw(t, "kind"), Class: rapid.SampledFrom([]Class{c3, c14, c60, next0}).Draw(t, "class")}
+			}), 0, 4).Draw(t, "batch")
+			all = append(all, batch...)
+			want, before := NewState(all), reflectCopy(s)
+			got, ok := s.Next(batch)
+			if !reflect.DeepEqual(s, before) {
+				t.Fatal("the state before was changed")
+			}
+			if ok {
+				told++
+				if len(batch) == 0 {
+					got.At = want.At
+				}
+				if !reflect.DeepEqual(got, want) {
+					t.Fatalf("after %+v\n%+v\nof all\n%+v", batch, got, want)
+				}
+			}
+			s = want
+		}
+	})
+	if told < 100 {
+		t.Errorf("only %d states went on", told)
+	}
+}
+
+// reflectCopy is a copy that shares nothing.
+func reflectCopy(s State) State {
+	s.Clocks, s.Loose = slices.Clone(s.Clocks), slices.Clone(s.Loose)
+	for i := range s.Clocks {
+		s.Clocks[i].Names, s.Clocks[i].Terms = slices.Clone(s.Clocks[i].Names), slices.Clone(s.Clocks[i].Terms)
+	}
+	return s
+}
+
+// What happens in a usual look is told by the state alone.
+func TestUsualLooksGoOn(t *testing.T) {
+	const a, b, c = "CVE-2026-0001", "CVE-2026-0002", "CVE-2026-0003"
+	s := NewState([]Event{seen(1, a), assessed(1, c14, a), seen(1, b, "DSA-1")})
+	for name, batch := range map[string][]Event{
+		"again":            {seen(2, a), assessed(2, c14, a), seen(2, b, "DSA-1")},
+		"fixed":            {effective(2, a), absent(2, b, "DSA-1")},
+		"something new":    {seen(2, c, "DSA-3", "GHSA-x")},
+		"a name more":      {seen(2, a, "DSA-2"), effective(2, b, "DSA-1")},
+		"two of one alias": {seen(2, c, "CVE-2026-0004", "DSA-7")},
+		"an alias alone":   {seen(2, "DSA-1"), effective(2, "DSA-1")},
+		"no CVE":           {seen(2, "USN-1", "GHSA-y")},
+	} {
+		if _, ok := s.Next(batch); !ok {
+			t.Errorf("%s: folded anew", name)
+		}
+	}
+	for name, batch := range map[string][]Event{
+		"the same second":         {seen(1, a)},
+		"the past":                {seen(0, a)},
+		"an alias of two":         {seen(2, a, "DSA-1")},
+		"an end under a new name": {effective(2, "USN-7")},
+	} {
+		if _, ok := s.Next(batch); ok {
+			t.Errorf("%s: told by the state alone", name)
+		}
+	}
 }
