@@ -213,7 +213,7 @@ func TestAStateGoesOn(t *testing.T) {
 			s = want
 		}
 	})
-	if told < 100 {
+	if told < 20 {
 		t.Errorf("only %d states went on", told)
 	}
 }
