@@ -10,29 +10,36 @@ import (
 // judge is a case with what is looked up often.
 type judge struct {
 	Case
-	last   map[string]*advisory.Advisory // by id
-	here   map[string]bool               // ids of what came
-	names  map[string]*names             // known packages by ecosystem's base
-	tops   map[advisory.Subject]int64    // highest leading number of a fixed version that counted
-	others map[advisory.Subject][]*advisory.Advisory
+	last    map[string][]*advisory.Advisory // by id
+	pairs   []*advisory.Advisory            // of what came: what it replaces, or nil
+	gone    []*advisory.Advisory            // what nothing that came replaces
+	flooded map[string]Reason               // new records that are held since a flood, by id
+	names   map[string]*names               // known packages by ecosystem's base
+	tops    map[advisory.Subject]top        // of the fixed versions that counted
+	others  map[advisory.Subject][]*advisory.Advisory
 }
 
 func newJudge(c Case) *judge {
-	j := &judge{Case: c, last: map[string]*advisory.Advisory{}, here: map[string]bool{}, names: map[string]*names{},
-		tops: map[advisory.Subject]int64{}, others: map[advisory.Subject][]*advisory.Advisory{}}
-	for i := range c.New.Advisories {
-		j.here[c.New.Advisories[i].ID] = true
-	}
+	j := &judge{Case: c, last: map[string][]*advisory.Advisory{}, flooded: map[string]Reason{}, names: map[string]*names{},
+		tops: map[advisory.Subject]top{}, others: map[advisory.Subject][]*advisory.Advisory{}}
 	if c.Last != nil {
 		for i := range c.Last.Advisories {
 			a := &c.Last.Advisories[i]
-			j.last[a.ID] = a
+			j.last[a.ID] = append(j.last[a.ID], a)
 			for _, f := range a.Affected {
 				j.know(f.Ecosystem, f.Package)
 				for _, r := range f.Ranges {
 					s := advisory.Subject{Ecosystem: f.Ecosystem, Package: f.Package}
-					j.tops[s] = max(j.tops[s], leading(r.Fixed))
+					j.tops[s] = j.tops[s].with(r.Fixed)
 				}
+			}
+		}
+	}
+	j.pair()
+	for _, h := range c.Before {
+		for _, r := range h.Reasons {
+			if r.Code == CodeFlood {
+				j.flooded[h.ID] = r
 			}
 		}
 	}
@@ -51,26 +58,84 @@ func newJudge(c Case) *judge {
 	return j
 }
 
+// pair finds what each record that came replaces. An id can stand more than once,
+// in the folders of several releases: then the same bytes are the same record,
+// and of the others those that name a package in common.
+func (j *judge) pair() {
+	j.pairs = make([]*advisory.Advisory, len(j.New.Advisories))
+	taken := map[*advisory.Advisory]bool{}
+	for _, fits := range []func(a, old *advisory.Advisory) bool{
+		func(a, old *advisory.Advisory) bool { return a.Raw == old.Raw },
+		func(a, old *advisory.Advisory) bool {
+			return slices.ContainsFunc(old.Affected, func(o advisory.Affected) bool { return names1(a, o) })
+		},
+		func(_, _ *advisory.Advisory) bool { return true },
+	} {
+		for i := range j.New.Advisories {
+			a := &j.New.Advisories[i]
+			if j.pairs[i] != nil {
+				continue
+			}
+			for _, old := range j.last[a.ID] {
+				if !taken[old] && fits(a, old) {
+					j.pairs[i], taken[old] = old, true
+					break
+				}
+			}
+		}
+	}
+	if j.Last == nil {
+		return
+	}
+	for i := range j.Last.Advisories {
+		if old := &j.Last.Advisories[i]; !taken[old] {
+			j.gone = append(j.gone, old)
+		}
+	}
+}
+
 // flood is why no new record of this snapshot counts by itself, or nil.
 func (j *judge) flood() *Reason {
-	if j.Last == nil {
+	if j.Last == nil || j.Again {
 		return nil
 	}
 	fresh := 0
-	for _, a := range j.New.Advisories {
-		if j.last[a.ID] == nil && a.Basis != advisory.BasisStatement {
+	for i, a := range j.New.Advisories {
+		if _, stays := j.flooded[a.ID]; !stays && j.pairs[i] == nil && a.Basis != advisory.BasisStatement {
 			fresh++
 		}
 	}
 	// whole days: feeds come in batches
 	days := max(1, (j.New.Snapshot.Fetched-j.Last.Snapshot.Fetched)/day)
-	most := int64(j.Limits.New+len(j.last)*j.Limits.Share/100) * days
-	if int64(fresh) <= most {
+	most := int64(j.Limits.New+len(j.Last.Advisories)*j.Limits.Share/100) * days
+	if int64(fresh+j.Recent) <= most || fresh == 0 {
 		return nil
 	}
-	r := say(CodeFlood, "%d new records came within %d day(s); more than %d are not believed without a second source", fresh, days, most)
+	r := say(CodeFlood, "%d new records came within %d day(s); more than %d are not believed without a second source", fresh+j.Recent, days, most)
 	return &r
 }
+
+// mass is why nothing of a snapshot counts of which too many records would be
+// held at their last form, or nil. A few are always let through to be held.
+func (j *judge) mass(list []Held) *Reason {
+	if j.Last == nil || j.Again {
+		return nil
+	}
+	n := 0
+	for _, h := range list {
+		if h.Last != nil && h.Raw != "" {
+			n++
+		}
+	}
+	if n <= few || n*100 <= len(j.Last.Advisories)*j.Limits.Mass {
+		return nil
+	}
+	r := say(CodeMass, "%d of the %d records that count would change in a way that is not believed; more than %d%% is no news", n, len(j.Last.Advisories), j.Limits.Mass)
+	return &r
+}
+
+// few suspicious records are never a mass.
+const few = 100
 
 // against lists what speaks against a record that came; old is the version that
 // counts, or nil.
@@ -93,7 +158,7 @@ func (j *judge) against(a, old *advisory.Advisory) []Reason {
 		out = append(out, say(CodeTime, "%s", why))
 	}
 	for _, f := range a.Affected {
-		if why := j.lookAlike(f); why != "" {
+		if why := j.lookAlike(f, a); why != "" {
 			out = append(out, say(CodeLookAlike, "%s", why))
 			break
 		}
@@ -119,13 +184,13 @@ func (j *judge) outOfTime(a, old *advisory.Advisory) string {
 	return ""
 }
 
-// corroborated reports whether another feed's vendor or distribution says the
-// same as a about every package of which a says something else than old.
-func (j *judge) corroborated(a, old *advisory.Advisory) bool {
+// corroboration lists the records of other feeds' vendors or distributions that
+// together say the same as a about every package of which a says something else
+// than old; none when one of these packages has no such record.
+func (j *judge) corroboration(a, old *advisory.Advisory) (by []advisory.Advisory) {
 	if a == nil || len(j.others) == 0 {
-		return false
+		return nil
 	}
-	asked := 0
 	parts := a.Affected
 	if a.Withdrawn > 0 && old != nil {
 		parts = old.Affected
@@ -134,17 +199,21 @@ func (j *judge) corroborated(a, old *advisory.Advisory) bool {
 		if a.Withdrawn == 0 && old != nil && slices.ContainsFunc(old.Affected, func(o advisory.Affected) bool { return sameWord(f, o) }) {
 			continue
 		}
-		asked++
-		if !slices.ContainsFunc(j.others[advisory.Subject{Ecosystem: f.Ecosystem, Package: f.Package}], func(o *advisory.Advisory) bool {
+		list := j.others[advisory.Subject{Ecosystem: f.Ecosystem, Package: f.Package}]
+		i := slices.IndexFunc(list, func(o *advisory.Advisory) bool {
 			return o.Source != a.Source && o.Feed.Name != a.Feed.Name && o.Over(f.Ecosystem).Works() && sameCVE(o, a, old) && agrees(o, a, f)
-		}) {
-			return false
+		})
+		if i < 0 {
+			return nil
+		}
+		if !slices.ContainsFunc(by, func(o advisory.Advisory) bool { return o.ID == list[i].ID && o.Feed.Name == list[i].Feed.Name }) {
+			by = append(by, *list[i])
 		}
 	}
 	if a.Withdrawn == 0 && old != nil && slices.ContainsFunc(old.Affected, func(o advisory.Affected) bool { return !names1(a, o) }) {
-		return false // it no longer names a package: nobody can say the same of nothing
+		return nil // it no longer names a package: nobody can say the same of nothing
 	}
-	return asked > 0
+	return by
 }
 
 // names1 reports whether a names the package of part o.

@@ -44,6 +44,9 @@ const (
 	CodeTime      refusal.Code = "PW-POISON-TIME"      // its time went back, or lies in the future
 )
 
+// CodeMass is why a snapshot does not count of which too much would be held.
+const CodeMass refusal.Code = "PW-POISON-MASS"
+
 // Why a whole snapshot does not count; the depot's codes.
 const (
 	codeEmpty     refusal.Code = "PW-FEED-EMPTY"
@@ -58,10 +61,11 @@ type Limits struct {
 	Shrink int // percent of records that may be missing from a newer snapshot
 	New    int // new records a day, beside Share
 	Share  int // and this many percent of the records there were
+	Mass   int // percent of the records that counted of which the newer form may be held
 }
 
 // Default holds what ordinary news are on the real records of real_test.go.
-var Default = Limits{Shrink: 10, New: 500, Share: 2}
+var Default = Limits{Shrink: 10, New: 500, Share: 2, Mass: 25}
 
 const day = 24 * 3600
 
@@ -78,8 +82,8 @@ type Held struct {
 	Raw      canon.Digest       `json:"raw"` // of the record that came, or "" when it is gone
 	Was      canon.Digest       `json:"was"` // of the version that keeps counting, or "" when there is none
 	Reasons  []Reason           `json:"reasons"`
-	Subjects []advisory.Subject `json:"subjects"` // packages that either version names, ascending
-	Last     *advisory.Advisory `json:"last"`     // what keeps counting
+	Subjects []advisory.Subject `json:"subjects"`       // packages that either version names, ascending
+	Last     *advisory.Advisory `json:"last,omitempty"` // what keeps counting
 }
 
 // Release is a person's word that one held record may count.
@@ -105,6 +109,9 @@ type Case struct {
 	World    World
 	Others   []advisory.Set // what other feeds say and counts
 	Releases []Release
+	Before   []Held // what of the snapshot in Last is held: what came in a flood stays held whatever came since
+	Recent   int    // new records that began to count within the last day
+	Again    bool   // New is the very snapshot of Last, judged again with what is known by now
 	Limits   Limits
 	Now      int64 // Unix seconds
 }
@@ -114,12 +121,21 @@ type Case struct {
 type Verdict struct {
 	Whole []Reason
 	Set   advisory.Set
-	Held  []Held // ascending by ID
+	Held  []Held  // ascending by ID, Raw
+	Freed []Freed // likewise: what would be held, but for somebody's word
+	Fresh int     // new records that count
+}
+
+// Freed is a record against which something speaks and which counts all the same.
+type Freed struct {
+	Held
+	Release *Release            // the person's word; or
+	By      []advisory.Advisory // the records that say the same
 }
 
 // Judge says what of a snapshot counts. The same case gives the same verdict.
 func Judge(c Case) Verdict {
-	c.Limits = Limits{cmp.Or(c.Limits.Shrink, Default.Shrink), cmp.Or(c.Limits.New, Default.New), cmp.Or(c.Limits.Share, Default.Share)}
+	c.Limits = Limits{cmp.Or(c.Limits.Shrink, Default.Shrink), cmp.Or(c.Limits.New, Default.New), cmp.Or(c.Limits.Share, Default.Share), cmp.Or(c.Limits.Mass, Default.Mass)}
 	if whole := c.whole(); len(whole) > 0 {
 		v := Verdict{Whole: whole, Held: []Held{}, Set: advisory.Set{Snapshot: c.New.Snapshot, Advisories: []advisory.Advisory{}}}
 		if v.Set.Snapshot.Count = 0; c.Last != nil {
@@ -132,37 +148,56 @@ func Judge(c Case) Verdict {
 	flood := j.flood()
 	for i := range c.New.Advisories {
 		a := &c.New.Advisories[i]
-		old := j.last[a.ID]
+		old := j.pairs[i]
 		reasons := j.against(a, old)
-		if old == nil && flood != nil && a.Basis != advisory.BasisStatement {
-			reasons = append(reasons, *flood)
+		if old == nil && a.Basis != advisory.BasisStatement {
+			if flood != nil {
+				reasons = append(reasons, *flood)
+			} else if r, ok := j.flooded[a.ID]; ok {
+				reasons = append(reasons, r)
+			}
+			v.Fresh++
 		}
 		v.settle(j, held(a, old, reasons), a)
 	}
-	if c.Last != nil {
-		for i := range c.Last.Advisories {
-			if old := &c.Last.Advisories[i]; !j.here[old.ID] && old.Basis != advisory.BasisStatement && (old.Expires == 0 || old.Expires > c.Now) {
-				v.settle(j, held(nil, old, []Reason{say(CodeGone, "the record is no longer in the feed, and nobody has withdrawn it")}), nil)
-			}
+	for _, old := range j.gone {
+		if old.Basis != advisory.BasisStatement && (old.Expires == 0 || old.Expires > c.Now) {
+			v.settle(j, held(nil, old, []Reason{say(CodeGone, "the record is no longer in the feed, and nobody has withdrawn it")}), nil)
 		}
 	}
-	slices.SortFunc(v.Held, func(a, b Held) int { return strings.Compare(a.ID, b.ID) })
+	slices.SortFunc(v.Held, compareHeld)
+	slices.SortFunc(v.Freed, func(a, b Freed) int { return compareHeld(a.Held, b.Held) })
+	if why := j.mass(v.Held); why != nil {
+		return Verdict{Whole: []Reason{*why}, Held: []Held{}, Set: *c.Last}
+	}
 	return v
+}
+
+func compareHeld(a, b Held) int {
+	return cmp.Or(strings.Compare(a.ID, b.ID), strings.Compare(string(a.Raw), string(b.Raw)), strings.Compare(string(a.Was), string(b.Was)))
 }
 
 // settle puts a record, or what keeps counting instead of it, into the set.
 func (v *Verdict) settle(j *judge, h Held, a *advisory.Advisory) {
-	free := len(h.Reasons) == 0 || j.corroborated(a, h.Last) ||
-		slices.ContainsFunc(j.Releases, func(r Release) bool { return r.frees(h) })
-	switch {
-	case free && a != nil:
-		v.Set.Advisories = append(v.Set.Advisories, *a)
-	case free:
-	default:
-		v.Held = append(v.Held, h)
-		if h.Last != nil {
-			v.Set.Advisories = append(v.Set.Advisories, *h.Last)
+	if len(h.Reasons) > 0 {
+		f := Freed{Held: h, By: j.corroboration(a, h.Last)}
+		if i := slices.IndexFunc(j.Releases, func(r Release) bool { return r.frees(h) }); i >= 0 {
+			f.Release = &j.Releases[i]
 		}
+		if f.Release == nil && len(f.By) == 0 {
+			v.Held = append(v.Held, h)
+			if a != nil && h.Last == nil {
+				v.Fresh--
+			}
+			if h.Last != nil {
+				v.Set.Advisories = append(v.Set.Advisories, *h.Last)
+			}
+			return
+		}
+		v.Freed = append(v.Freed, f)
+	}
+	if a != nil {
+		v.Set.Advisories = append(v.Set.Advisories, *a)
 	}
 }
 

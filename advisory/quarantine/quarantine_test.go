@@ -40,7 +40,7 @@ var world = NewWorld([]Version{
 	{Ecosystem: "Debian:12", Package: "openssl", Version: "3.0.9-1"}, {Ecosystem: "Debian:12", Package: "openssl", Version: "3.0.11-1"}, {Ecosystem: "Debian:12", Package: "openssl", Version: "3.0.14-1"},
 	{Ecosystem: "Debian:12", Package: "openssl", Version: "not a version!"}, {Ecosystem: "Nowhere", Package: "openssl", Version: "1"},
 	{Ecosystem: "Debian:12", Package: "libcrypt0", Version: "1-1"},
-})
+}, nil)
 
 func before() *advisory.Set {
 	s := set(now-day, rec("DEBIAN-CVE-2026-1", "openssl", "3.0.11-1"), rec("DEBIAN-CVE-2026-2", "systemd", "252.9-1"), rec("DEBIAN-CVE-2026-3", "linux", ""))
@@ -275,5 +275,153 @@ func TestASecondSourceCorroborates(t *testing.T) {
 		if (len(v.Held) == 0) != c.free {
 			t.Errorf("withdrawal, %s: held %+v", name, v.Held)
 		}
+	}
+}
+
+// TestANewNameBesideKnownOnes: a name that is nearly a known one is suspect, but
+// not beside that very name with the same versions, and not when it is put
+// together in the usual way from another name of the record.
+func TestANewNameBesideKnownOnes(t *testing.T) {
+	part := func(pkg, fixed string) advisory.Affected {
+		return advisory.Affected{Ecosystem: "Debian:12", Package: pkg, Ranges: []advisory.Range{{Type: "ECOSYSTEM", Introduced: "0", Fixed: fixed}}}
+	}
+	last := before()
+	for i, name := range []string{"glibc", "langpack-cv", "python3-dns", "python3-six", "python3-yaml", "ldnsd", "lone-dns"} {
+		last.Advisories = append(last.Advisories, rec(fmt.Sprintf("DEBIAN-CVE-2025-%d", i), name, "1-1"))
+	}
+	for name, c := range map[string]struct {
+		parts []advisory.Affected
+		held  bool
+	}{
+		"beside the one it looks like": {[]advisory.Affected{part("langpack-cv", "2-1"), part("langpack-kv", "2-1")}, false},
+		"alone":                        {[]advisory.Affected{part("langpack-kv", "2-1")}, true},
+		"with another version":         {[]advisory.Affected{part("langpack-cv", "3-1"), part("langpack-kv", "2-1")}, true},
+		"instead of it":                {[]advisory.Affected{part("glibc", "2-1"), part("langpack-kv", "2-1")}, true},
+		"with a usual affix":           {[]advisory.Affected{part("ldnsd", "2-1"), part("python3-ldnsd", "2-1")}, false},
+		"a usual affix, another name":  {[]advisory.Affected{part("glibc", "2-1"), part("python3-dnss", "2-1")}, true},
+		"an affix that nobody has":     {[]advisory.Affected{part("dnss", "2-1"), part("lone-dnss", "2-1")}, true},
+	} {
+		a := rec("DEBIAN-CVE-2026-9", "x", "1")
+		a.Affected = c.parts
+		v := Judge(Case{Last: last, New: set(now, append(slices.Clone(last.Advisories), sign(a))...), World: world, Now: now})
+		if (len(v.Held) == 1) != c.held || len(v.Held) > 1 {
+			t.Errorf("%s: %+v", name, v.Held)
+		}
+	}
+}
+
+// TestAFloodStaysHeld: that some of its records were released, or that the next
+// snapshot has less news, frees no other.
+func TestAFloodStaysHeld(t *testing.T) {
+	last := before()
+	came := slices.Clone(last.Advisories)
+	for i := range 501 {
+		came = append(came, rec(fmt.Sprintf("DEBIAN-CVE-2025-%d", i), "systemd", "252.1-1"))
+	}
+	first := Judge(Case{Last: last, New: set(now, came...), World: world, Now: now})
+	var words []Release
+	for _, h := range first.Held[:10] {
+		words = append(words, Release{ID: h.ID, Raw: h.Raw, Was: h.Was, By: "ada", Why: "read it", At: now})
+	}
+	again := Judge(Case{Last: &first.Set, New: set(now, came...), World: world, Now: now, Before: first.Held, Again: true, Releases: words})
+	if len(again.Held) != 491 || len(again.Freed) != 10 || again.Freed[0].Release == nil {
+		t.Errorf("after a release of ten: %d held, %d freed", len(again.Held), len(again.Freed))
+	}
+	next := append(slices.Clone(came), rec("DEBIAN-CVE-2024-1", "systemd", "252.1-1"))
+	v := Judge(Case{Last: &first.Set, New: set(now+day, next...), World: world, Now: now + day, Before: first.Held})
+	if len(v.Held) != 501 || slices.ContainsFunc(v.Held, func(h Held) bool { return h.ID == "DEBIAN-CVE-2024-1" }) {
+		t.Errorf("a day later: %d held", len(v.Held))
+	}
+	if v := Judge(Case{Last: last, New: set(now, came[:10]...), World: world, Now: now, Recent: 499}); len(v.Held) != 7 {
+		t.Errorf("drop by drop: %d held", len(v.Held))
+	}
+}
+
+func TestAMassIsNotBelieved(t *testing.T) {
+	var list []advisory.Advisory
+	for i := range 200 {
+		list = append(list, rec(fmt.Sprintf("DEBIAN-CVE-2025-%d", i), "systemd", "252.1-1"))
+	}
+	last := set(now-day, list...)
+	withdrawn := func(n int) advisory.Set {
+		came := slices.Clone(list)
+		for i := range n {
+			came[i].Withdrawn = now
+			came[i] = sign(came[i])
+		}
+		return set(now, came...)
+	}
+	if v := Judge(Case{Last: &last, New: withdrawn(100), Now: now}); len(v.Whole) > 0 || len(v.Held) != 100 {
+		t.Errorf("a hundred: %v, %d held", v.Whole, len(v.Held))
+	}
+	if v := Judge(Case{Last: &last, New: withdrawn(101), Now: now}); len(v.Whole) != 1 || v.Whole[0].Code != CodeMass || !reflect.DeepEqual(v.Set, last) || len(v.Held) > 0 {
+		t.Errorf("half and more: %v, %d held", v.Whole, len(v.Held))
+	}
+}
+
+// TestOneIDTwice: a database can have a file for each release under one id.
+func TestOneIDTwice(t *testing.T) {
+	nine, eight := rec("ALSA-1", "a", "1-1"), rec("ALSA-1", "b", "1-1")
+	last := set(now-day, eight, nine)
+	if v := Judge(Case{Last: &last, New: set(now, nine, eight), Now: now}); len(v.Held) > 0 || len(v.Set.Advisories) != 2 {
+		t.Errorf("in another order: %+v", v.Held)
+	}
+	later := nine
+	later.Affected = []advisory.Affected{nine.Affected[0]}
+	later.Modified++
+	later = sign(later)
+	if v := Judge(Case{Last: &last, New: set(now, later, eight), Now: now}); len(v.Held) > 0 {
+		t.Errorf("one of the two is newer: %+v", v.Held)
+	}
+	v := Judge(Case{Last: &last, New: set(now, eight), Limits: Limits{Shrink: 60}, Now: now})
+	if len(v.Held) != 1 || v.Held[0].Was != nine.Raw || !same(v.Set.Advisories, last.Advisories) {
+		t.Errorf("one of the two is gone: %+v", v.Held)
+	}
+}
+
+// TestWhatWasThereBeforeAnybodyLooked lies between two versions of the first
+// sight; what came later was seen or never was.
+func TestWhatWasThereBeforeAnybodyLooked(t *testing.T) {
+	deb := func(v string, first bool) Version {
+		return Version{Ecosystem: "Debian:12", Package: "openssl", Version: v, First: first}
+	}
+	list := []Version{deb("3.0.11-1", true), deb("3.0.14-1", true), deb("3.0.16-1", false)}
+	last := before()
+	for v, c := range map[string]struct {
+		at   int64
+		held bool
+	}{
+		"3.0.10-1": {now, false}, "3.0.12-1": {now, false}, "3.0.14-1": {now, false}, "3.0.15-1": {now, true}, "3.0.16-1": {now, false},
+		"3.0.17-1": {now, true}, "3.0.18-1": {now - 8*day, false}, "3.0.15-2": {now - 8*day, true},
+	} {
+		w := NewWorld(list, map[string]int64{"Debian:12": c.at})
+		got := Judge(Case{Last: last, New: set(now, append(slices.Clone(last.Advisories), rec("DEBIAN-CVE-2026-9", "openssl", v))...), World: w, Now: now})
+		if (len(got.Held) == 1) != c.held {
+			t.Errorf("%s, last look %d days ago: %+v", v, (now-c.at)/day, got.Held)
+		}
+	}
+}
+
+func TestAnEpochGrowsByOne(t *testing.T) {
+	last := before()
+	for v, held := range map[string]bool{"1:0.3-1": false, "2:0.3-1": true, "1:9999-1": true, "1:252.10-1": false, "x:1-1": true} {
+		came := append(slices.Clone(last.Advisories), rec("DEBIAN-CVE-2026-9", "systemd", v))
+		if got := Judge(Case{Last: last, New: set(now, came...), World: world, Now: now}); (len(got.Held) == 1) != held {
+			t.Errorf("%s: %+v", v, got.Held)
+		}
+	}
+}
+
+func TestWhoSaysTheSameIsNamed(t *testing.T) {
+	last := before()
+	came := slices.Clone(last.Advisories)
+	came[0] = rec("DEBIAN-CVE-2026-1", "openssl", "3.0.9-1")
+	came[0].Modified = now - day
+	came[0] = sign(came[0])
+	o := rec("DSA-1-1", "openssl", "3.0.9-1")
+	o.Upstream, o.Source, o.Feed.Name = []string{"CVE-2026-1"}, "osv/DSA", "dsa"
+	v := Judge(Case{Last: last, New: set(now, came...), World: world, Others: []advisory.Set{set(now, o)}, Now: now})
+	if len(v.Held) != 0 || len(v.Freed) != 1 || len(v.Freed[0].By) != 1 || v.Freed[0].By[0].ID != "DSA-1-1" || v.Freed[0].ID != came[0].ID {
+		t.Errorf("held %+v, freed %+v", v.Held, v.Freed)
 	}
 }

@@ -99,7 +99,9 @@ func asOf(all []advisory.Advisory, at int64) advisory.Set {
 }
 
 // TestCleanSnapshotsPass measures how many records of three later snapshots are
-// held although nothing is wrong with them: at most 0.1 %.
+// held although nothing is wrong with them: at most 0.1 %, and of those that are
+// new or changed as well. (DSA-423 of the derived list has no version at all; it
+// is held from the start.)
 func TestCleanSnapshotsPass(t *testing.T) {
 	for name, c := range map[string]struct {
 		file  string
@@ -114,11 +116,15 @@ func TestCleanSnapshotsPass(t *testing.T) {
 			all := zipped(t, c.file)
 			w := World{}
 			if name == "Debian 12" {
-				w = NewWorld(carried(t))
+				w = NewWorld(carried(t), nil)
 			}
 			first := asOf(all, unix(c.times[0]))
 			v := Judge(Case{New: first, World: w, Now: unix(c.times[0])})
-			last, judged, changed, held := v.Set, 0, 0, 0
+			last, judged, changed, held, fresh := v.Set, 0, 0, 0, 0
+			again := map[string]bool{}
+			for _, h := range v.Held {
+				again[h.ID+string(h.Raw)] = true
+			}
 			t.Logf("as of %s: %d records, %d held at first", c.times[0], len(first.Advisories), len(v.Held))
 			for _, at := range c.times[1:] {
 				raws := map[canon.Digest]bool{}
@@ -138,11 +144,16 @@ func TestCleanSnapshotsPass(t *testing.T) {
 				for _, h := range v.Held {
 					t.Logf("%s: held %s: %v", at, h.ID, h.Reasons)
 				}
+				for _, h := range v.Held {
+					if key := h.ID + string(h.Raw); !again[key] {
+						again[key], fresh = true, fresh+1
+					}
+				}
 				judged, held, last = judged+len(next.Advisories), held+len(v.Held), v.Set
 			}
-			t.Logf("%d of %d records held (%.4f %%), %d of them new or changed (%.3f %% of those)", held, judged, 100*float64(held)/float64(judged), changed, 100*float64(held)/float64(max(changed, 1)))
-			if judged == 0 || held*1000 > judged {
-				t.Errorf("%d of %d clean records are held, more than 0.1 %%", held, judged)
+			t.Logf("%d of %d records held (%.4f %%); of the %d that were new or changed %d are (%.3f %%)", held, judged, 100*float64(held)/float64(judged), changed, fresh, 100*float64(fresh)/float64(max(changed, 1)))
+			if judged == 0 || changed == 0 || held*1000 > judged || fresh*1000 > changed {
+				t.Errorf("%d of %d clean records are held, or %d of the %d new or changed ones: more than 0.1 %%", held, judged, fresh, changed)
 			}
 		})
 	}
@@ -156,7 +167,7 @@ func carried(t testing.TB) []Version {
 	out := []Version{}
 	for _, name := range []string{"debian/Packages-bookworm-12.15-main-subset.gz", "debian/Packages-bookworm-security-2026-11-21.gz"} {
 		for _, p := range stanzas(t, name) {
-			out = append(out, Version{"Debian:12", p.Source, p.SourceVersion})
+			out = append(out, Version{Ecosystem: "Debian:12", Package: p.Source, Version: p.SourceVersion})
 		}
 	}
 	z, err := zip.OpenReader(shareddata.Path(t, "../..", "debian/changelogs-bookworm-security.zip"))
@@ -171,7 +182,7 @@ func carried(t testing.TB) []Version {
 		}
 		for lines := bufio.NewScanner(r); lines.Scan(); {
 			if m := entry.FindStringSubmatch(lines.Text()); m != nil {
-				out = append(out, Version{"Debian:12", m[1], m[2]})
+				out = append(out, Version{Ecosystem: "Debian:12", Package: m[1], Version: m[2]})
 			}
 		}
 		r.Close()
@@ -243,6 +254,13 @@ var poisons = map[string]func(r *rand.Rand, a *advisory.Advisory){
 		a.ID += "-1"
 		eachFixed(a, func(v string) string { return v + fmt.Sprintf("+evil%d", r.IntN(1000)) })
 	},
+	"one look-alike": func(r *rand.Rand, a *advisory.Advisory) {
+		a.ID += "-3"
+		i := r.IntN(len(a.Affected))
+		n := a.Affected[i].Package
+		k := 1 + r.IntN(len(n)-1)
+		a.Affected[i].Package = n[:k] + string(rune('a'+r.IntN(26))) + n[k:]
+	},
 	"look-alike": func(r *rand.Rand, a *advisory.Advisory) {
 		a.ID += "-2"
 		for i := range a.Affected {
@@ -295,7 +313,7 @@ func TestTenThousandPoisonedRecordsChangeNoWork(t *testing.T) {
 	inv := inventory.Inventory{OS: inventory.OS{ID: "debian", VersionID: "12", Codename: "bookworm"}, Arch: "amd64",
 		Packages: stanzas(t, "debian/Packages-bookworm-12.15-main-subset.gz")}
 	last := asOf(all, unix("2026-11-22"))
-	w := NewWorld(carried(t))
+	w := NewWorld(carried(t), nil)
 	want := queue(inv, last)
 	if len(want) < 400 {
 		t.Fatalf("only %d pieces of work: the host shows nothing", len(want))
@@ -305,7 +323,7 @@ func TestTenThousandPoisonedRecordsChangeNoWork(t *testing.T) {
 	mutated, held, unjudged := 0, map[string]int{}, 0
 	most := 10_000
 	if testing.Short() {
-		most = 1_200 // each kind once
+		most = 1_300 // each kind once
 	}
 	for mutated < most {
 		came := slices.Clone(last.Advisories)
@@ -361,6 +379,11 @@ func TestPoisonOfRealRecordsIsHeld(t *testing.T) {
 				fit := a.Withdrawn == 0 && len(a.Affected) > 0 && len(a.Affected[0].Package) >= 5 && len(a.Affected[0].Ranges) > 0 && a.Affected[0].Ranges[0].Fixed != "" && a.Modified > 2e8
 				if strings.HasPrefix(a.ID, "GO-") { // no times there, and no order of versions
 					fit = fit || len(a.Affected) > 0 && len(a.Affected[0].Ranges) > 0 && a.Affected[0].Ranges[0].Fixed != "" && a.Withdrawn == 0 && kind != "time back"
+				}
+				if kind == "package gone" && fit && slices.ContainsFunc(a.Affected[1:], func(o advisory.Affected) bool {
+					return o.Ecosystem == a.Affected[0].Ecosystem && o.Package == a.Affected[0].Package && o.Module == a.Affected[0].Module
+				}) {
+					continue // it still names the package
 				}
 				if !fit || r.IntN(10) > 0 || len(made) >= 200 {
 					continue

@@ -25,7 +25,7 @@ func (p *planner) judged(s *Seen, changelogs []advisory.Set) []advisory.Set {
 	if len(p.Since) == 0 {
 		return out
 	}
-	world := quarantine.NewWorld(s.carried())
+	world := quarantine.NewWorld(s.carried(), nil)
 	for i, f := range p.Feeds {
 		last, ok := p.Since[i]
 		if !ok {
