@@ -56,6 +56,7 @@ const (
 	NotCovered        Code = "not-covered"      // no feed speaks about this release or package
 	NoSuchAdvisory    Code = "no-such-advisory" // no feed has a record of this name
 	Undetermined      Code = "undetermined"     // the source does not know or contradicts itself
+	Quarantined       Code = "quarantined"      // a record that is held would make it affected
 	Stated            Code = "stated"           // people say that it is affected, which alone makes no work
 	ModuleUnknown     Code = "module-unknown"   // affected if it comes from the module stream that the record means, and which that is is not known
 )

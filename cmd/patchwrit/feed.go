@@ -25,7 +25,7 @@ func feedCmd() *cobra.Command {
 		Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(feedUpdateCmd(), feedBundleCmd(), feedImportCmd(), feedLsCmd(), feedAcceptCmd(), feedRmCmd(), feedCompileCmd())
+	cmd.AddCommand(feedUpdateCmd(), feedBundleCmd(), feedImportCmd(), feedLsCmd(), feedAcceptCmd(), feedQuarantineCmd(), feedRmCmd(), feedCompileCmd())
 	return cmd
 }
 
@@ -66,6 +66,7 @@ type feedRow struct {
 	Digest  canon.Digest   `json:"digest"`
 	Source  string         `json:"source"`
 	Proof   canon.Note     `json:"proof"`
+	Held    int            `json:"held"` // records that do not count as they came
 }
 
 func feedLsCmd() *cobra.Command {
@@ -73,7 +74,8 @@ func feedLsCmd() *cobra.Command {
 		Use:   "ls",
 		Short: "list the depot's feeds and how each of them stands",
 		Long: "STATE: ok; stale (not confirmed, or without a new record, for longer than its maximal age); refused (something newer\n" +
-			"was refused); partial (parts could not be read); empty (nothing was accepted yet). -o json lists every snapshot.\n\n" +
+			"was refused); partial (parts could not be read); empty (nothing was accepted yet). HELD counts the records that do not\n" +
+			"count as they came (patchwrit feed quarantine ls). -o json lists every snapshot.\n\n" +
 			"Exit code 6: not every feed is ok.",
 		Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -113,6 +115,7 @@ func listFeeds(d *depot.Depot, now int64) ([]feedRow, error) {
 		l := feedRow{Feed: f, State: f.Standing(now)}
 		if k, ok := f.InUse(); ok {
 			l.Records, l.Newest, l.Fetched, l.Digest, l.Source, l.Proof, l.Age = k.Count, k.Newest, k.Fetched, k.Digest, k.Source, k.Proof, now-f.Checked
+			l.Held = k.Held
 		}
 		list = append(list, l)
 	}
@@ -121,14 +124,14 @@ func listFeeds(d *depot.Depot, now int64) ([]feedRow, error) {
 
 // feedTable is the list for people; below a feed that is not right stands why.
 func feedTable(list []feedRow) tabular {
-	t := &rows{head: []string{"NAME", "KIND", "RECORDS", "NEWEST", "FETCHED", "AGE", "STATE", "DIGEST", "SOURCE"}}
+	t := &rows{head: []string{"NAME", "KIND", "RECORDS", "NEWEST", "FETCHED", "AGE", "HELD", "STATE", "DIGEST", "SOURCE"}}
 	notes := feedNotes{table: t}
 	for _, l := range list {
 		age := ""
 		if l.Fetched > 0 {
 			age = (time.Duration(l.Age) * time.Second).Truncate(time.Minute).String()
 		}
-		t.add(l.Name, l.Kind, fmt.Sprint(l.Records), when(l.Newest), when(l.Fetched), age, string(l.State), l.Digest.Short(), l.Source)
+		t.add(l.Name, l.Kind, fmt.Sprint(l.Records), when(l.Newest), when(l.Fetched), age, fmt.Sprint(l.Held), string(l.State), l.Digest.Short(), l.Source)
 		if a, ok := l.Aside(); ok {
 			for _, r := range a.Reasons {
 				notes.lines = append(notes.lines, fmt.Sprintf("%s: refused %s of %s: %s (%s)", l.Name, a.Digest, when(a.Fetched), r.Text.Text(), r.Code))
@@ -160,7 +163,7 @@ func feedAcceptCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "accept NAME DIGEST",
 		Short: "let a refused snapshot count, by your word",
-		Long:  "The snapshot is used from now on. Your word is kept with it, and with what spoke against it.",
+		Long:  "The whole snapshot is used from now on, and nothing of it is held. Your word is kept with it, and with what spoke against it.",
 		Args:  exactly(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if why == "" {

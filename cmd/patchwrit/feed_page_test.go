@@ -55,7 +55,7 @@ func catalogue(n int) string {
 // TestRunbookFeeds follows feeds.md with a source on this machine, and reads the
 // configuration that stands there.
 func TestRunbookFeeds(t *testing.T) {
-	page := runbook(t, "feeds.md", 1)
+	page := runbook(t, "feeds.md", 2)
 	dir := t.TempDir()
 	put := func(name, text string) {
 		t.Helper()
@@ -106,4 +106,6 @@ func TestRunbookFeeds(t *testing.T) {
 	page[0].Follow(t, run)
 	put("site/kev.json", catalogue(1))
 	page[1].Follow(t, run)
+	put("site/osv.json", advice("CVE-2026-1001", "1.5-1"))
+	page[2].Follow(t, run)
 }

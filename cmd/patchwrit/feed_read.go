@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"slices"
@@ -17,6 +18,7 @@ import (
 	"github.com/patchwrit/patchwrit/feed/epss"
 	"github.com/patchwrit/patchwrit/feed/kev"
 	"github.com/patchwrit/patchwrit/feed/nvd"
+	"github.com/patchwrit/patchwrit/pkgmgr/apt/solve"
 )
 
 // chosen are the feeds of the depot that a command reads.
@@ -70,13 +72,13 @@ func (c chosen) takes(name string, all []string) bool {
 	return slices.Contains(all, name) && errors.Is(err, fs.ErrNotExist)
 }
 
-// sets reads the chosen feeds that tell about packages, and says for which of
-// them the answer is unknown.
-func (c chosen) sets(ctx context.Context, now time.Time, say func(format string, args ...any)) (out []advisory.Set, err error) {
+// sets reads the chosen feeds that tell about packages, as they count, and what
+// of them is held.
+func (c chosen) sets(ctx context.Context, now time.Time, say func(format string, args ...any)) (out []advisory.Set, held []solve.Held, err error) {
 	for _, name := range c.names {
 		f, ok, err := c.depot.Feed(name)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if !ok || depot.IsFact(f.Kind) {
 			continue
@@ -84,18 +86,28 @@ func (c chosen) sets(ctx context.Context, now time.Time, say func(format string,
 		say("read feed %s from the depot", name)
 		_, content, err := c.depot.Read(ctx, name, now.Unix(), c.maxAge)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		out = append(out, *content.Set)
+		held = append(held, heldOf(name, content)...)
 	}
-	return out, nil
+	return out, held, nil
+}
+
+// heldOf lists what of a feed's content is held.
+func heldOf(name string, c depot.Content) (out []solve.Held) {
+	for _, h := range c.Held {
+		out = append(out, solve.Held{Held: h.Held, Feed: name, Packages: []string{}, Came: h.Came})
+	}
+	return out
 }
 
 // facts are what the chosen feeds tell about vulnerabilities; nil where none does.
 type facts struct {
 	kev  *kev.Catalogue
 	epss *epss.Scores
-	cve  chosen // feeds of CVE records, which are read once it is known of which
+	cve  chosen       // feeds of CVE records, which are read once it is known of which
+	held []solve.Held // entries of KEV
 }
 
 func (k facts) none() bool { return k.kev == nil && k.epss == nil && len(k.cve.names) == 0 }
@@ -134,7 +146,7 @@ func (c chosen) facts(ctx context.Context, now time.Time) (out facts, err error)
 			return out, usagef("the depot has two feeds of kind %s; say which to use with --feed NAME", f.Kind)
 		}
 		if content.KEV != nil {
-			out.kev = content.KEV
+			out.kev, out.held = content.KEV, heldOf(name, content)
 		}
 		if content.EPSS != nil {
 			out.epss = content.EPSS
@@ -144,9 +156,9 @@ func (c chosen) facts(ctx context.Context, now time.Time) (out facts, err error)
 }
 
 // warn says on the standard error which of the chosen feeds cannot say that a
-// system is clean.
+// system is clean, and of which of them records are held.
 func (c chosen) warn(cmd *cobra.Command, now time.Time) error {
-	var bad []string
+	var bad, held []string
 	for _, name := range c.names {
 		f, ok, err := c.depot.Feed(name)
 		if err != nil {
@@ -155,9 +167,15 @@ func (c chosen) warn(cmd *cobra.Command, now time.Time) error {
 		if s := f.Within(c.maxAge).Standing(now.Unix()); ok && s != depot.OK {
 			bad = append(bad, name+" is "+string(s))
 		}
+		if k, _ := f.InUse(); k.Held > 0 {
+			held = append(held, fmt.Sprintf("%d of %s", k.Held, name))
+		}
 	}
 	if len(bad) > 0 {
 		tell(cmd, "NOT CLEAN, UNKNOWN: %s. What these feeds do not mention is unknown; patchwrit feed ls says why", strings.Join(bad, ", "))
+	}
+	if len(held) > 0 {
+		tell(cmd, "QUARANTINE: records are held, %s. They count as they did before, or not at all; patchwrit feed quarantine ls says why", strings.Join(held, ", "))
 	}
 	return nil
 }

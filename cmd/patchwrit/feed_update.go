@@ -37,7 +37,7 @@ func feedUpdateCmd() *cobra.Command {
 		Short: "fetch what is new from the configured sources",
 		Long: "Asks each source of the configuration, its mirrors in order, whether there is something new; downloads that broke off go\n" +
 			"on where they stopped. What came is held to its pin or signature, then judged, and only then it counts. When nothing\n" +
-			"comes, what is in use stays in use. HTTP_PROXY, HTTPS_PROXY and NO_PROXY count.\n\n" +
+			"comes, what is in use stays in use. Single records that are not believed are held (patchwrit feed quarantine). HTTP_PROXY, HTTPS_PROXY and NO_PROXY count.\n\n" +
 			"The configuration is JSON: {\"feeds\":[{\"name\":…,\"kind\":…,\"urls\":[…],\"max_age\":\"72h\"}]}; docs/operate/feeds.md has every entry.\n" +
 			"Kinds: " + strings.Join(depot.Kinds(), ", ") + ".\n\n" +
 			"Exit codes: 6 a feed is not ok afterwards, 5 a pin or signature failed, 0 neither.",
@@ -93,6 +93,9 @@ func (u *updateFlags) run(cmd *cobra.Command, names []string) error {
 		u.tell(cmd, out)
 		failed = errors.Join(failed, outcomeError(out))
 	}
+	if err := d.Reconsider(cmd.Context(), time.Now().Unix()); err != nil {
+		return err
+	}
 	return u.conclude(cmd, d, failed)
 }
 
@@ -111,6 +114,9 @@ func (u *updateFlags) tell(cmd *cobra.Command, out update.Outcome) {
 		tell(cmd, "%s: %d records, newest of %s, are in use now (%s)", name, k.Count, when(k.Newest), k.Digest.Short())
 	default:
 		tell(cmd, "%s: nothing new; %d records, newest of %s (%s)", name, k.Count, when(k.Newest), k.Digest.Short())
+	}
+	if k.Held > 0 && k.State == depot.Accepted {
+		tell(cmd, "%s: QUARANTINE: %d of these records do not count as they came; patchwrit feed quarantine ls says why", name, k.Held)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/patchwrit/patchwrit/feed"
 	"github.com/patchwrit/patchwrit/match"
 	"github.com/patchwrit/patchwrit/match/flat"
+	"github.com/patchwrit/patchwrit/pkgmgr/apt/solve"
 	"github.com/patchwrit/patchwrit/refusal"
 )
 
@@ -58,9 +59,12 @@ func compileFeeds(cmd *cobra.Command, feeds []string, out string) error {
 	if err != nil {
 		return err
 	}
-	sets, err := c.sets(cmd.Context(), now, func(string, ...any) {})
+	sets, held, err := c.sets(cmd.Context(), now, func(string, ...any) {})
 	if err != nil {
 		return err
+	}
+	for i := range sets {
+		noteHeld(&sets[i].Snapshot, held)
 	}
 	for _, source := range feeds {
 		if slices.Contains(c.names, source) {
@@ -91,6 +95,27 @@ func compileFeeds(cmd *cobra.Command, feeds []string, out string) error {
 		return err
 	}
 	return exit{code: exitPartial}
+}
+
+// maxHeldGaps is how many held records are named in a compiled file; the others
+// are counted.
+const maxHeldGaps = 100
+
+// noteHeld makes a gap of each record that is held: who reads the compiled file
+// has no depot to ask.
+func noteHeld(s *advisory.Snapshot, held []solve.Held) {
+	n := 0
+	for _, h := range held {
+		if h.Feed != s.Name {
+			continue
+		}
+		if n++; n <= maxHeldGaps {
+			s.Partial = append(slices.Clip(s.Partial), advisory.Gap{Record: h.ID, Why: "it is in quarantine and counts as it did before, or not at all"})
+		}
+	}
+	if n > maxHeldGaps {
+		s.Partial = append(s.Partial, advisory.Gap{Why: canon.NoteOf(fmt.Sprintf("and %d more records are in quarantine", n-maxHeldGaps))})
+	}
 }
 
 // writeIndex puts a compiled file in its place when it is whole and on the disk.

@@ -108,6 +108,9 @@ func (p planning) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	if err := learn(cmd, solved.Seen); err != nil {
+		return err
+	}
 	return p.write(cmd, solved, o.Now, begin)
 }
 

@@ -17,6 +17,8 @@ import (
 	"github.com/patchwrit/patchwrit/change"
 	"github.com/patchwrit/patchwrit/docs/schema"
 	"github.com/patchwrit/patchwrit/feed"
+	"github.com/patchwrit/patchwrit/feed/depot"
+	"github.com/patchwrit/patchwrit/feed/world"
 	"github.com/patchwrit/patchwrit/inventory"
 	"github.com/patchwrit/patchwrit/match"
 	"github.com/patchwrit/patchwrit/pkgmgr/apt/solve"
@@ -42,7 +44,9 @@ func scanCmd() *cobra.Command {
 			"impact) and CVSS scores, each with its source and time. What is not known counts as the stricter value;\n" +
 			"the answer names it, and says what each other value would give.\n\n" +
 			"With --since, what a feed says anew is judged before it counts: withdrawals, lowered versions, jumps of severity, floods,\n" +
-			"look-alike names, impossible versions and times that go back are quarantined, and the record as it was keeps counting.\n\n" +
+			"look-alike names, impossible versions and times that go back are quarantined, and the record as it was keeps counting.\n" +
+			"The depot's feeds were judged so when they came (patchwrit feed quarantine). Where a held record would make something\n" +
+			"affected that is not by what counts, the answer is unknown.\n\n" +
 			"Exit codes: 3 something is affected, 6 part of the answer is unknown, 0 neither.",
 		Example: "  patchwrit scan --feed Debian.zip\n" +
 			"  patchwrit scan --sbom image.cdx.json --feed AlmaLinux.zip --feed Go.zip\n" +
@@ -136,7 +140,26 @@ func scan(cmd *cobra.Command) (solve.Seen, error) {
 			return solve.Seen{}, err
 		}
 	}
-	return solve.Look(cmd.Context(), o)
+	seen, err := solve.Look(cmd.Context(), o)
+	if err == nil {
+		err = learn(cmd, seen)
+	}
+	return seen, err
+}
+
+// learn keeps in the depot, where there is one, which versions the verified
+// indexes carry.
+func learn(cmd *cobra.Command, seen solve.Seen) error {
+	dir, err := depotDir(cmd)
+	if err != nil {
+		return err
+	}
+	d := depot.Open(dir, nil)
+	if names, err := d.Names(); err != nil || len(names) == 0 {
+		return err
+	}
+	_, err = world.Learn(d.World(), seen.Archives(), time.Now().Unix())
+	return err
 }
 
 // addLookFlags adds what says where knowledge comes from.
@@ -189,7 +212,7 @@ func readFeeds(cmd *cobra.Command, c chosen, feeds []string, age time.Duration, 
 	if err := c.warn(cmd, o.Now); err != nil {
 		return err
 	}
-	o.Feeds, err = c.sets(cmd.Context(), o.Now, func(format string, args ...any) { say(o.Progress, format, args...) })
+	o.Feeds, o.Held, err = c.sets(cmd.Context(), o.Now, func(format string, args ...any) { say(o.Progress, format, args...) })
 	if err != nil {
 		return err
 	}
@@ -258,7 +281,7 @@ type scanReport struct {
 	Snapshots []advisory.Snapshot `json:"snapshots"`
 	Affected  int                 `json:"affected"`
 	Unknown   int                 `json:"unknown"`
-	Held      []solve.Held        `json:"quarantine,omitempty"` // records that do not count, with --since
+	Held      []solve.Held        `json:"quarantine,omitempty"` // records that do not count: of the depot, or with --since
 	Deadlines *basis              `json:"deadlines,omitempty"`  // when asked for
 }
 
@@ -291,6 +314,7 @@ func (r scanReport) verdict(failOn string) error {
 }
 
 func (r scanReport) write(w io.Writer, format string) error {
+	r.mark()
 	if done, err := r.special(w, format); done {
 		return err
 	}

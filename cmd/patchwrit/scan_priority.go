@@ -19,6 +19,7 @@ import (
 	"github.com/patchwrit/patchwrit/feed/epss"
 	"github.com/patchwrit/patchwrit/feed/kev"
 	"github.com/patchwrit/patchwrit/match"
+	"github.com/patchwrit/patchwrit/pkgmgr/apt/solve"
 	"github.com/patchwrit/patchwrit/priority"
 )
 
@@ -38,6 +39,7 @@ type judge struct {
 	epss    *epss.Scores   // nil: not given
 	from    []string       // of CVE records
 	kept    chosen         // those of the depot
+	held    []solve.Held   // entries of KEV
 	maxAge  int64          // seconds
 	cve     []cve.Book     // what they say of the CVEs that findings name; see read
 }
@@ -57,7 +59,7 @@ func newJudge(cmd *cobra.Command, now time.Time) (*judge, error) {
 	if known.none() && !f.Changed("kev") && !f.Changed("epss") && !f.Changed("cve") && !f.Changed("exposed") {
 		return nil, nil
 	}
-	j := &judge{kev: known.kev, epss: known.epss, kept: known.cve}
+	j := &judge{kev: known.kev, epss: known.epss, kept: known.cve, held: known.held}
 	switch word, _ := f.GetString("exposed"); word {
 	case "yes", "no":
 		j.exposed = priority.Answer(word)
@@ -337,6 +339,7 @@ func (s said) String() string {
 type scanFinding struct {
 	match.Finding
 	Priority *urgency `json:"priority,omitempty"`
+	Held     []string `json:"held,omitempty"` // records in quarantine that are about it: feed and id
 }
 
 // basis is what deadlines were made from.
@@ -358,6 +361,7 @@ type tableUsed struct {
 // first, as work is ordered, then the rest as they stood. Gaps of the catalogue
 // and of the scores are gaps of the scan.
 func (j *judge) apply(r *scanReport, now int64) {
+	r.Held = append(r.Held, j.held...)
 	b := &basis{Exposed: cmp.Or(string(j.exposed), "unknown"), Sources: []advisory.Snapshot{}}
 	for _, t := range []priority.Table{j.rules.BOD, j.rules.Deployer} {
 		b.Tables = append(b.Tables, tableUsed{t.ID, t.Digest})

@@ -56,6 +56,7 @@ func (b bill) look(o solve.Options) (solve.Seen, error) {
 	if b.Inventory.OS.ID == "" && len(b.Libraries) > 0 { // a bill of libraries alone needs no system
 		s.Findings = slices.DeleteFunc(s.Findings, func(f match.Finding) bool { return f.Reason.Code == match.SystemUnknown })
 	}
+	s.Doubt(o.Held, func(ix match.Index) []match.Finding { return library.Find(b.Libraries, ix) })
 	slices.SortStableFunc(s.Findings, func(x, y match.Finding) int { return aboutAll(y) - aboutAll(x) })
 	return s, s.Index.Err()
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 	"github.com/patchwrit/patchwrit/advisory"
 	"github.com/patchwrit/patchwrit/feed"
+	"github.com/patchwrit/patchwrit/match"
 	"github.com/patchwrit/patchwrit/pkgmgr/apt/solve"
 )
 
@@ -77,6 +79,26 @@ func (r scanReport) concerned() bool {
 		}
 	}
 	return false
+}
+
+// mark tells each finding which held records are about it, and each held entry of
+// KEV which packages it is about.
+func (r *scanReport) mark() {
+	for k := range r.Held {
+		h := &r.Held[k]
+		for i := range r.Findings {
+			f := &r.Findings[i]
+			key := solve.Key(f.Finding)
+			named := slices.Contains(f.Names(), h.ID) || slices.ContainsFunc(f.Sources, func(s match.Source) bool { return s.Advisory == h.ID && s.Feed == h.Feed })
+			if h.Last == nil && h.Came == nil && len(h.Subjects) == 0 && named && !slices.Contains(h.Packages, key) {
+				h.Packages = append(h.Packages, key) // of KEV
+				slices.Sort(h.Packages)
+			}
+			if named && slices.Contains(h.Packages, key) {
+				f.Held = append(f.Held, h.Feed+" "+h.ID)
+			}
+		}
+	}
 }
 
 // heldTable writes a line for each held record and reason.

@@ -213,7 +213,7 @@ func (u *upFlags) read(ctx context.Context, now time.Time) ([]advisory.Set, erro
 	if err != nil {
 		return nil, err
 	}
-	kept, err := chosen{depot: d, names: names}.sets(ctx, now, func(string, ...any) {})
+	kept, _, err := chosen{depot: d, names: names}.sets(ctx, now, func(string, ...any) {})
 	return append(out, kept...), err
 }
 

@@ -15,10 +15,15 @@
 // that a kill at any point leaves the depot whole; a candidate that was not
 // judged yet is judged at the next Keep or Settle.
 //
-// THE SEAM for quarantine is the Judge interface of this package: it is given
-// the candidate and the last accepted snapshot, both with their parsed content,
-// before the candidate counts. Standard is the plain judge (empty, shrunk, time
-// going backwards). Accept is how a person overrules it.
+// The Judge is given the candidate and what counts now, both with their parsed
+// content, before the candidate counts. Standard refuses whole snapshots (empty,
+// shrunk, time going backwards), and of one that is accepted it holds single
+// records (room advisory/quarantine): these count in the form that was accepted
+// last, or not at all when they are new. The list of them is kept beside the
+// snapshot by its digest, survives the next snapshot, and is judged again when a
+// second source, a verified index or a person has spoken since (Reconsider). Each
+// such word is kept, and kept first. Accept is how a person overrules the judge
+// about a whole snapshot, Release about single records.
 //
 // What it does not do: it fetches nothing and checks no signature (Proof is what
 // the caller found), and does not keep local root from changing its files. Bytes
@@ -86,6 +91,10 @@ type Kept struct {
 	State    State        `json:"state"`
 	Reasons  []Reason     `json:"reasons"` // when refused; kept when a person accepted it all the same
 	Word     canon.Note   `json:"word"`    // of the person who accepted it against the judge; else ""
+
+	Held  int          `json:"held,omitempty"`  // records of it that do not count as they came
+	Holds canon.Digest `json:"holds,omitempty"` // names the list of these
+	Basis canon.Digest `json:"basis,omitempty"` // what the judge knew beside the bytes when it last looked at them
 }
 
 // Feed is everything the depot knows about one feed. Kept is ordered by arrival,
@@ -104,6 +113,7 @@ type Feed struct {
 	// given or confirmed, or "": nobody knows which of the two is right.
 	Contested canon.Digest `json:"contested"`
 	Kept      []Kept       `json:"kept"`
+	Fresh     []Fresh      `json:"fresh,omitempty"` // the news of the last day, in order
 }
 
 // TypeFeed is the type of a Feed.
@@ -334,7 +344,7 @@ func (d *Depot) sweep() error {
 			return err // what it speaks of is unknown: remove nothing
 		}
 		for _, k := range f.Kept {
-			used[string(k.Digest)] = true
+			used[string(k.Digest)], used[string(k.Holds)] = true, true
 		}
 	}
 	for _, sub := range []string{"objects", "feeds"} {
@@ -430,7 +440,10 @@ func (d *Depot) Keep(ctx context.Context, r Rules, a Arrived, now int64) (Kept, 
 	if err := d.Settle(ctx, r.Name, now); err != nil {
 		return k, err
 	}
-	return d.settled(r, k, a.Checked)
+	if k, err = d.settled(r, k, a.Checked); err != nil || k.State != Accepted {
+		return k, err
+	}
+	return k, d.Reconsider(ctx, now) // it may speak for what is held of others
 }
 
 // again notes that what is in use came again, at the time checked.
@@ -495,14 +508,24 @@ func (d *Depot) Settle(ctx context.Context, name string, now int64) error {
 			return nil
 		}
 		k := f.Kept[i]
-		if err := d.decide(ctx, f, &k, now); err != nil {
+		r, err := d.decide(ctx, f, &k, now)
+		if err != nil {
 			return err
 		}
 		d.point("judged")
+		first := !slices.ContainsFunc(f.Kept, func(o Kept) bool { return o.State == Accepted })
 		err = d.change(Rules{f.Name, f.Kind, f.MaxAge, f.Shrink}, func(f *Feed) error {
 			i := f.find(k.Digest, Candidate)
 			if i < 0 {
 				return nil // another process was faster
+			}
+			if k.State == Accepted {
+				if !first {
+					f.Fresh = f.noting(k.Fetched, r.Fresh)
+				}
+				if err := errors.Join(d.witnessed(f.Name, r.Freed, now), d.hold(f.Name, &k, r.Held)); err != nil {
+					return err
+				}
 			}
 			f.Kept[i], f.Contested = k, k.Digest
 			if k.State == Accepted {
@@ -518,36 +541,41 @@ func (d *Depot) Settle(ctx context.Context, name string, now int64) error {
 
 // decide reads a candidate and asks the judge. The error is the context's, or of
 // the disk.
-func (d *Depot) decide(ctx context.Context, f Feed, k *Kept, now int64) error {
+func (d *Depot) decide(ctx context.Context, f Feed, k *Kept, now int64) (Ruling, error) {
+	basis, err := d.basis(f.Name)
+	if err != nil {
+		return Ruling{}, err
+	}
 	content, err := d.open(ctx, f, *k, now, nil)
 	if ctx.Err() != nil {
-		return ctx.Err()
+		return Ruling{}, ctx.Err()
 	}
 	if err != nil {
 		k.State, k.Reasons = Refused, []Reason{reason(CodeUnusable, err)}
-		return nil
+		return Ruling{}, nil
 	}
 	s := content.Snapshot()
 	k.Count, k.Newest, k.Gaps = s.Count, s.Newest, len(s.Partial)
-	c := Case{Feed: f, New: *k, Content: content, Now: now}
-	if last, ok := f.InUse(); ok {
-		c.Last = &last
-		c.LastContent = func(ctx context.Context) (Content, error) { return d.open(ctx, f, last, now, nil) }
-	}
-	against, err := d.judge.Judge(ctx, c)
+	c, err := d.caseOf(f, *k, content, now)
 	if err != nil {
-		return fmt.Errorf("feed %s: judging %s: %w", f.Name, k.Digest.Short(), err)
+		return Ruling{}, err
 	}
-	if k.State = Accepted; len(against) > 0 {
-		k.State, k.Reasons = Refused, against
+	r, err := d.judge.Judge(ctx, c)
+	if err != nil {
+		return Ruling{}, fmt.Errorf("feed %s: judging %s: %w", f.Name, k.Digest.Short(), err)
 	}
-	return nil
+	if k.State, k.Basis = Accepted, basis; len(r.Against) > 0 {
+		k.State, k.Reasons, k.Basis = Refused, r.Against, ""
+	}
+	r.Held = since(r.Held, c.Before, now)
+	return r, nil
 }
 
 func reason(code refusal.Code, err error) Reason { return Reason{code, canon.NoteOf(err.Error())} }
 
 // Accept makes a refused snapshot count by a person's word, which is kept with
-// it and with the reasons that spoke against it.
+// it and with the reasons that spoke against it. All of it counts, and nothing of
+// it is held.
 func (d *Depot) Accept(ctx context.Context, name string, sum canon.Digest, word string, now int64) (Kept, error) {
 	f, ok, err := d.Feed(name)
 	if err != nil || !ok {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,6 +33,10 @@ var (
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("PATCHWRIT_DEPOT_KILL"); dir != "" {
+		if os.Getenv("PATCHWRIT_DEPOT_HOLD") != "" {
+			killedHolding(dir, os.Getenv("PATCHWRIT_DEPOT_POINT"))
+			return
+		}
 		killed(dir, os.Getenv("PATCHWRIT_DEPOT_POINT"))
 		return
 	}
@@ -392,7 +397,10 @@ func TestBytesThatChangedOnDiskAreRefused(t *testing.T) {
 // strict is a judge of a test.
 type strict func(Case) ([]Reason, error)
 
-func (s strict) Judge(_ context.Context, c Case) ([]Reason, error) { return s(c) }
+func (s strict) Judge(_ context.Context, c Case) (Ruling, error) {
+	against, err := s(c)
+	return Ruling{Against: against}, err
+}
 
 func TestTheJudgeSeesBothSnapshots(t *testing.T) {
 	d := depotIn(t)
@@ -421,7 +429,7 @@ func TestTheJudgeSeesBothSnapshots(t *testing.T) {
 	if err := d.Settle(t.Context(), "osv", t0+4); err != nil {
 		t.Fatal(err)
 	}
-	if c, why := gaps(t, d, "osv", t0+5); c.Set.Advisories[0].ID != "C" || why != "" {
+	if c, why := gaps(t, d, "osv", t0+5); c.Set.Advisories[len(c.Set.Advisories)-1].ID != "C" || len(c.Held) != 1 || why != "" {
 		t.Error("the candidate was not judged later:", why)
 	}
 }
@@ -451,21 +459,11 @@ func cveRecord(id string, modified int64) string {
 func TestFactsAboutVulnerabilitiesAreKeptToo(t *testing.T) {
 	d := depotIn(t)
 	records := Rules{Name: "c", Kind: "cve", MaxAge: week, Shrink: 10}
-	var zipped bytes.Buffer
-	z := zip.NewWriter(&zipped)
+	files := map[string]string{}
 	for _, id := range []string{"CVE-2026-1001", "CVE-2026-1002"} {
-		w, err := z.Create("x/" + id + ".json")
-		if err == nil {
-			_, err = io.WriteString(w, cveRecord(id, t0-100))
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		files["x/"+id+".json"] = cveRecord(id, t0-100)
 	}
-	if err := z.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if k := keep(t, d, records, zipped.String(), t0); k.State != Accepted || k.Count != 2 || k.Newest != t0-100 || k.Gaps != 0 {
+	if k := keep(t, d, records, archive(t, files), t0); k.State != Accepted || k.Count != 2 || k.Newest != t0-100 || k.Gaps != 0 {
 		t.Fatalf("%+v", k)
 	}
 	_, c, err := d.ReadOf(t.Context(), "c", t0, 0, func(id string) bool { return id == "CVE-2026-1002" })
@@ -551,4 +549,24 @@ func TestWritersDoNotLoseEachOther(t *testing.T) {
 	if names, err := d.Names(); len(names) != 8 || err != nil {
 		t.Error(names, err)
 	}
+}
+
+// archive is a zip of files.
+func archive(t testing.TB, files map[string]string) string {
+	t.Helper()
+	var zipped bytes.Buffer
+	z := zip.NewWriter(&zipped)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		w, err := z.Create(name)
+		if err == nil {
+			_, err = io.WriteString(w, files[name])
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return zipped.String()
 }

@@ -3,18 +3,27 @@ package depot
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
+	"github.com/patchwrit/patchwrit/advisory/quarantine"
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/refusal"
 )
 
-// Judge says whether a snapshot that came may count.
+// Judge says what of a snapshot that came may count.
 type Judge interface {
-	// Judge returns what speaks against c.New; nothing: it counts from now on.
-	// The same case gives the same answer: it may be asked again after a crash.
-	// An error leaves the candidate unjudged.
-	Judge(ctx context.Context, c Case) ([]Reason, error)
+	// Judge rules on c.New. The same case gives the same answer: it may be asked
+	// again after a crash. An error leaves the candidate unjudged.
+	Judge(ctx context.Context, c Case) (Ruling, error)
+}
+
+// Ruling is a judge's answer.
+type Ruling struct {
+	Against []Reason           // what speaks against the whole of it; with any, nothing of it counts
+	Held    []Held             // records that do not count as they came, ascending; Since is the depot's to fill
+	Freed   []quarantine.Freed // records that count by somebody's word
+	Fresh   int                // new records that count
 }
 
 // Case is what a judge is given.
@@ -23,19 +32,46 @@ type Case struct {
 	New     Kept // the candidate; Count, Newest and Gaps are filled
 	Content Content
 	Last    *Kept // the newest accepted one, or nil
-	// LastContent reads it again; nil when there is none.
+	// LastContent reads it again, as it counts; nil when there is none.
 	LastContent func(ctx context.Context) (Content, error)
-	Now         int64 // Unix seconds
+	Before      []Held // what is held of it
+	Again       bool   // New is Last: what is held of it is judged again
+	Recent      int    // new records that began to count in the day before New came
+	Releases    []quarantine.Release
+	World       func() (quarantine.World, error) // what verified indexes have shown
+	// Others is what other feeds say that counts: those of advisories, or with
+	// wanted those of CVE records, about these CVEs.
+	Others func(ctx context.Context, wanted func(cve string) bool) ([]Content, error)
+	Now    int64 // Unix seconds
 }
 
 // Standard refuses what is empty, what lost more records than the feed's Shrink
 // allows, and what is older than what was accepted before: by its newest record,
-// by its server's date, or by having been accepted, and followed by another.
+// by its server's date, or by having been accepted, and followed by another. Of
+// what is left it holds what room quarantine does not believe, and of CISA's KEV
+// and FIRST's EPSS what facts.go says.
 type Standard struct{}
 
-// Judge implements Judge; it reads no content.
-func (Standard) Judge(_ context.Context, c Case) ([]Reason, error) {
-	var out []Reason
+// Judge implements Judge.
+func (Standard) Judge(ctx context.Context, c Case) (Ruling, error) {
+	if !c.Again {
+		if against := c.whole(); len(against) > 0 {
+			return Ruling{Against: against}, nil
+		}
+	}
+	switch {
+	case c.Content.Set != nil:
+		return c.records(ctx)
+	case c.Content.KEV != nil:
+		return c.listings(ctx)
+	case c.Content.EPSS != nil:
+		return c.scores(ctx)
+	}
+	return Ruling{}, nil
+}
+
+// whole lists what speaks against the snapshot, without its content.
+func (c Case) whole() (out []Reason) {
 	say := func(code refusal.Code, format string, args ...any) {
 		out = append(out, Reason{code, canon.NoteOf(fmt.Sprintf(format, args...))})
 	}
@@ -48,7 +84,7 @@ func (Standard) Judge(_ context.Context, c Case) ([]Reason, error) {
 		}
 	}
 	if c.Last == nil {
-		return out, nil
+		return out
 	}
 	if lost := c.Last.Count - c.New.Count; lost*100 > c.Last.Count*c.Feed.Shrink {
 		say(CodeShrunk, "it has %d records, the one in use has %d; at most %d%% may be missing", c.New.Count, c.Last.Count, c.Feed.Shrink)
@@ -59,7 +95,48 @@ func (Standard) Judge(_ context.Context, c Case) ([]Reason, error) {
 	if c.New.Modified > 0 && c.New.Modified < c.Last.Modified {
 		say(CodeBackwards, "its server dates it %s, the one in use is of %s", day(c.New.Modified), day(c.Last.Modified))
 	}
-	return out, nil
+	return out
+}
+
+// records rules on a feed of advisories. The other sources are read only when
+// something is to be held.
+func (c Case) records(ctx context.Context) (Ruling, error) {
+	q := quarantine.Case{New: *c.Content.Set, Releases: c.Releases, Recent: c.Recent, Again: c.Again,
+		Limits: quarantine.Limits{Shrink: 100}, Now: c.Now} // the depot has judged the size
+	for _, h := range c.Before {
+		q.Before = append(q.Before, h.Held)
+	}
+	if c.Last != nil {
+		last, err := c.LastContent(ctx)
+		if err != nil {
+			return Ruling{}, err
+		}
+		q.Last = last.Set
+	}
+	var err error
+	if q.World, err = c.World(); err != nil {
+		return Ruling{}, err
+	}
+	v := quarantine.Judge(q)
+	if len(v.Held) > 0 || len(v.Whole) > 0 {
+		others, err := c.Others(ctx, nil)
+		if err != nil {
+			return Ruling{}, err
+		}
+		for _, o := range others {
+			q.Others = append(q.Others, *o.Set)
+		}
+		v = quarantine.Judge(q)
+	}
+	r := Ruling{Freed: v.Freed, Fresh: v.Fresh}
+	for _, w := range v.Whole {
+		r.Against = append(r.Against, Reason(w))
+	}
+	for _, h := range v.Held {
+		r.Held = append(r.Held, Held{Held: h})
+	}
+	slices.SortFunc(r.Held, compareHeld)
+	return r, nil
 }
 
 func day(unix int64) string { return time.Unix(unix, 0).UTC().Format("2006-01-02 15:04:05Z") }

@@ -19,7 +19,7 @@ import (
 	"github.com/patchwrit/patchwrit/refusal"
 )
 
-// Content is a snapshot as it was parsed. One of the fields is set: KEV, EPSS and
+// Content is a snapshot as it was parsed. One of the first four fields is set: KEV, EPSS and
 // CVE for feeds of facts about vulnerabilities (CVE for kinds cve and nvd), Set
 // for every kind of advisories.
 type Content struct {
@@ -27,6 +27,7 @@ type Content struct {
 	KEV  *kev.Catalogue
 	EPSS *epss.Scores
 	CVE  *cve.Book
+	Held []Held // what of it does not count as it came: the rest has it in its last accepted form
 }
 
 // snapshot points to the one that is there.
@@ -184,7 +185,7 @@ func (d *Depot) read(ctx context.Context, f Feed, now, maxAge int64, wanted func
 	if !ok {
 		return nothing(f), nil
 	}
-	c, err := d.open(ctx, f, k, now, wanted)
+	c, err := d.count(ctx, f, k, now, wanted)
 	if err != nil {
 		return Content{}, err
 	}

@@ -332,3 +332,46 @@ func ppm(b []byte) (uint32, error) {
 	}
 	return uint32(math.Round(f * PPM)), nil
 }
+
+// Drift is how the scores of one reading lie to those of an earlier one.
+type Drift struct {
+	Common  int    // CVEs that both score
+	Moved   int    // of these: by a tenth of the scale or more
+	Top     int    // highest of the earlier scores that both have: up to a thousand, at most a twentieth
+	Kept    int    // of these: still among the highest twentieth of the later
+	Highest uint32 // highest score of the later reading, parts per million
+}
+
+// Since compares with an earlier reading.
+func (s Scores) Since(last Scores) Drift {
+	var d Drift
+	type pair struct{ was, is uint32 }
+	var both []pair
+	i := 0
+	for _, r := range s.rows {
+		d.Highest = max(d.Highest, r.epss)
+		for i < len(last.rows) && last.rows[i].cve < r.cve {
+			i++
+		}
+		if i == len(last.rows) || last.rows[i].cve != r.cve {
+			continue
+		}
+		both = append(both, pair{last.rows[i].epss, r.epss})
+		if gap := int64(r.epss) - int64(last.rows[i].epss); gap >= PPM/10 || gap <= -PPM/10 {
+			d.Moved++
+		}
+	}
+	d.Common = len(both)
+	if d.Top = min(1000, d.Common/20); d.Top == 0 {
+		return d
+	}
+	slices.SortFunc(both, func(a, b pair) int { return cmp.Compare(b.is, a.is) })
+	least := both[d.Common/20-1].is
+	slices.SortFunc(both, func(a, b pair) int { return cmp.Compare(b.was, a.was) })
+	for _, p := range both[:d.Top] {
+		if p.is >= least {
+			d.Kept++
+		}
+	}
+	return d
+}

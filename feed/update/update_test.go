@@ -143,8 +143,8 @@ func TestFromSourceToDepot(t *testing.T) {
 // failing is a judge that cannot come to a word.
 type failing struct{}
 
-func (failing) Judge(context.Context, depot.Case) ([]depot.Reason, error) {
-	return nil, os.ErrDeadlineExceeded
+func (failing) Judge(context.Context, depot.Case) (depot.Ruling, error) {
+	return depot.Ruling{}, os.ErrDeadlineExceeded
 }
 
 func TestWhatWasLeftUnjudgedIsJudgedFirst(t *testing.T) {

@@ -57,7 +57,7 @@ core   evidence:       KERNEL provenance artefact proposal policy plan/whole
 
 edge   trust/ceremony: KERNEL
 edge   trust/trusttest: KERNEL trust/ceremony
-edge   feed:           canon refusal version advisory advisory/strictjson provenance artefact
+edge   feed:           canon refusal version advisory advisory/strictjson advisory/quarantine provenance artefact
 edge   policy/rego:    canon refusal change policy
 edge   pkgmgr:         KERNEL inventory provenance artefact
 edge   inventory/rpmdb: version inventory

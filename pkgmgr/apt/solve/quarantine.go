@@ -1,12 +1,14 @@
 package solve
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/patchwrit/patchwrit/advisory"
 	"github.com/patchwrit/patchwrit/advisory/quarantine"
 	"github.com/patchwrit/patchwrit/canon"
+	carried "github.com/patchwrit/patchwrit/feed/world"
 	"github.com/patchwrit/patchwrit/match"
 )
 
@@ -14,7 +16,78 @@ import (
 type Held struct {
 	quarantine.Held
 	Feed     string   `json:"feed"`
-	Packages []string `json:"packages"` // installed packages that it names, "name:arch" ascending
+	Packages []string `json:"packages"` // installed packages that it names, "name:arch" ascending; a library without ":arch"
+
+	Came *advisory.Advisory `json:"-"` // the form that does not count; nil: it is gone, or not known
+}
+
+// Doubt takes held records in. Where the form that came says that something is
+// affected, or may be, and what counts does not, the answer is unknown: nobody has
+// decided which of the two is right. Such answers stand last. more finds what the inventory does not hold
+// (libraries of a bill), or is nil.
+func (s *Seen) Doubt(held []Held, more func(match.Index) []match.Finding) {
+	by := map[string][]int{} // what came → places in s.Held
+	var sets []advisory.Set
+	names := s.naming()
+	for _, h := range held {
+		h.Packages = names(h.Held)
+		s.Held = append(s.Held, h)
+		if h.Came != nil {
+			sets = append(sets, advisory.Set{Snapshot: advisory.Snapshot{Name: h.Feed, Count: 1}, Advisories: []advisory.Advisory{*h.Came}})
+			by[string(h.Came.Raw)] = append(by[string(h.Came.Raw)], len(s.Held)-1)
+		}
+	}
+	if len(sets) == 0 {
+		return
+	}
+	ix := match.NewIndex(sets...)
+	found := match.Find(s.Inventory, ix)
+	if more != nil {
+		found = append(found, more(ix)...)
+	}
+	for _, f := range found {
+		if f.Package == "" || f.Advisory == "" {
+			continue
+		}
+		for _, o := range f.Sources {
+			for _, i := range by[string(o.Raw)] {
+				s.Held[i].Packages = with(s.Held[i].Packages, Key(f))
+			}
+		}
+		if !slices.ContainsFunc(s.Findings, func(o match.Finding) bool {
+			return Key(o) == Key(f) && o.Package != "" && overlap(o.Names(), f.Names())
+		}) {
+			f.State, f.Reason, f.Fixed = match.Unknown, doubt(f), ""
+			s.Findings = append(s.Findings, f)
+		}
+	}
+}
+
+// Key names an installed package as an inventory does; a library is its name.
+func Key(f match.Finding) string {
+	if f.Arch == "" {
+		return f.Package
+	}
+	return f.Package + ":" + f.Arch
+}
+
+func doubt(f match.Finding) match.Reason {
+	feed := ""
+	if len(f.Sources) > 0 {
+		feed = f.Sources[0].Feed
+	}
+	return match.Reason{Code: match.Quarantined, Text: fmt.Sprintf("Record %+q of feed %+q does not count, for it is in quarantine; it would say that %s %s is affected.", f.Advisory, feed, f.Package, f.Version)}
+}
+
+func overlap(a, b []string) bool {
+	return slices.ContainsFunc(a, func(n string) bool { return slices.Contains(b, n) })
+}
+
+func with(list []string, name string) []string {
+	if i, found := slices.BinarySearch(list, name); !found {
+		return slices.Insert(list, i, name)
+	}
+	return list
 }
 
 // judged gives the feeds as they count: each that has an earlier reading in
@@ -25,7 +98,7 @@ func (p *planner) judged(s *Seen, changelogs []advisory.Set) []advisory.Set {
 	if len(p.Since) == 0 {
 		return out
 	}
-	world := quarantine.NewWorld(s.carried(), nil)
+	world, names := quarantine.NewWorld(s.carried(), nil), s.naming()
 	for i, f := range p.Feeds {
 		last, ok := p.Since[i]
 		if !ok {
@@ -44,7 +117,7 @@ func (p *planner) judged(s *Seen, changelogs []advisory.Set) []advisory.Set {
 			out[i].Snapshot.Partial = append(slices.Clip(out[i].Snapshot.Partial), advisory.Gap{Why: canon.NoteOf(why)})
 		}
 		for _, h := range v.Held {
-			s.Held = append(s.Held, Held{Held: h, Feed: f.Snapshot.Name, Packages: s.named(h)})
+			s.Held = append(s.Held, Held{Held: h, Feed: f.Snapshot.Name, Packages: names(h)})
 		}
 	}
 	return out
@@ -61,29 +134,55 @@ func (s Seen) carried() []quarantine.Version {
 		for _, index := range v.indexes {
 			for e := range index.All() {
 				name, ver := e.Source()
-				out = append(out, quarantine.Version{Ecosystem: ecosystem, Package: name, Version: ver})
+				out = append(out, quarantine.Version{Ecosystem: ecosystem, Package: name, Version: ver, First: true})
 			}
 		}
 	}
 	return out
 }
 
-// named lists the installed packages that a held record speaks of.
-func (s Seen) named(h quarantine.Held) []string {
-	out := []string{}
+// Archives are the verified releases that were read, with what they carry.
+func (s Seen) Archives() (out []carried.Archive) {
 	ecosystem, ok := match.Ecosystem(s.Inventory.OS)
 	if !ok {
-		return out
+		return nil
 	}
+	for _, v := range s.vendors {
+		out = append(out, carried.Archive{Ecosystem: ecosystem, Name: string(v.source.Origin.ID) + "/" + v.source.Suite, Release: v.release.Digest(),
+			Versions: func(yield func(name, version string) bool) {
+				for _, index := range v.indexes {
+					for e := range index.All() {
+						if !yield(e.Source()) {
+							return
+						}
+					}
+				}
+			}})
+	}
+	return out
+}
+
+// naming gives a function that lists the installed packages that a held record
+// speaks of, ascending.
+func (s Seen) naming() func(quarantine.Held) []string {
+	ecosystem, ok := match.Ecosystem(s.Inventory.OS)
 	base, _, _ := strings.Cut(ecosystem, ":")
+	by := map[string][]string{}
 	for _, p := range s.Inventory.Packages {
-		if p.Status.Present() && slices.ContainsFunc(match.SourcesOf(p), func(source string) bool {
-			return slices.Contains(h.Subjects, advisory.Subject{Ecosystem: ecosystem, Package: source}) ||
-				slices.Contains(h.Subjects, advisory.Subject{Ecosystem: base, Package: source})
-		}) {
-			out = append(out, p.Key())
+		if ok && p.Status.Present() {
+			for _, source := range match.SourcesOf(p) {
+				by[source] = append(by[source], p.Key())
+			}
 		}
 	}
-	slices.Sort(out)
-	return out
+	return func(h quarantine.Held) []string {
+		out := []string{}
+		for _, about := range h.Subjects {
+			if about.Ecosystem == ecosystem || about.Ecosystem == base {
+				out = append(out, by[about.Package]...)
+			}
+		}
+		slices.Sort(out)
+		return slices.Compact(out)
+	}
 }

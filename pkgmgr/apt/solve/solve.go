@@ -58,6 +58,7 @@ type Options struct {
 	Feeds    []advisory.Set          // besides the changelogs inside the sources' packages
 	Since    map[int]advisory.Set    // by place in Feeds: an earlier reading of it that counted; then only what stands up to it counts
 	Released []quarantine.Release    // people's word for records that are held
+	Held     []Held                  // records of Feeds that do not count, with the form that came; Packages is filled here
 	Records  []match.Records         // besides Feeds: those that are looked up where they are
 	Only     []string                // binary package names; empty: all that are affected
 	Down     []Target                // instead: back to these versions, and nothing else
@@ -160,6 +161,7 @@ func (p *planner) look(ctx context.Context) (Seen, error) {
 	feeds := p.judged(&s, changelogs)
 	s.Index = match.Over(append([]match.Records{match.Memory(append(changelogs, feeds...)...)}, p.Records...)...)
 	s.Findings = match.Find(s.Inventory, s.Index)
+	s.Doubt(p.Held, nil)
 	return s, s.Index.Err()
 }
 

@@ -1,0 +1,396 @@
+package depot
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/patchwrit/patchwrit/advisory"
+	"github.com/patchwrit/patchwrit/advisory/quarantine"
+	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/feed/cve"
+	"github.com/patchwrit/patchwrit/feed/kev"
+	"github.com/patchwrit/patchwrit/feed/world"
+	"github.com/patchwrit/patchwrit/refusal"
+)
+
+// Held is one record of an accepted snapshot that does not count as it came:
+// instead of it counts what counted before, or nothing.
+type Held struct {
+	quarantine.Held            // Last is nil for an entry of KEV
+	Entry           *kev.Entry `json:"entry,omitempty"` // what keeps counting, of a KEV catalogue
+	Since           int64      `json:"since"`           // when this form was first held, Unix seconds
+
+	Came *advisory.Advisory `json:"-"` // the form that is held, where the content was read and has it
+}
+
+// compareHeld orders what is held.
+func compareHeld(a, b Held) int {
+	return cmp.Or(strings.Compare(a.ID, b.ID), strings.Compare(string(a.Raw), string(b.Raw)), strings.Compare(string(a.Was), string(b.Was)))
+}
+
+// Fresh is how many new records began to count at a time.
+type Fresh struct {
+	At  int64 `json:"at"` // Unix seconds
+	New int   `json:"new"`
+}
+
+const day1 = 24 * 3600
+
+// recent sums up the news of the day before now.
+func (f Feed) recent(now int64) (n int) {
+	for _, x := range f.Fresh {
+		if x.At > now-day1 {
+			n += x.New
+		}
+	}
+	return n
+}
+
+// noting is the news with one more, and without those that are a day old.
+func (f Feed) noting(at int64, n int) []Fresh {
+	out := slices.DeleteFunc(slices.Clone(f.Fresh), func(x Fresh) bool { return x.At <= at-day1 })
+	if n > 0 {
+		out = append(out, Fresh{at, n})
+	}
+	return out[max(0, len(out)-maxFresh):]
+}
+
+// maxFresh is how many arrivals of a day are remembered.
+const maxFresh = 100
+
+// Limits of a list of held records.
+const (
+	typeHeld    = "patchwrit/held/v1"
+	maxHeld     = 1 << 30 // bytes
+	maxHeldLine = 32 << 20
+)
+
+// heldHead is the first line of a list.
+type heldHead struct {
+	Type     string       `json:"type"`
+	Feed     string       `json:"feed"`
+	Snapshot canon.Digest `json:"snapshot"`
+	Count    int          `json:"count"`
+}
+
+// heldBytes is a list as it is kept: a head and a line for each record.
+func heldBytes(name string, k Kept, list []Held) ([]byte, error) {
+	var b bytes.Buffer
+	lines := []any{heldHead{typeHeld, name, k.Digest, len(list)}}
+	for _, h := range list {
+		lines = append(lines, h)
+	}
+	for _, l := range lines {
+		raw, err := canon.Encode(l)
+		if err != nil {
+			return nil, err
+		}
+		b.Write(append(raw, '\n'))
+	}
+	return b.Bytes(), nil
+}
+
+// held reads what is held of a snapshot.
+func (d *Depot) held(name string, k Kept) ([]Held, error) {
+	if k.Holds == "" {
+		return nil, nil
+	}
+	bad := func(err error) ([]Held, error) {
+		return nil, refusal.New(CodeDepot, "what is held of feed %s (%s): %v", name, k.Holds.Short(), err)
+	}
+	f, err := os.Open(d.object(k.Holds))
+	if err != nil {
+		return bad(err)
+	}
+	defer f.Close()
+	sum := sha256.New()
+	lines := bufio.NewScanner(io.TeeReader(io.LimitReader(f, maxHeld), sum))
+	lines.Buffer(nil, maxHeldLine)
+	var head heldHead
+	var out []Held
+	for lines.Scan() {
+		if head.Type == "" {
+			if err := canon.Decode(lines.Bytes(), &head); err != nil || head.Type != typeHeld {
+				return bad(fmt.Errorf("it is no such list (%v)", err))
+			}
+			continue
+		}
+		var h Held
+		if err := canon.Decode(lines.Bytes(), &h); err != nil {
+			return bad(err)
+		}
+		out = append(out, h)
+	}
+	if got := hex.EncodeToString(sum.Sum(nil)); lines.Err() != nil || got != string(k.Holds) {
+		return bad(cmp.Or(lines.Err(), errors.New("its bytes are others")))
+	}
+	if head.Feed != name || head.Snapshot != k.Digest || head.Count != len(out) {
+		return bad(errors.New("it is the list of another snapshot"))
+	}
+	return out, nil
+}
+
+// hold notes in a snapshot what is held of it, and makes that durable. The lock
+// is held: the feed's file, which is written next, keeps the list from the sweep.
+func (d *Depot) hold(name string, k *Kept, list []Held) error {
+	if k.Held, k.Holds = len(list), ""; len(list) == 0 {
+		return nil
+	}
+	raw, err := heldBytes(name, *k, list)
+	if err != nil {
+		return err
+	}
+	k.Holds = canon.SumFile(raw)
+	tmp, err := os.CreateTemp(filepath.Join(d.dir, "objects"), ".new-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.Write(raw)
+	if err := errors.Join(err, tmp.Close()); err != nil {
+		return err
+	}
+	err = d.place(tmp.Name(), k.Holds)
+	d.point("held")
+	return err
+}
+
+// holding is the content with what is held at its last accepted form.
+func (c Content) holding(list []Held) Content {
+	if c.Held = list; len(list) == 0 {
+		return c
+	}
+	out := map[string]bool{}
+	for _, h := range list {
+		out[h.ID+" "+string(h.Raw)] = h.Raw != ""
+	}
+	c.came()
+	switch {
+	case c.Set != nil:
+		s := *c.Set
+		s.Advisories = slices.DeleteFunc(slices.Clone(s.Advisories), func(a advisory.Advisory) bool { return out[a.ID+" "+string(a.Raw)] })
+		for _, h := range list {
+			if h.Last != nil {
+				s.Advisories = append(s.Advisories, *h.Last)
+			}
+		}
+		slices.SortStableFunc(s.Advisories, func(a, b advisory.Advisory) int {
+			return cmp.Or(strings.Compare(a.ID, b.ID), strings.Compare(string(a.Raw), string(b.Raw)))
+		})
+		c.Set = &s
+	case c.KEV != nil:
+		k := *c.KEV
+		k.Entries = slices.DeleteFunc(slices.Clone(k.Entries), func(e kev.Entry) bool { return out[e.CVE+" "+string(entryDigest(e))] })
+		for _, h := range list {
+			if h.Entry != nil {
+				k.Entries = append(k.Entries, *h.Entry)
+			}
+		}
+		slices.SortFunc(k.Entries, func(a, b kev.Entry) int { return strings.Compare(a.CVE, b.CVE) })
+		c.KEV = &k
+	}
+	return c
+}
+
+// came fills the forms that are held.
+func (c Content) came() {
+	if c.Set == nil {
+		return
+	}
+	at := map[string]*advisory.Advisory{}
+	for i := range c.Set.Advisories {
+		a := &c.Set.Advisories[i]
+		at[a.ID+" "+string(a.Raw)] = a
+	}
+	for i, h := range c.Held {
+		c.Held[i].Came = at[h.ID+" "+string(h.Raw)]
+	}
+}
+
+// count reads a snapshot as it counts.
+func (d *Depot) count(ctx context.Context, f Feed, k Kept, now int64, wanted func(cve string) bool) (Content, error) {
+	list, err := d.held(f.Name, k)
+	if err != nil {
+		return Content{}, err
+	}
+	c, err := d.open(ctx, f, k, now, wanted)
+	return c.holding(list), err
+}
+
+// caseOf is what a judge is given about a snapshot.
+func (d *Depot) caseOf(f Feed, k Kept, content Content, now int64) (Case, error) {
+	c := Case{Feed: f, New: k, Content: content, Now: now, Recent: f.recent(k.Fetched)}
+	words, err := d.Words(f.Name)
+	if err != nil {
+		return c, err
+	}
+	c.Releases = releases(words)
+	c.World = func() (quarantine.World, error) {
+		w, _, err := world.Read(d.World())
+		return w, err
+	}
+	c.Others = func(ctx context.Context, wanted func(cve string) bool) ([]Content, error) {
+		return d.others(ctx, f.Name, now, wanted)
+	}
+	last, ok := f.InUse()
+	if !ok {
+		return c, nil
+	}
+	c.Last = &last
+	if c.Before, err = d.held(f.Name, last); err != nil {
+		return c, err
+	}
+	c.LastContent = func(ctx context.Context) (Content, error) { return d.count(ctx, f, last, now, nil) }
+	return c, nil
+}
+
+// World is the directory of the versions that trusted repositories were seen to
+// carry, see room feed/world.
+func (d *Depot) World() string { return filepath.Join(d.dir, "world") }
+
+// others is what the other feeds say that counts: those of advisories, or with
+// wanted those of CVE records about these CVEs.
+func (d *Depot) others(ctx context.Context, but string, now int64, wanted func(cve string) bool) (out []Content, err error) {
+	names, err := d.Names()
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		f, ok, err := d.Feed(name)
+		if err != nil {
+			return nil, err
+		}
+		if k, used := f.InUse(); ok && used && name != but && (wanted == nil && !IsFact(f.Kind) || wanted != nil && f.Kind == cve.Name) {
+			c, err := d.count(ctx, f, k, now, wanted)
+			if err != nil {
+				return nil, fmt.Errorf("the second source %s: %w", name, err)
+			}
+			out = append(out, c)
+		}
+	}
+	return out, nil
+}
+
+// basis names everything but a feed's own bytes that its judge goes by.
+func (d *Depot) basis(name string) (canon.Digest, error) {
+	sum := sha256.New()
+	names, err := d.Names()
+	if err != nil {
+		return "", err
+	}
+	for _, other := range names {
+		f, _, err := d.Feed(other)
+		if err != nil {
+			return "", err
+		}
+		if k, ok := f.InUse(); ok && other != name {
+			fmt.Fprintln(sum, other, k.Digest, k.Holds)
+		}
+	}
+	_, stamp, err := world.Read(d.World())
+	if err != nil {
+		return "", err
+	}
+	words, err := d.Words(name)
+	fmt.Fprintln(sum, stamp, len(words))
+	return canon.Digest(hex.EncodeToString(sum.Sum(nil))), err
+}
+
+// Reconsider judges anew what is held, wherever something has come since that
+// can free it: another source's snapshot, a version in a verified index, a
+// person's word. now is Unix seconds.
+func (d *Depot) Reconsider(ctx context.Context, now int64) error {
+	names, err := d.Names()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := d.reconsider(ctx, name, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *Depot) reconsider(ctx context.Context, name string, now int64) error {
+	f, ok, err := d.Feed(name)
+	k, used := f.InUse()
+	if err != nil || !ok || !used || k.Held == 0 {
+		return err
+	}
+	basis, err := d.basis(name)
+	if err != nil || basis == k.Basis {
+		return err
+	}
+	content, err := d.open(ctx, f, k, now, nil)
+	if err != nil {
+		return err
+	}
+	c, err := d.caseOf(f, k, content, now)
+	if err != nil {
+		return err
+	}
+	c.Again = true
+	r, err := d.judge.Judge(ctx, c)
+	if err != nil {
+		return fmt.Errorf("feed %s: judging again what is held: %w", name, err)
+	}
+	d.point("judged again")
+	return d.change(Rules{f.Name, f.Kind, f.MaxAge, f.Shrink}, func(f *Feed) error {
+		i := slices.IndexFunc(f.Kept, func(o Kept) bool { return o.State == Accepted })
+		if i < 0 || f.Kept[i].Digest != k.Digest || f.Kept[i].Holds != k.Holds {
+			return nil // another process was faster
+		}
+		if err := d.witnessed(f.Name, r.Freed, now); err != nil {
+			return err
+		}
+		f.Kept[i].Basis = basis
+		return d.hold(f.Name, &f.Kept[i], since(r.Held, c.Before, now))
+	})
+}
+
+// since says of what is held when it was first held in this form.
+func since(list, before []Held, now int64) []Held {
+	at := map[string]int64{}
+	for _, h := range before {
+		at[h.ID+" "+string(h.Raw)+" "+string(h.Was)] = h.Since
+	}
+	for i, h := range list {
+		list[i].Since = cmp.Or(at[h.ID+" "+string(h.Raw)+" "+string(h.Was)], now)
+	}
+	return list
+}
+
+// Holding lists what is held of a feed's snapshot in use, ascending by id, and
+// gives its content as it came.
+func (d *Depot) Holding(ctx context.Context, name string, now int64) ([]Held, Content, error) {
+	f, ok, err := d.Feed(name)
+	if err != nil || !ok {
+		return nil, Content{}, cmp.Or(err, fmt.Errorf("the depot has no feed %q; patchwrit feed ls lists them", name))
+	}
+	k, used := f.InUse()
+	if !used || k.Held == 0 {
+		return nil, Content{}, nil
+	}
+	list, err := d.held(name, k)
+	if err != nil {
+		return nil, Content{}, err
+	}
+	c, err := d.open(ctx, f, k, now, nil)
+	c.Held = list
+	if err == nil {
+		c.came()
+	}
+	return list, c, err
+}
