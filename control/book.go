@@ -29,6 +29,7 @@ type book struct {
 	drafts  map[canon.Digest]writ.Writ      // of the writs that wait for the log
 
 	exposures map[trust.HostID]Exposures
+	shared    map[canon.Digest]int // by how many hosts folded clocks are
 	artefacts map[canon.Digest]Artefact
 	triaged   map[trust.HostID]Triage
 }
@@ -42,7 +43,7 @@ type record interface {
 func newBook() *book {
 	return &book{hosts: map[string]Host{}, wires: map[trust.HostID]string{}, plans: map[canon.Digest]Plan{}, open: map[canon.Digest]bool{},
 		grants: map[canon.Digest]Grant{}, writs: map[canon.Digest]Writ{}, ofPlan: map[canon.Digest][]canon.Digest{},
-		waiting: map[trust.HostID][]canon.Digest{}, drafts: map[canon.Digest]writ.Writ{}, exposures: map[trust.HostID]Exposures{}, artefacts: map[canon.Digest]Artefact{}, triaged: map[trust.HostID]Triage{}}
+		waiting: map[trust.HostID][]canon.Digest{}, drafts: map[canon.Digest]writ.Writ{}, exposures: map[trust.HostID]Exposures{}, shared: map[canon.Digest]int{}, artefacts: map[canon.Digest]Artefact{}, triaged: map[trust.HostID]Triage{}}
 }
 
 // readBook fills a book from the store.
@@ -54,7 +55,7 @@ func readBook(ctx context.Context, s store.Store) (*book, error) {
 		func() error { return fillFrom[Grant](ctx, s, kindGrant, b) },
 		func() error { return fillFrom[Writ](ctx, s, kindWrit, b) },
 		func() error { return fillFrom[draft](ctx, s, kindDraft, b) },
-		func() error { return fillFrom[Exposures](ctx, s, kindExposure, b) },
+		func() error { return fillExposures(ctx, s, b) },
 		func() error { return fillFrom[Artefact](ctx, s, kindArtefact, b) },
 		func() error { return fillFrom[Triage](ctx, s, kindTriage, b) },
 	} {
@@ -74,6 +75,20 @@ func fillFrom[T record](ctx context.Context, s store.Store, kind string, b *book
 		v.enter(b)
 	}
 	return err
+}
+
+// fillExposures leaves out what is in another form: it is folded anew.
+func fillExposures(ctx context.Context, s store.Store, b *book) error {
+	for d, err := range s.Docs(ctx, kindExposure) {
+		if err != nil {
+			return err
+		}
+		var x Exposures
+		if canon.Decode(d.Body, &x) == nil && string(x.Host) == d.ID {
+			x.enter(b)
+		}
+	}
+	return nil
 }
 
 func (h Host) enter(b *book) {

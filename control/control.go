@@ -134,9 +134,11 @@ type Control struct {
 	news    []time.Time // when the first and the last new inventory came since the last look
 	looked  map[string]time.Time
 	dirty   map[string]bool // hosts whose document is older than the book
-	folded  map[trust.HostID]foldedClocks
 	saved   time.Time
 
+	unfolded map[trust.HostID]error // hosts whose past cannot be read: since Open
+
+	states  states
 	learned learned
 	ill     sync.Mutex        // guards trouble
 	trouble map[string]string // what does not work, by subject, for people
@@ -155,7 +157,7 @@ func Open(ctx context.Context, c Config) (*Control, error) {
 	}
 	k := &Control{Config: c, blobs: blobs(filepath.Join(c.Dir, "blobs")), kick: make(chan struct{}, 1), ink: make(chan struct{}, 1),
 		fleet:   fleetIndex{news: make(chan struct{}, 1)},
-		trouble: map[string]string{}, files: map[canon.Digest]opened{}, looked: map[string]time.Time{}, dirty: map[string]bool{}, folded: map[trust.HostID]foldedClocks{}}
+		trouble: map[string]string{}, files: map[canon.Digest]opened{}, looked: map[string]time.Time{}, dirty: map[string]bool{}, unfolded: map[trust.HostID]error{}}
 	var err error
 	if k.Tables.BOD.ID == "" {
 		if k.Tables, err = priority.Standard(); err != nil {
@@ -163,6 +165,9 @@ func Open(ctx context.Context, c Config) (*Control, error) {
 		}
 	}
 	if k.book, err = readBook(ctx, c.Store); err != nil {
+		return nil, err
+	}
+	if err := k.foldMissing(ctx); err != nil {
 		return nil, err
 	}
 	return k, k.reload(ctx)

@@ -3,7 +3,9 @@ package control
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -15,10 +17,8 @@ import (
 	"github.com/patchwrit/patchwrit/pkgmgr/apt/solve"
 	"github.com/patchwrit/patchwrit/priority"
 	"github.com/patchwrit/patchwrit/refusal"
-	"github.com/patchwrit/patchwrit/store"
 	"github.com/patchwrit/patchwrit/trust"
 	"github.com/patchwrit/patchwrit/version"
-	"github.com/patchwrit/patchwrit/wire"
 )
 
 // Knowledge says what sources know of a CVE, wherever it is found.
@@ -42,19 +42,13 @@ func exposedOf(h trust.Host) priority.Answer {
 	return priority.Unknown
 }
 
-// Exposures is the past of a host's vulnerabilities, as looks for work saw it:
-// one Glimpse for each look that saw something else than the one before.
-type Exposures struct {
-	Host     trust.HostID `json:"host"`
-	Glimpses []Glimpse    `json:"glimpses"` // in order
-	Open     canon.Digest `json:"open"`     // blob of []spotted: clocks that run after the last one
-}
-
-// Glimpse is what one look saw.
+// Glimpse is what one look saw of a host, when it is something else than the one
+// before saw.
 type Glimpse struct {
-	At    int64        `json:"at"`    // Unix seconds
-	Seen  canon.Digest `json:"seen"`  // blob of []spotted: all that is affected
-	Ended canon.Digest `json:"ended"` // blob of []spotted: whose fix is effective now
+	At    int64        `json:"at"`             // Unix seconds
+	Seen  canon.Digest `json:"seen"`           // blob of []spotted: all that is affected
+	Ended canon.Digest `json:"ended"`          // blob of []spotted: whose fix is effective now
+	Open  canon.Digest `json:"open,omitempty"` // blob of []spotted: clocks that run after it; "": an earlier version did not say
 }
 
 // spotted is one vulnerability on a host.
@@ -73,8 +67,9 @@ type cure struct {
 
 func (s spotted) key() string { return strings.Join(s.Names, " ") }
 
-func (e Exposures) doc() store.Doc { return doc(kindExposure, string(e.Host), e) }
-func (e Exposures) enter(b *book)  { b.exposures[e.Host] = e }
+func (a cure) compare(b cure) int {
+	return cmp.Or(strings.Compare(a.Package, b.Package), strings.Compare(a.Arch, b.Arch), strings.Compare(a.Fixed, b.Fixed))
+}
 
 // spot lists what is affected by the word of a vendor or distribution, each
 // vulnerability once, with its deadline class
@@ -99,9 +94,7 @@ func (c *Control) spot(found []match.Finding, know Knowledge, exposed priority.A
 	slices.Sort(order)
 	for _, k := range order {
 		s := *by[k]
-		slices.SortFunc(s.On, func(a, b cure) int {
-			return cmp.Or(strings.Compare(a.Package, b.Package), strings.Compare(a.Arch, b.Arch), strings.Compare(a.Fixed, b.Fixed))
-		})
+		slices.SortFunc(s.On, cure.compare)
 		s.On = slices.Compact(s.On)
 		out = append(out, s)
 	}
@@ -116,53 +109,116 @@ func known(cves []string, know Knowledge) priority.Known {
 	return priority.Worst(of)
 }
 
+// observation is one look at hosts with the same packages.
+type observation struct {
+	at    int64 // of all of them: what is the same is kept once
+	inv   inventory.Inventory
+	seen  map[priority.Answer]sight
+	lists map[canon.Digest][]spotted
+	folds map[foldKey]priority.State
+}
+
+// sight is what is affected.
+type sight struct {
+	list []spotted
+	blob canon.Digest
+}
+
+// foldKey names a state that goes on by a glimpse.
+type foldKey struct{ folded, before, seen, ended canon.Digest }
+
 // observe notes what a look saw on the hosts of a group.
 func (c *Control) observe(ctx context.Context, g group, s solve.Solved, know Knowledge) error {
-	seen := map[priority.Answer][]spotted{}
+	o := observation{at: c.Now().Unix(), inv: s.Inventory, seen: map[priority.Answer]sight{}, lists: map[canon.Digest][]spotted{}, folds: map[foldKey]priority.State{}}
 	for _, h := range g.hosts {
 		e := exposedOf(h)
-		if _, ok := seen[e]; !ok {
-			seen[e] = c.spot(s.Findings, know, e)
+		seen, ok := o.seen[e]
+		if !ok {
+			seen.list = c.spot(s.Findings, know, e)
+			var err error
+			if seen.blob, err = c.blobs.put(canon.MustEncode(seen.list)); err != nil {
+				return err
+			}
+			o.seen[e], o.lists[seen.blob] = seen, seen.list
 		}
-		if err := c.glimpse(ctx, h, s.Inventory, seen[e]); err != nil {
+		if err := c.glimpse(ctx, o, h.ID, seen); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// glimpse notes what one host has now, when it is not what it had before.
-func (c *Control) glimpse(ctx context.Context, known trust.Host, inv inventory.Inventory, seen []spotted) error {
-	c.mu.Lock()
-	h, ok := c.book.host(known.ID)
-	past := c.book.exposures[h.ID]
-	c.mu.Unlock()
+// list reads a list once.
+func (o observation) list(c *Control, d canon.Digest) (list []spotted, err error) {
+	list, ok := o.lists[d]
 	if !ok {
-		return nil
+		if list, err = c.spottedIn(d); err == nil {
+			o.lists[d] = list
+		}
 	}
-	open, err := c.spottedIn(past.Open)
+	return list, err
+}
+
+// glimpse notes what one host has now, when it is not what it had before. Nobody
+// else does so at the same time.
+func (c *Control) glimpse(ctx context.Context, o observation, id trust.HostID, seen sight) error {
+	c.mu.Lock()
+	h, ok := c.book.host(id)
+	past, err := c.book.exposures[id], c.unfolded[id]
+	c.mu.Unlock()
+	if !ok || err != nil || past.Count == 0 && len(seen.list) == 0 || past.Last.Seen == seen.blob && past.Last.Open == seen.blob {
+		return err
+	}
+	open, err := o.list(c, past.Last.Open)
 	if err != nil {
 		return err
 	}
-	still, ended := carry(open, seen, inv, c.running(h, inv))
-	slices.SortFunc(still, func(a, b spotted) int { return strings.Compare(a.key(), b.key()) })
-	next := Glimpse{At: c.Now().Unix()}
-	if next.Seen, err = c.blobs.put(canon.MustEncode(seen)); err != nil {
-		return err
-	}
-	if n := len(past.Glimpses); n > 0 && past.Glimpses[n-1].Seen == next.Seen && len(ended) == 0 || n == 0 && len(seen) == 0 {
+	still, ended := carry(open, seen.list, o.inv, c.running(h, o.inv))
+	if past.Last.Seen == seen.blob && len(ended) == 0 {
 		return nil
 	}
+	slices.SortFunc(still, func(a, b spotted) int { return strings.Compare(a.key(), b.key()) })
+	next := Glimpse{At: o.at, Seen: seen.blob}
 	if next.Ended, err = c.blobs.put(canon.MustEncode(ended)); err != nil {
 		return err
 	}
-	past.Host, past.Glimpses = h.ID, append(slices.Clone(past.Glimpses), next)
-	if past.Open, err = c.blobs.put(canon.MustEncode(still)); err != nil {
+	if next.Open, err = c.blobs.put(canon.MustEncode(still)); err != nil {
+		return err
+	}
+	state, err := c.fold(ctx, o, past, id, next, ended)
+	if err != nil {
 		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.note(ctx, "exposure/"+string(h.ID), "exposure", next, past)
+	x, records := c.folds(id, past.Count+1, next, state)
+	return c.note(ctx, "exposure/"+string(id), "exposure", next, append(records, x)...)
+}
+
+// fold is the past of a host with one glimpse more.
+func (c *Control) fold(ctx context.Context, o observation, past Exposures, id trust.HostID, next Glimpse, ended []spotted) (priority.State, error) {
+	key := foldKey{past.Folded, past.Last.Seen, next.Seen, next.Ended}
+	if s, ok := o.folds[key]; ok {
+		return s, nil
+	}
+	before, err := o.list(c, past.Last.Seen)
+	if err != nil {
+		return priority.State{}, err
+	}
+	s, err := c.stateOf(ctx, past)
+	if err != nil {
+		return s, err
+	}
+	goesOn := false
+	if s, goesOn = s.Next(c.eventsOf(next.At, before, o.lists[next.Seen], ended)); goesOn {
+		o.folds[key] = s
+		return s, nil
+	}
+	all, err := c.glimpses(ctx, id)
+	if err != nil {
+		return s, err
+	}
+	return c.refold(append(all, next))
 }
 
 // carry says which clocks go on and which end, of those that were open. One ends
@@ -237,62 +293,31 @@ func (c *Control) running(h Host, inv inventory.Inventory) func(spotted) bool {
 	read := sync.OnceValue(func() runs {
 		s, err := c.snapshot(h.Snapshot)
 		if err != nil {
-			s = wire.Snapshot{MappedWhy: canon.NoteOf("the host's inventory cannot be read: " + err.Error())}
+			s = unreadable(err)
 		}
 		return runsOf(s, inv)
 	})
 	return func(v spotted) bool { return read().not(v) == "" }
 }
 
-// clocks folds the exposures of one host. The caller holds the lock.
-func (c *Control) clocks(id trust.HostID) ([]priority.Exposure, error) {
-	past := c.book.exposures[id]
-	if kept, ok := c.folded[id]; ok && kept.glimpses == len(past.Glimpses) {
-		return kept.clocks, nil
-	}
-	var events []priority.Event
-	var before []spotted
-	for _, g := range past.Glimpses {
-		seen, err := c.spottedIn(g.Seen)
-		if err != nil {
-			return nil, err
-		}
-		ended, err := c.spottedIn(g.Ended)
-		if err != nil {
-			return nil, err
-		}
-		events = append(events, c.eventsOf(string(id), g.At, before, seen, ended)...)
-		before = seen
-	}
-	clocks := priority.Fold(events)
-	c.folded[id] = foldedClocks{len(past.Glimpses), clocks}
-	return clocks, nil
-}
-
-// foldedClocks is an answer of clocks, for as long as nothing new was seen.
-type foldedClocks struct {
-	glimpses int
-	clocks   []priority.Exposure
-}
-
 // eventsOf tells one glimpse as events.
-func (c *Control) eventsOf(host string, at int64, before, seen, ended []spotted) []priority.Event {
+func (c *Control) eventsOf(at int64, before, seen, ended []spotted) []priority.Event {
 	var out []priority.Event
 	has := map[string]bool{}
 	for _, s := range seen {
 		has[s.key()] = true
-		out = append(out, priority.Event{At: at, Host: host, Names: s.Names, Kind: priority.Seen})
+		out = append(out, priority.Event{At: at, Names: s.Names, Kind: priority.Seen})
 		if class, ok := c.Tables.Class(s.Class); ok {
-			out = append(out, priority.Event{At: at, Host: host, Names: s.Names, Kind: priority.Assessed, Class: class})
+			out = append(out, priority.Event{At: at, Names: s.Names, Kind: priority.Assessed, Class: class})
 		}
 	}
 	for _, s := range ended {
 		has[s.key()] = true
-		out = append(out, priority.Event{At: at, Host: host, Names: s.Names, Kind: priority.Effective})
+		out = append(out, priority.Event{At: at, Names: s.Names, Kind: priority.Effective})
 	}
 	for _, s := range before {
 		if !has[s.key()] {
-			out = append(out, priority.Event{At: at, Host: host, Names: s.Names, Kind: priority.Absent})
+			out = append(out, priority.Event{At: at, Names: s.Names, Kind: priority.Absent})
 		}
 	}
 	return out
@@ -303,24 +328,34 @@ type ExposureView struct {
 	priority.Exposure
 	Spent   int64 `json:"spent"` // seconds of exposure up to now
 	Overdue bool  `json:"overdue"`
+
+	Waits canon.Note `json:"waits"` // why it runs on though no look finds it any more, or ""
 }
 
 // apiExposures lists the clocks of one host: those that run first, as work is
 // ordered.
 func (c *Control) apiExposures(r *http.Request) (any, error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	h, ok := c.book.host(trust.HostID(r.FormValue("host")))
+	c.mu.Unlock()
 	if !ok {
 		return nil, refusal.New(codeHost, "no host %q is enrolled", r.FormValue("host"))
 	}
-	clocks, err := c.clocks(h.ID)
+	s, err := c.past(r.Context(), h.ID)
+	if err != nil {
+		return nil, err
+	}
+	waits, err := c.goesOn(h)
 	if err != nil {
 		return nil, err
 	}
 	now, out := c.Now().Unix(), []ExposureView{}
-	for _, x := range clocks {
-		out = append(out, ExposureView{x, x.Spent(now), x.Overdue(now)})
+	for _, x := range s.Exposures(string(h.ID)) {
+		v := ExposureView{Exposure: x, Spent: x.Spent(now), Overdue: x.Overdue(now)}
+		if x.Closed == 0 && x.Gone != 0 {
+			v.Waits = waits(x.Names)
+		}
+		out = append(out, v)
 	}
 	slices.SortStableFunc(out, func(a, b ExposureView) int {
 		if (a.Closed == 0) != (b.Closed == 0) {
@@ -329,6 +364,39 @@ func (c *Control) apiExposures(r *http.Request) (any, error) {
 		return priority.Compare(workOf(a.Exposure), workOf(b.Exposure), now)
 	})
 	return out, nil
+}
+
+// goesOn says of a host why a clock runs on though no look finds the vulnerability
+// any more.
+func (c *Control) goesOn(h Host) (func(names []string) canon.Note, error) {
+	c.mu.Lock()
+	past := c.book.exposures[h.ID]
+	c.mu.Unlock()
+	open, err := c.spottedIn(past.Last.Open)
+	if err != nil || h.Snapshot == "" {
+		return func([]string) canon.Note { return "" }, err
+	}
+	read := sync.OnceValues(func() (runs, inventory.Inventory) {
+		s, err := c.snapshot(h.Snapshot)
+		inv, bad := inventory.Read(os.DirFS(c.rootOf(h.Inventory)))
+		if err = errors.Join(err, bad); err != nil {
+			s = unreadable(err)
+		}
+		return runsOf(s, inv), inv
+	})
+	return func(names []string) canon.Note {
+		i := slices.IndexFunc(open, func(o spotted) bool {
+			return slices.ContainsFunc(o.Names, func(n string) bool { return slices.Contains(names, n) })
+		})
+		if i < 0 {
+			return ""
+		}
+		r, inv := read()
+		if !cured(open[i], inv) {
+			return canon.NoteOf("a package that it was found in is not at a version that is known to be fixed")
+		}
+		return canon.NoteOf(r.not(open[i]))
+	}, nil
 }
 
 func workOf(x priority.Exposure) priority.Work {
@@ -355,7 +423,7 @@ func (p Plan) work() priority.Work {
 
 // urgency is that of changes on hosts: the strictest class and the earliest day
 // of all that they fix. The caller holds the lock.
-func (c *Control) urgency(g group, s solve.Solved, know Knowledge) (Urgency, error) {
+func (c *Control) urgency(ctx context.Context, g group, s solve.Solved, know Knowledge, open running) (Urgency, error) {
 	names, cves := map[string]bool{}, []string{}
 	for _, f := range s.Findings {
 		if f.Grounded() && slices.ContainsFunc(s.Changes, func(ch change.Change) bool { return ch.Package == f.Package && ch.Arch == f.Arch }) {
@@ -370,16 +438,12 @@ func (c *Control) urgency(g group, s solve.Solved, know Knowledge) (Urgency, err
 		k := known(cves, know)
 		u.EPSS, u.CVSS = k.EPSS, k.CVSS
 	}
-	for _, member := range g.hosts {
-		h, _ := c.book.host(member.ID)
-		clocks, err := c.clocks(h.ID)
+	for _, h := range g.hosts {
+		clocks, err := open.of(ctx, c, h.ID, names)
 		if err != nil {
 			return u, err
 		}
 		for _, x := range clocks {
-			if x.Closed != 0 || !slices.ContainsFunc(x.Names, func(n string) bool { return names[n] }) {
-				continue
-			}
 			if u.Class == "" || x.Class.Rank > u.Rank {
 				u.Class, u.Rank = x.Class.Key, x.Class.Rank
 			}
@@ -392,21 +456,14 @@ func (c *Control) urgency(g group, s solve.Solved, know Knowledge) (Urgency, err
 }
 
 // pressing is the most urgent work of a group's hosts, by what is known so far.
+// The caller holds the lock.
 func (c *Control) pressing(g group, now int64) priority.Work {
-	out := priority.Work{ID: string(g.inventory), Rank: -1}
-	for _, member := range g.hosts {
-		h, _ := c.book.host(member.ID)
-		clocks, err := c.clocks(h.ID)
-		if err != nil {
-			continue // the look itself tells it
-		}
-		for _, x := range clocks {
-			w := workOf(x)
-			w.ID = out.ID
-			if x.Closed == 0 && (out.Rank < 0 || priority.Compare(w, out, now) < 0) {
-				out = w
-			}
+	out := priority.Work{Rank: -1}
+	for _, h := range g.hosts {
+		if w, ok := c.book.exposures[h.ID].most(now); ok && (out.Rank < 0 || priority.Compare(w, out, now) < 0) {
+			out = w
 		}
 	}
+	out.ID = string(g.inventory)
 	return out
 }

@@ -26,23 +26,44 @@ const (
 	fromIndex  = "first met here in the origin's index"
 )
 
-// factsOf is what the rules are told about a plan beside plan, dossier and
-// labels. The caller holds the lock.
-func (c *Control) factsOf(ctx context.Context, p Plan, f proposal.File, know Knowledge, now int64) (policy.Facts, error) {
+// weighed is what a decision about a plan rests on and takes its own time to read.
+type weighed struct {
+	findings []match.Finding
+	know     Knowledge
+	open     running
+}
+
+// weigh reads it, without the lock. What sources know is asked for by the CVEs of
+// this plan: after a start nothing else has asked for them yet.
+func (c *Control) weigh(ctx context.Context, p Plan) (w weighed, err error) {
 	basis, err := c.basisOf(ctx, p.Digest)
 	if err != nil {
-		return policy.Facts{}, err
+		return w, err
 	}
+	names := map[string]bool{}
+	for _, f := range basis.Findings {
+		for _, n := range f.Names() {
+			names[n] = true
+		}
+	}
+	w.findings, w.know = basis.Findings, c.knowing(ctx, cvesOf(basis.Findings)...)
+	w.open, err = c.runningOn(ctx, p.Hosts, names)
+	return w, err
+}
+
+// factsOf is what the rules are told about a plan beside plan, dossier and
+// labels. The caller holds the lock.
+func (c *Control) factsOf(ctx context.Context, p Plan, f proposal.File, w weighed, now int64) (policy.Facts, error) {
 	var out policy.Facts
 	for _, h := range f.Dossier.Hosts {
-		facts, err := c.hostFacts(h, basis.Findings, know, now)
+		facts, err := c.hostFacts(ctx, h, w, now)
 		if err != nil {
 			return out, err
 		}
 		facts.Deferred = int64(c.deferred(p))
 		out.Hosts = append(out.Hosts, facts)
 	}
-	for _, x := range c.cooling(f, basis.Findings, know, now) {
+	for _, x := range c.cooling(f, w.findings, w.know, now) {
 		is := policy.No
 		if x.Hold.Shortened {
 			is = policy.Yes
@@ -55,20 +76,20 @@ func (c *Control) factsOf(ctx context.Context, p Plan, f proposal.File, know Kno
 
 // hostFacts is what is known of one host of a plan, over what the plan settles
 // there.
-func (c *Control) hostFacts(h proposal.Host, found []match.Finding, know Knowledge, now int64) (policy.HostFacts, error) {
-	names, cves := settled(h, found)
+func (c *Control) hostFacts(ctx context.Context, h proposal.Host, w weighed, now int64) (policy.HostFacts, error) {
+	names, cves := settled(h, w.findings)
 	out := policy.HostFacts{ID: h.ID, Data: []string{}, Windows: []policy.Span{}}
-	if know != nil && len(cves) > 0 {
-		k := known(cves, know)
+	if w.know != nil && len(cves) > 0 {
+		k := known(cves, w.know)
 		out.KEV, out.Automatable, out.Total = answer(k.KEV, fromKEV), answer(k.Automatable, fromSSVC), answer(k.Total, fromSSVC)
 	}
-	clocks, err := c.clocks(h.ID)
+	clocks, err := w.open.of(ctx, c, h.ID, names)
 	if err != nil {
 		return out, err
 	}
 	worst, begun := priority.Class{Rank: -1}, int64(0)
 	for _, x := range clocks {
-		if x.Closed != 0 || x.Class.Key == "" || !slices.ContainsFunc(x.Names, func(n string) bool { return names[n] }) {
+		if x.Class.Key == "" {
 			continue
 		}
 		if x.Class.Rank > worst.Rank {

@@ -163,6 +163,10 @@ func (c *Control) plan(ctx context.Context, root trust.Root, g group) error {
 	if err != nil {
 		return err
 	}
+	open, err := c.openOf(ctx, g, solved)
+	if err != nil {
+		return err
+	}
 	_, seen, err := c.Log.Checkpoint(ctx)
 	if err != nil {
 		return err
@@ -173,7 +177,7 @@ func (c *Control) plan(ctx context.Context, root trust.Root, g group) error {
 		return err
 	}
 	for _, s := range tracks {
-		if err := c.propose(ctx, g, s, know, seen.Checkpoint.Size); err != nil {
+		if err := c.propose(ctx, g, s, know, open, seen.Checkpoint.Size); err != nil {
 			return err
 		}
 	}
@@ -269,7 +273,7 @@ const again = 24 * 3600
 
 // propose commits a plan for the hosts of a group that are not under way with
 // the same work, or with the same packages.
-func (c *Control) propose(ctx context.Context, g group, s solve.Solved, know Knowledge, generation int64) error {
+func (c *Control) propose(ctx context.Context, g group, s solve.Solved, know Knowledge, open running, generation int64) error {
 	if len(s.Changes) == 0 {
 		return nil
 	}
@@ -294,7 +298,7 @@ func (c *Control) propose(ctx context.Context, g group, s solve.Solved, know Kno
 	if err := c.found(ctx, proposal.NewBasis(f, s.Digest, s.Findings, now)); err != nil {
 		return err
 	}
-	u, err := c.urgency(g, s, know)
+	u, err := c.urgency(ctx, g, s, know, open)
 	if err != nil {
 		return err
 	}

@@ -32,6 +32,7 @@ const (
 	kindDraft   = "draft"   // by writ body digest, while it waits for the log
 
 	kindExposure = "exposure" // by fingerprint
+	kindClocks   = "clocks"   // by digest: what hosts with the same past share
 	kindArtefact = "artefact" // by digest
 	kindTriage   = "triage"   // by fingerprint
 )

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/inventory"
 	"github.com/patchwrit/patchwrit/version"
 	"github.com/patchwrit/patchwrit/wire"
@@ -32,6 +33,11 @@ func runsOf(s wire.Snapshot, inv inventory.Inventory) runs {
 		out.images = append(out.images, i.Package)
 	}
 	return out
+}
+
+// unreadable is a snapshot that speaks of nothing.
+func unreadable(err error) wire.Snapshot {
+	return wire.Snapshot{MappedWhy: canon.NoteOf("the host's inventory cannot be read: " + err.Error())}
 }
 
 // oldKernel says why what runs may not be the newest installed kernel. The name

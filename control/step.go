@@ -51,7 +51,6 @@ func (c *Control) file(p Plan) (opened, error) {
 
 // step takes one plan as far as it goes now.
 func (c *Control) step(ctx context.Context, d canon.Digest) error {
-	know := c.knowing(ctx) // takes its own time
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p, now := c.book.plans[d], c.Now().Unix()
@@ -61,7 +60,7 @@ func (c *Control) step(ctx context.Context, d canon.Digest) error {
 	case p.Expires <= now:
 		return c.end(ctx, p, Expired, "the plan's life is over")
 	case p.State == Proposed, p.State == Held && p.Until <= now:
-		return c.decide(ctx, p, know)
+		return c.decide(ctx, p)
 	case p.State == Review && p.Until <= now:
 		return c.end(ctx, p, Denied, "nobody, or too few, said yes in time; silence is never a yes")
 	case p.State == Review:
@@ -126,8 +125,9 @@ func (c *Control) state(ctx context.Context, p Plan, s PlanState, why string) er
 const shortHold = 60
 
 // decide asks the rules once the plan stands in the log. A live grant that
-// covers the plan is named to them. The lock is let go while they think.
-func (c *Control) decide(ctx context.Context, p Plan, know Knowledge) error {
+// covers the plan is named to them. The lock is let go while they think, and while
+// what they are told is read.
+func (c *Control) decide(ctx context.Context, p Plan) error {
 	if _, ok, err := c.proofOf(ctx, p.Digest); err != nil || !ok {
 		return err
 	}
@@ -135,8 +135,15 @@ func (c *Control) decide(ctx context.Context, p Plan, know Knowledge) error {
 	if err != nil {
 		return err
 	}
+	asked := p.State
+	c.mu.Unlock()
+	w, err := c.weigh(ctx, p)
+	c.mu.Lock()
+	if p = c.book.plans[p.Digest]; err != nil || p.State != asked {
+		return err
+	}
 	now, rules, grant := c.Now().Unix(), c.rules, c.covering(f.File)
-	facts, err := c.factsOf(ctx, p, f.File, know, now)
+	facts, err := c.factsOf(ctx, p, f.File, w, now)
 	if err != nil {
 		return err
 	}
