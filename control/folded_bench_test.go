@@ -1,14 +1,18 @@
 package control
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
 	"testing"
 	"time"
 
+	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/match"
+	"github.com/patchwrit/patchwrit/priority"
 	"github.com/patchwrit/patchwrit/proposal"
+	"github.com/patchwrit/patchwrit/store"
 	"github.com/patchwrit/patchwrit/trust"
 )
 
@@ -36,28 +40,36 @@ func BenchmarkClocks(b *testing.B) {
 	}
 }
 
+// fleetOfClocks stores hosts whose five looks saw the same one after the other:
+// as many different times of them as pasts.
 func fleetOfClocks(b *testing.B, n, pasts int) (*clockwork, []trust.HostID) {
 	w := newClockwork(b)
-	ids, groups := make([]trust.HostID, n), make([][]trust.HostID, pasts)
+	looks, lists, none := make([]Glimpse, 5), map[canon.Digest][]spotted{}, []spotted{}
+	for i := range looks {
+		seen := []spotted{}
+		for v := range 200 - i {
+			seen = append(seen, spotted{Names: []string{fmt.Sprintf("CVE-2026-%04d", v), fmt.Sprintf("DSA-%d", v)}, Class: "14D", On: []cure{{fmt.Sprintf("p%d", v), "amd64", "2"}}})
+		}
+		var err, bad error
+		looks[i].Seen, err = w.blobs.put(canon.MustEncode(seen))
+		looks[i].Ended, bad = w.blobs.put(canon.MustEncode(none))
+		w.must(errors.Join(err, bad))
+		looks[i].Open, lists[looks[i].Seen] = looks[i].Seen, seen
+	}
+	ids := make([]trust.HostID, n)
 	for i := range ids {
 		ids[i] = w.host(i)
-		groups[i%pasts] = append(groups[i%pasts], ids[i])
-	}
-	began, glimpses := time.Now(), 0
-	for look := range 5 {
-		w.now = w.now.Add(24 * time.Hour)
-		for g, hosts := range groups {
-			seen := []spotted{}
-			for v := range 200 - look {
-				seen = append(seen, spotted{Names: []string{fmt.Sprintf("CVE-2026-%04d", v), fmt.Sprintf("DSA-%d", v)}, Class: "14D",
-					On: []cure{{fmt.Sprintf("p%d-%d", v, g), "amd64", "2"}}})
-			}
-			w.now = w.now.Add(time.Second)
-			w.must(w.look(hosts, seen, nil))
-			glimpses += len(hosts)
+		s, before, events := priority.NewState(nil), none, []store.Event{}
+		var last Glimpse
+		for k, g := range looks {
+			g.At = w.now.Unix() + int64(k)*24*3600 + int64(i%pasts)
+			s, _ = s.Next(w.eventsOf(g.At, before, lists[g.Seen], none))
+			before, last = lists[g.Seen], g
+			events = append(events, store.Event{Kind: "exposure", At: g.At, Body: canon.MustEncode(g)})
 		}
+		x, records := w.folds(ids[i], len(looks), last, s)
+		w.must(w.put(b.Context(), "exposure/"+string(ids[i]), events, append(records, x)...))
 	}
-	b.ReportMetric(float64(time.Since(began).Milliseconds())/float64(glimpses), "ms/glimpse")
 	return w, ids
 }
 
