@@ -25,6 +25,8 @@ type Records interface {
 	Named(name string) []*advisory.Advisory
 	// Whole reports that some snapshot speaks about a release as a whole.
 	Whole(ecosystem string) bool
+	// Releases lists the ecosystems of which Whole is true, in any order.
+	Releases() []string
 	// Err is the first failure of the others to read; nil as long as all that
 	// they gave was complete.
 	Err() error
@@ -122,6 +124,7 @@ func SpeaksForAll(a *advisory.Advisory, ecosystem string) bool {
 func (m memory) Snapshots() []advisory.Snapshot         { return m.snapshots }
 func (m memory) Named(name string) []*advisory.Advisory { return m.names[name] }
 func (m memory) Whole(ecosystem string) bool            { return m.whole[ecosystem] }
+func (m memory) Releases() []string                     { return slices.Collect(maps.Keys(m.whole)) }
 func (m memory) Err() error                             { return nil }
 func (m memory) Of(s advisory.Subject) iter.Seq2[*advisory.Advisory, []*advisory.Affected] {
 	return func(yield func(*advisory.Advisory, []*advisory.Affected) bool) {
@@ -210,8 +213,14 @@ func (ix Index) Lookup(name string) []advisory.Advisory {
 }
 
 // covers reports whether silence about a source package means something.
-func (ix Index) covers(ecosystem, source string) bool {
-	return ix.whole(ecosystem) || ix.scoped[advisory.Subject{Ecosystem: ecosystem, Package: source}]
+func (ix Index) covers(s system, source string) bool {
+	return ix.speaksFor(s) || ix.scoped[advisory.Subject{Ecosystem: s.name, Package: source}]
+}
+
+// speaksFor reports whether a snapshot speaks about all of a system: of Red Hat's,
+// about some product of its main line.
+func (ix Index) speaksFor(s system) bool {
+	return ix.whole(s.name) || slices.ContainsFunc(s.main, ix.whole)
 }
 
 // partial reports whether any feed may hold records that were not read.
@@ -242,23 +251,23 @@ func (ix Index) unasked(inv inventory.Inventory) []Finding {
 			say(FeedPartial, "Feed %+q from %+q could not be read whole (%d gaps; the first: %+q %s).", s.Name, s.Source, len(s.Partial), g.Record, g.Why)
 		}
 	}
-	ecosystem, ok := Ecosystem(inv.OS)
+	sys, ok := ix.system(inv.OS)
 	if !ok {
 		say(SystemUnknown, "Packages of the system %+q, release %+q, cannot be matched by this version.", inv.OS.ID, inv.OS.VersionID)
 		return out
 	}
-	if uncovered := ix.uncovered(ecosystem, inv); len(uncovered) > 0 {
-		say(NotCovered, "No feed speaks about %s as a whole, nor about %d of its installed source packages (the first: %+q).", ecosystem, len(uncovered), uncovered[0])
+	if uncovered := ix.uncovered(sys, inv); len(uncovered) > 0 {
+		say(NotCovered, "No feed speaks about %s as a whole, nor about %d of its installed source packages (the first: %+q).", sys.name, len(uncovered), uncovered[0])
 	}
 	return out
 }
 
 // uncovered lists the installed source packages about which silence means
 // nothing, ascending.
-func (ix Index) uncovered(ecosystem string, inv inventory.Inventory) []string {
+func (ix Index) uncovered(s system, inv inventory.Inventory) []string {
 	set := map[string]bool{}
 	for _, p := range inv.Packages {
-		known := slices.ContainsFunc(identities(p), func(id identity) bool { return ix.covers(ecosystem, id.source) })
+		known := slices.ContainsFunc(identities(p), func(id identity) bool { return ix.covers(s, id.source) })
 		if p.Status.Present() && !known {
 			set[p.Source] = true
 		}

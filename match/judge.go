@@ -99,7 +99,7 @@ func compareAsked(a, b asked) int {
 		slices.CompareFunc(a.ids, b.ids, func(x, y identity) int {
 			return cmp.Or(strings.Compare(x.source, y.source), strings.Compare(x.version, y.version))
 		}),
-		strings.Compare(string(a.Scheme), string(b.Scheme)), strings.Compare(a.Module, b.Module),
+		strings.Compare(string(a.Scheme), string(b.Scheme)), strings.Compare(a.Source, b.Source), strings.Compare(a.Module, b.Module),
 		strings.Compare(a.Status.Want, b.Status.Want), strings.Compare(a.Status.Flag, b.Status.Flag), strings.Compare(a.Status.State, b.Status.State),
 	)
 }
@@ -114,22 +114,30 @@ type keyed struct {
 
 // judging collects answers.
 type judging struct {
-	ix        Index
-	ecosystem string
-	name      string // of the only advisory that is asked for; "": all
-	negative  bool   // NotAffected is wanted, too
-	out       []keyed
-	verdicts  []verdict // of one source
+	ix       Index
+	system   system
+	name     string // of the only advisory that is asked for; "": all
+	negative bool   // NotAffected is wanted, too
+	out      []keyed
+	verdicts []verdict // of one source
 }
 
 // judge answers every advisory that names a package. Records about one
 // vulnerability (advisory.Advisory.Key) are joined into one finding.
 func (j *judging) judge(p asked) {
 	j.verdicts = j.verdicts[:0]
-	base, _, _ := strings.Cut(j.ecosystem, ":")
+	if j.system.main != nil {
+		for _, v := range j.ix.redHat(j.system, *p.Package, j.name) {
+			v.key = v.Key()
+			j.verdicts = append(j.verdicts, v)
+		}
+	}
+	base, _, _ := strings.Cut(j.system.name, ":")
 	for _, id := range p.ids {
-		for a, parts := range j.ix.of(advisory.Subject{Ecosystem: j.ecosystem, Package: id.source}) {
-			j.take(record{a, parts}, *p.Package, id, false)
+		if j.system.main == nil {
+			for a, parts := range j.ix.of(advisory.Subject{Ecosystem: j.system.name, Package: id.source}) {
+				j.take(record{a, parts}, *p.Package, id, false)
+			}
 		}
 		for a, parts := range j.ix.of(advisory.Subject{Ecosystem: base, Package: id.source}) {
 			j.take(record{a, parts}, *p.Package, id, true)
@@ -482,7 +490,7 @@ func nothing(inv inventory.Inventory, ix Index, q Query) Finding {
 		f.State, f.Reason = s, Reason{c, fmt.Sprintf(format, args...)}
 		return f
 	}
-	ecosystem, ok := Ecosystem(inv.OS)
+	sys, ok := ix.system(inv.OS)
 	if !ok {
 		return answer(Unknown, SystemUnknown, "Packages of the system %+q, release %+q, cannot be matched by this version.", inv.OS.ID, inv.OS.VersionID)
 	}
@@ -494,19 +502,19 @@ func nothing(inv inventory.Inventory, ix Index, q Query) Finding {
 	switch {
 	case here < 0 && len(inv.Partial) > 0:
 		return answer(Unknown, InventoryGap, "Nothing that it names was seen here, but the inventory is incomplete: %s.", strings.TrimSuffix(inv.Partial[0].Why, "."))
-	case here < 0 && (q.Package != "" || speakOf(records, ecosystem)):
+	case here < 0 && (q.Package != "" || speakOf(records, sys)):
 		return answer(NotAffected, NotInstalled, "No package that it names is installed here.")
-	case !ix.whole(ecosystem): // a scoped feed's silence is no answer about a vulnerability
-		return answer(Unknown, NotCovered, "No feed that was read speaks about all of %s.", ecosystem)
+	case !ix.speaksFor(sys): // a scoped feed's silence is no answer about a vulnerability
+		return answer(Unknown, NotCovered, "No feed that was read speaks about all of %s.", sys.name)
 	case ix.partial():
-		return answer(Unknown, FeedPartial, "No record names it for %s, but a feed is empty or could not be read whole.", ecosystem)
+		return answer(Unknown, FeedPartial, "No record names it for %s, but a feed is empty or could not be read whole.", sys.name)
 	}
-	return answer(NotAffected, NotNamed, "No record that was read names it for %s.", ecosystem)
+	return answer(NotAffected, NotNamed, "No record that was read names it for %s.", sys.name)
 }
 
 // speakOf reports whether any of the records names the release.
-func speakOf(records []*advisory.Advisory, ecosystem string) bool {
+func speakOf(records []*advisory.Advisory, s system) bool {
 	return slices.ContainsFunc(records, func(a *advisory.Advisory) bool {
-		return slices.ContainsFunc(a.Affected, func(f advisory.Affected) bool { return f.Ecosystem == ecosystem })
+		return slices.ContainsFunc(a.Affected, func(f advisory.Affected) bool { return s.speaks(f.Ecosystem) })
 	})
 }

@@ -13,8 +13,8 @@
 // to forbid the word "clean".
 //
 // It compares source versions for Debian, Ubuntu and Alpine (the origin), and
-// binary packages for AlmaLinux and Rocky Linux, as their records name them. It
-// knows no other systems yet: those are Unknown. It does not rank findings, does not fetch feeds, and
+// binary packages for AlmaLinux, Rocky Linux and Red Hat Enterprise Linux, as
+// their records name them. It knows no other systems yet: those are Unknown. It does not rank findings, does not fetch feeds, and
 // reads no prose.
 package match
 
@@ -173,11 +173,11 @@ func search(inv inventory.Inventory, ix Index, q Query, negative bool) (a Answer
 	if q == (Query{}) {
 		a.whole = ix.unasked(inv)
 	}
-	ecosystem, ok := Ecosystem(inv.OS)
+	sys, ok := ix.system(inv.OS)
 	if !ok {
 		return a
 	}
-	a.found = ix.found(ecosystem, inv, q, negative)
+	a.found = ix.found(sys, inv, q, negative)
 	if err := ix.Err(); err != nil {
 		a.whole = append(a.whole, broken(err))
 	}
@@ -186,7 +186,7 @@ func search(inv inventory.Inventory, ix Index, q Query, negative bool) (a Answer
 
 // found judges what q picks, packages of one source one after the other: what
 // the records say of it holds for all of them, and is judged once.
-func (ix Index) found(ecosystem string, inv inventory.Inventory, q Query, negative bool) []keyed {
+func (ix Index) found(s system, inv inventory.Inventory, q Query, negative bool) []keyed {
 	var list []asked
 	for i := range inv.Packages {
 		if p := &inv.Packages[i]; p.Status.Present() && q.picksPackage(*p) {
@@ -194,7 +194,7 @@ func (ix Index) found(ecosystem string, inv inventory.Inventory, q Query, negati
 		}
 	}
 	slices.SortStableFunc(list, compareAsked)
-	j := judging{ix: ix, ecosystem: ecosystem, name: q.Advisory, negative: negative}
+	j := judging{ix: ix, system: s, name: q.Advisory, negative: negative}
 	from, to := 0, 0 // the answers about the first package of a source
 	for i, p := range list {
 		if i == 0 || compareAsked(list[i-1], p) != 0 {
@@ -222,7 +222,7 @@ func broken(err error) Finding {
 
 // picksPackage compares with every name the package goes by.
 func (q Query) picksPackage(p inventory.Package) bool {
-	if q.Package == "" || q.Package == p.Name {
+	if q.Package == "" || q.Package == p.Name || q.Package == p.Source {
 		return true
 	}
 	return slices.ContainsFunc(identities(p), func(id identity) bool { return id.source == q.Package })
@@ -231,8 +231,9 @@ func (q Query) picksPackage(p inventory.Package) bool {
 // Ecosystem gives a system's name in advisories: "Debian:12", "Ubuntu:24.04:LTS",
 // "AlmaLinux:9", "Rocky Linux:9", "Alpine:v3.20" (OSV schema, "Defined
 // Ecosystems").
-// False means that its packages cannot be matched: another system, or a release
-// without a number.
+// False means that its packages are matched under no single name: another system,
+// a release without a number, or Red Hat Enterprise Linux, which Find knows by
+// many products.
 func Ecosystem(o inventory.OS) (string, bool) {
 	if o.VersionID == "" {
 		return "", false
@@ -263,16 +264,6 @@ func Ecosystem(o inventory.OS) (string, bool) {
 
 // identity is a name and version under which records may speak of a package.
 type identity struct{ source, version string }
-
-// SourcesOf lists the names of source packages by which records speak of an
-// installed package.
-func SourcesOf(p inventory.Package) []string {
-	out := []string{}
-	for _, id := range identities(p) {
-		out = append(out, id.source)
-	}
-	return out
-}
 
 // identities gives the source package and, for Debian's signed kernels, the
 // source that was signed: linux-signed-amd64 (6.1.140+1) only wraps the images

@@ -33,6 +33,7 @@ func TestModuleStreamsAreKeptApart(t *testing.T) {
 		{"another stream", "nodejs:16", build, below, label, "not_affected not-named"},
 		{"stream of the host not known", "nodejs:18", build, below, "", "unknown module-unknown"},
 		{"a label that says too little", "nodejs:18", build, below, "nodejs", "unknown module-unknown"},
+		{"a short label beside a plain version", "nodejs:18", build, "1:18.0.0-1.el8", "nodejs", "unknown module-unknown"},
 		{"not known and newer than any fix", "nodejs:18", build, above, "", "not_affected fixed"},
 		{"stream of the record not known", "", build, below, label, "unknown module-unknown"},
 		{"neither known", "", build, below, "", "unknown module-unknown"},
@@ -72,9 +73,10 @@ func TestOneCertainPartDecides(t *testing.T) {
 	}
 	const build = ".module_el8+1+1"
 	for want, parts := range map[string][]*advisory.Affected{
-		"affected below-fixed":   {part("m:1", "2-1"+build), part("", "2-1"+build)},
-		"unknown module-unknown": {part("m:1", "1-0"+build), part("", "2-1"+build)},
-		"not_affected fixed":     {part("m:1", "1-0"+build), part("", "1-0"+build)},
+		"affected below-fixed":                    {part("m:1", "2-1"+build), part("", "2-1"+build)},
+		"unknown module-unknown":                  {part("m:1", "1-0"+build), part("", "2-1"+build)},
+		"not_affected fixed":                      {part("m:1", "1-0"+build), part("", "1-0"+build)},
+		"under_investigation under-investigation": {{Ecosystem: "AlmaLinux:8", Package: "a", Module: "m:1", Status: advisory.UnderInvestigation}, part("", "1-0"+build)},
 	} {
 		p := rpmPackage("a", "1-1"+build, "m:1:1:1")
 		v, _ := record{&advisory.Advisory{Source: "osv/ALSA"}, parts}.about(p, identity{"a", p.Version}, false)

@@ -47,6 +47,7 @@ func scanCmd() *cobra.Command {
 			"look-alike names, impossible versions and times that go back are quarantined, and the record as it was keeps counting.\n" +
 			"The depot's feeds were judged so when they came (patchwrit feed quarantine). Where a held record would make something\n" +
 			"affected that is not by what counts, the answer is unknown.\n\n" +
+			"Packages of a module (RHEL family) are matched with their own stream only; Red Hat's hosts with its CSAF VEX, docs/MATCHING.md.\n\n" +
 			"Exit codes: 3 something is affected, 6 part of the answer is unknown, 0 neither.",
 		Example: "  patchwrit scan --feed Debian.zip\n" +
 			"  patchwrit scan --sbom image.cdx.json --feed AlmaLinux.zip --feed Go.zip\n" +

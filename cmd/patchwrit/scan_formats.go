@@ -200,7 +200,11 @@ func (r scanReport) purl(f match.Finding) string {
 		v = rest
 		q.Set("epoch", epoch)
 	}
-	return "pkg:" + kind + "/" + r.OS.ID + "/" + url.PathEscape(f.Package) + "@" + url.QueryEscape(v) + "?" + q.Encode()
+	namespace := r.OS.ID
+	if namespace == "rhel" {
+		namespace = "redhat" // as Red Hat's own purls have it
+	}
+	return "pkg:" + kind + "/" + namespace + "/" + url.PathEscape(f.Package) + "@" + url.QueryEscape(v) + "?" + q.Encode()
 }
 
 func indented(w io.Writer, v any) error {

@@ -411,3 +411,25 @@ func FuzzOpen(f *testing.F) {
 		ix.Lookup("CVE-2026-1")
 	})
 }
+
+// Red Hat's products are found in a file as in memory: what it gives for one
+// record is not kept for the next.
+func TestRedHatFromAFile(t *testing.T) {
+	set := advisory.Set{Snapshot: advisory.Snapshot{Name: "redhat-csaf", Count: 3}}
+	for i, fixed := range []string{"1-2.el9", "1-9.el9", "1-3.el9"} {
+		a := advisory.Advisory{ID: fmt.Sprintf("redhat-csaf/CVE-2026-%d", i), Aliases: []string{fmt.Sprintf("CVE-2026-%d", i)}, Upstream: []string{}, Related: []string{}, Severities: []advisory.Severity{},
+			Source: "redhat/csaf", Basis: advisory.BasisRecord, Raw: canon.SumFile([]byte(fixed)), Feed: set.Snapshot.Origin()}
+		for _, product := range []string{"enterprise_linux:9::baseos", "enterprise_linux:9::appstream", "rhel_eus:9.2::baseos"} {
+			a.Affected = append(a.Affected, advisory.Affected{Ecosystem: "Red Hat:" + product, Package: "a", Versions: []string{}, Severities: []advisory.Severity{},
+				Ranges: []advisory.Range{{Type: "ECOSYSTEM", Introduced: advisory.Beginning, Fixed: fixed}}})
+		}
+		set.Advisories = append(set.Advisories, a)
+	}
+	inv := inventory.Inventory{OS: inventory.OS{ID: "rhel", VersionID: "9.3"}, Packages: []inventory.Package{{Name: "a", Arch: "x86_64", Version: "1-4.el9", Scheme: version.RPM, Source: "a",
+		Status: inventory.Status{Want: "install", Flag: "ok", State: inventory.Installed}}}}
+	want := match.Explain(inv, match.NewIndex(set), match.Query{})
+	got := match.Explain(inv, match.Over(open(t, compile(t, set), 0)), match.Query{})
+	if !reflect.DeepEqual(got, want) || len(want) != 3 || want[1].State != match.Affected || want[0].State != match.NotAffected {
+		t.Errorf("%+v\n%+v", got, want)
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"slices"
 	"sort"
 	"strings"
@@ -119,6 +120,9 @@ func (f *File) Snapshots() []advisory.Snapshot { return slices.Clone(f.snapshots
 
 // Whole reports that some snapshot speaks about a release as a whole.
 func (f *File) Whole(ecosystem string) bool { return f.whole[ecosystem] }
+
+// Releases lists the ecosystems of which Whole is true.
+func (f *File) Releases() []string { return slices.Collect(maps.Keys(f.whole)) }
 
 func (f *File) meta(g *get) error {
 	f.snapshots = list(g, (*get).snapshot)

@@ -3,12 +3,12 @@ package solve
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/patchwrit/patchwrit/advisory"
 	"github.com/patchwrit/patchwrit/advisory/quarantine"
 	"github.com/patchwrit/patchwrit/canon"
 	carried "github.com/patchwrit/patchwrit/feed/world"
+	"github.com/patchwrit/patchwrit/inventory"
 	"github.com/patchwrit/patchwrit/match"
 )
 
@@ -165,21 +165,25 @@ func (s Seen) Archives() (out []carried.Archive) {
 // naming gives a function that lists the installed packages that a held record
 // speaks of, ascending.
 func (s Seen) naming() func(quarantine.Held) []string {
-	ecosystem, ok := match.Ecosystem(s.Inventory.OS)
-	base, _, _ := strings.Cut(ecosystem, ":")
-	by := map[string][]string{}
+	by := map[string][]inventory.Package{}
 	for _, p := range s.Inventory.Packages {
-		if ok && p.Status.Present() {
-			for _, source := range match.SourcesOf(p) {
-				by[source] = append(by[source], p.Key())
+		if !p.Status.Present() {
+			continue
+		}
+		by[p.Source] = append(by[p.Source], p)
+		for _, n := range match.Names(p) {
+			if n.Source != p.Source {
+				by[n.Source] = append(by[n.Source], p)
 			}
 		}
 	}
 	return func(h quarantine.Held) []string {
 		out := []string{}
 		for _, about := range h.Subjects {
-			if about.Ecosystem == ecosystem || about.Ecosystem == base {
-				out = append(out, by[about.Package]...)
+			for _, p := range by[about.Package] {
+				if match.Concerns(s.Inventory.OS, p, about) {
+					out = append(out, p.Key())
+				}
 			}
 		}
 		slices.Sort(out)
