@@ -96,7 +96,12 @@ func scanCmd() *cobra.Command {
 	addSinceFlag(cmd)
 	cmd.Flags().String("fail-on", "affected", "what ends with exit code 3: affected or none")
 	cmd.Flags().StringP("output", "o", "table", "table, json (scan schema describes it), sarif (SARIF 2.1.0) or vex (CycloneDX 1.6)")
-	cmd.AddCommand(scanSchemaCmd())
+	return with(cmd, scanSchemaCmd())
+}
+
+// with adds verbs under a verb.
+func with(cmd *cobra.Command, under ...*cobra.Command) *cobra.Command {
+	cmd.AddCommand(under...)
 	return cmd
 }
 
