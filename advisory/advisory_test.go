@@ -244,7 +244,7 @@ func TestRangesEqualOSVsOwnEvaluation(t *testing.T) {
 			}
 		}
 		list = rapid.Permutation(list).Draw(t, "order")
-		ranges, why := events{"ECOSYSTEM", slices.Clone(list)}.ranges("Debian:12")
+		ranges, why := events{"ECOSYSTEM", slices.Clone(list)}.ranges("Debian:12", nil)
 		if why != "" {
 			t.Fatal(why)
 		}

@@ -2,7 +2,9 @@ package advisory
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
+	"reflect"
 	"testing"
 
 	"github.com/patchwrit/patchwrit/canon"
@@ -18,8 +20,10 @@ func FuzzParseOSV(f *testing.F) {
 	f.Add(raw)
 	f.Add([]byte(affected(`"ranges":[{"type":"SEMVER","events":[{"introduced":"0"},{"last_affected":"1"}]}],"versions":["1"]`)))
 	f.Add([]byte(`{"id":"X","summary":"\ud83d\udd25\ud800 \u0000","x":[1e9,-0.1,true]}`))
+	full := raw
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		a, err := ParseOSV(raw, from)
+		afterOthers(t, full, raw, a, err)
 		if err != nil {
 			if a.ID != "" {
 				t.Fatal("an error and an advisory")
@@ -43,4 +47,28 @@ func FuzzParseOSV(f *testing.F) {
 			}
 		}
 	})
+}
+
+// afterOthers reads a record between others with one reader: it must be what it
+// is alone, and stay so.
+func afterOthers(t *testing.T, other, raw []byte, want Advisory, bad error) {
+	t.Helper()
+	var r OSV
+	read := func(raw []byte) (Advisory, error) {
+		a, err := r.View(raw, from)
+		if err != nil {
+			return a, err
+		}
+		return r.Keep(a), nil
+	}
+	if _, err := read(other); err != nil {
+		t.Fatal(err)
+	}
+	got, err := read(raw)
+	if _, err := read(other); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, want) || fmt.Sprint(err) != fmt.Sprint(bad) {
+		t.Fatalf("among others it is %+v (%v), alone %+v (%v)", got, err, want, bad)
+	}
 }

@@ -48,18 +48,39 @@ func (m *Malformed) Error() string {
 // a known key with a value of another type, or anything beyond the limits, is
 // a *Malformed and the record is not taken. from goes into the result as it is.
 func ParseOSV(raw []byte, from Feed) (Advisory, error) {
+	var r OSV
+	a, err := r.View(raw, from)
+	if err != nil {
+		return Advisory{}, err
+	}
+	return r.Keep(a), nil
+}
+
+// OSV reads records one after the other, and keeps for all what they share: the
+// room in which a record is read, and one copy of each word. The zero value is
+// ready.
+type OSV struct {
+	p     osv
+	words words
+}
+
+// View is ParseOSV, with a result that is good until the next call: it costs
+// little to look at many records and keep few. All of it is checked.
+func (o *OSV) View(raw []byte, from Feed) (Advisory, error) {
 	if len(raw) > MaxRecord {
 		return Advisory{}, &Malformed{Reason: fmt.Sprintf("%d bytes, the limit is %d", len(raw), MaxRecord)}
 	}
-	p := osv{Doc: strictjson.Of(raw)}
-	p.a = Advisory{Basis: BasisRecord, Raw: canon.SumFile(raw), Feed: from,
-		Affected: []Affected{}, Severities: []Severity{}}
+	p := &o.p
+	p.Doc = strictjson.PartsOf(string(raw))
+	p.a = Advisory{Basis: BasisRecord, Raw: canon.SumFile(raw), Feed: from, Affected: p.parts[:0], Severities: []Severity{}}
+	p.stretches, p.listed, p.marks, p.named = p.stretches[:0], p.listed[:0], p.marks[:0], p.named[:0]
 	err := p.Whole(func() error { return p.Object(p.member) })
+	p.parts = p.a.Affected
 	if err == nil && p.a.ID == "" {
 		err = p.Fail("it has no id")
 	}
 	if err != nil {
-		m := &Malformed{ID: p.a.ID, Offset: p.At(), Reason: err.Error()}
+		m := &Malformed{ID: strings.Clone(p.a.ID), Offset: p.At(), Reason: err.Error()}
 		if s := (*strictjson.Syntax)(nil); errors.As(err, &s) {
 			m.Offset = int(s.Offset)
 		}
@@ -69,10 +90,88 @@ func ParseOSV(raw []byte, from Feed) (Advisory, error) {
 	return p.a, nil
 }
 
-// osv is a record while it is read.
+// Keep gives what View gave memory of its own. Its Affected may have been cut.
+func (o *OSV) Keep(a Advisory) Advisory {
+	if o.words == nil {
+		o.words = words{}
+	}
+	w := o.words
+	a.ID, a.Source = strings.Clone(a.ID), w.one(a.Source)
+	a.Aliases, a.Upstream, a.Related = w.clones(a.Aliases), w.clones(a.Upstream), w.clones(a.Related)
+	a.Summary = canon.Note(strings.Clone(string(a.Summary)))
+	a.Severities = w.severities(a.Severities)
+	parts := a.Affected
+	a.Affected = make([]Affected, 0, len(parts))
+	for _, f := range parts {
+		f.Ecosystem, f.Package = w.one(f.Ecosystem), w.one(f.Package)
+		f.Module, f.Word, f.Note = w.one(f.Module), w.one(f.Word), canon.Note(w.one(string(f.Note)))
+		f.Versions, f.Severities = w.all(f.Versions), w.severities(f.Severities)
+		f.Ranges = append([]Range{}, f.Ranges...)
+		for i := range f.Ranges {
+			r := &f.Ranges[i]
+			r.Type, r.Introduced, r.Fixed, r.LastAffected = w.one(r.Type), w.one(r.Introduced), w.one(r.Fixed), w.one(r.LastAffected)
+		}
+		a.Affected = append(a.Affected, f)
+	}
+	return a
+}
+
+// words keeps one copy of each word that stands in many records.
+type words map[string]string
+
+const maxWords = 1 << 16
+
+func (w words) one(s string) string {
+	if old, ok := w[s]; ok || s == "" {
+		return old
+	}
+	s = strings.Clone(s)
+	if len(w) < maxWords {
+		w[s] = s
+	}
+	return s
+}
+
+func (w words) all(list []string) []string {
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = w.one(s)
+	}
+	return out
+}
+
+// clones is all for names, which stand in one record each.
+func (w words) clones(list []string) []string {
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = strings.Clone(s)
+	}
+	return out
+}
+
+func (w words) severities(list []Severity) []Severity {
+	out := make([]Severity, len(list))
+	for i, s := range list {
+		out[i] = Severity{Source: w.one(s.Source), Type: w.one(s.Type), Score: w.one(s.Score)}
+	}
+	return out
+}
+
+// osv is a record while it is read. Its strings are parts of the text, its
+// slices parts of the ones below, which the next record takes over. Who appends
+// to one of them later does so into memory of its own.
 type osv struct {
 	strictjson.Doc
 	a Advisory
+
+	parts     []Affected
+	stretches []Range
+	listed    []string // versions
+	marks     []Severity
+	named     []string // aliases, upstream, related
+	ranges    []events // of one part
+	events    []event  // of one part's ranges
+	source    string   // of the record before
 }
 
 func (p *osv) member(key string) (err error) {
@@ -111,7 +210,10 @@ func (p *osv) member(key string) (err error) {
 // finish puts what belongs to the whole record into its parts.
 func (p *osv) finish() {
 	prefix, _, _ := strings.Cut(p.a.ID, "-")
-	p.a.Source = "osv/" + prefix
+	if p.source == "" || p.source[len("osv/"):] != prefix {
+		p.source = "osv/" + prefix
+	}
+	p.a.Source = p.source
 	if c := CVEOf(p.a.ID); c != "" && c != p.a.ID && !slices.Contains(p.a.Aliases, c) {
 		p.a.Upstream = append(p.a.Upstream, c) // Ubuntu's records said so by their id alone until 2025
 	}
@@ -179,13 +281,14 @@ func (p *osv) plain() (string, error) { return p.Plain(MaxWord) }
 
 func (p *osv) time() (int64, error) { return p.Time(MaxWord) }
 
-func (p *osv) names() (out []string, err error) {
-	err = p.Array(maxNames, func() error {
+func (p *osv) names() ([]string, error) {
+	from := len(p.named)
+	err := p.Array(maxNames, func() error {
 		s, err := p.plain()
-		out = append(out, s)
+		p.named = append(p.named, s)
 		return err
 	})
-	return out, err
+	return slices.Clip(p.named[from:]), err
 }
 
 func (p *osv) summary() (canon.Note, error) {
@@ -206,7 +309,7 @@ func SummaryOf(text string) canon.Note {
 }
 
 func (p *osv) severities() ([]Severity, error) {
-	out := []Severity{}
+	from := len(p.marks)
 	err := p.Array(maxSeverities, func() error {
 		var s Severity
 		err := p.Object(func(key string) (err error) {
@@ -223,23 +326,24 @@ func (p *osv) severities() ([]Severity, error) {
 		if err == nil && (s.Type == "" || s.Score == "") {
 			err = p.Fail("a severity without type or score")
 		}
-		out = append(out, s)
+		p.marks = append(p.marks, s)
 		return err
 	})
-	return slices.Compact(out), err
+	return slices.Clip(slices.Compact(p.marks[from:])), err
 }
 
 // affected reads one element of "affected". One without package speaks about
 // source code only and is not kept.
 func (p *osv) affected() error {
-	f := Affected{Ranges: []Range{}, Versions: []string{}, Severities: []Severity{}}
-	var ranges []events
+	p.a.Affected = append(p.a.Affected, Affected{Ranges: []Range{}, Versions: []string{}, Severities: []Severity{}})
+	f := &p.a.Affected[len(p.a.Affected)-1]
+	p.ranges, p.events = p.ranges[:0], p.events[:0]
 	err := p.Object(func(key string) (err error) {
 		switch key {
 		case "package":
-			err = p.pkg(&f)
+			err = p.pkg(f)
 		case "ranges":
-			ranges, err = p.ranges()
+			err = p.readRanges()
 		case "versions":
 			f.Versions, err = p.versions()
 		case "severity":
@@ -247,24 +351,25 @@ func (p *osv) affected() error {
 			own, err = p.severities()
 			f.Severities = append(f.Severities, own...)
 		case "ecosystem_specific":
-			err = p.specific(&f)
+			err = p.specific(f)
 		default:
 			err = p.Skip()
 		}
 		return err
 	})
 	if err != nil || f.Package == "" {
+		p.a.Affected = p.a.Affected[:len(p.a.Affected)-1]
 		return err
 	}
-	for _, e := range ranges {
-		r, why := e.ranges(f.Ecosystem)
-		if why != "" {
+	from := len(p.stretches)
+	for _, e := range p.ranges {
+		var why string
+		if p.stretches, why = e.ranges(f.Ecosystem, p.stretches); why != "" {
 			return p.Fail("package %+q: %s", f.Package, why)
 		}
-		f.Ranges = append(f.Ranges, r...)
 	}
+	f.Ranges = slices.Clip(p.stretches[from:])
 	f.pro()
-	p.a.Affected = append(p.a.Affected, f)
 	return nil
 }
 
@@ -287,13 +392,13 @@ func (p *osv) pkg(f *Affected) error {
 }
 
 func (p *osv) versions() ([]string, error) {
-	out := []string{}
+	from := len(p.listed)
 	err := p.Array(maxVersions, func() error {
 		s, err := p.plain()
-		out = append(out, s)
+		p.listed = append(p.listed, s)
 		return err
 	})
-	return out, err
+	return slices.Clip(p.listed[from:]), err
 }
 
 // specific reads what is wanted of "ecosystem_specific": the urgency that the
@@ -304,8 +409,17 @@ func (p *osv) specific(f *Affected) error {
 		return p.Skip()
 	}
 	return p.Object(func(key string) (err error) {
-		kind, wanted := map[string]string{"urgency": "urgency", "ubuntu_priority": "Ubuntu", "availability": ""}[key]
-		if !wanted || p.Peek() != '"' {
+		kind := ""
+		switch key {
+		case "urgency":
+			kind = "urgency"
+		case "ubuntu_priority":
+			kind = "Ubuntu"
+		case "availability":
+		default:
+			return p.Skip()
+		}
+		if p.Peek() != '"' {
 			return p.Skip()
 		}
 		if kind == "" {
@@ -328,6 +442,9 @@ var proRelease = regexp.MustCompile(`^Ubuntu:Pro:([0-9]{2}\.[0-9]{2}(?::LTS)?)$`
 // release has the package either way, so silence about the release would be a
 // false "clean". Other streams ("Ubuntu:Pro:FIPS:…") keep their names.
 func (f *Affected) pro() {
+	if !strings.HasPrefix(f.Ecosystem, "Ubuntu:Pro:") {
+		return
+	}
 	m := proRelease.FindStringSubmatch(f.Ecosystem)
 	if m == nil {
 		return
@@ -348,15 +465,17 @@ type event struct {
 	version string
 }
 
-func (p *osv) ranges() (out []events, err error) {
-	err = p.Array(maxRanges, func() error {
+// readRanges reads the ranges of one part into p.ranges.
+func (p *osv) readRanges() error {
+	return p.Array(maxRanges, func() error {
 		var e events
+		from := len(p.events)
 		err := p.Object(func(key string) (err error) {
 			switch key {
 			case "type":
 				e.kind, err = p.plain()
 			case "events":
-				err = p.Array(maxEvents, func() error { return p.event(&e) })
+				err = p.Array(maxEvents, p.event)
 			default:
 				err = p.Skip()
 			}
@@ -365,22 +484,22 @@ func (p *osv) ranges() (out []events, err error) {
 		if err == nil && e.kind != "ECOSYSTEM" && e.kind != "SEMVER" && e.kind != "GIT" {
 			err = p.Fail("the range type %+q is not known", e.kind)
 		}
-		out = append(out, e)
+		e.list = slices.Clip(p.events[from:])
+		p.ranges = append(p.ranges, e)
 		return err
 	})
-	return out, err
 }
 
 // event reads one event. "limit" only narrows searches in source code and is
 // not kept.
-func (p *osv) event(e *events) error {
+func (p *osv) event() error {
 	n := 0
 	err := p.Object(func(key string) error {
 		switch key {
 		case "introduced", "fixed", "last_affected", "limit":
 			v, err := p.plain()
 			if n++; key != "limit" {
-				e.list = append(e.list, event{key, v})
+				p.events = append(p.events, event{key, v})
 			}
 			return err
 		}
@@ -392,28 +511,28 @@ func (p *osv) event(e *events) error {
 	return err
 }
 
-// ranges turns events into stretches, by OSV's own evaluation: events in the
+// ranges appends events to out as stretches, by OSV's own evaluation: events in the
 // order of versions switch "affected" on and off. Where the order is not known
 // here the record's own order is taken. Ranges of commits give none.
-func (e events) ranges(ecosystem string) ([]Range, string) {
+func (e events) ranges(ecosystem string, out []Range) ([]Range, string) {
 	if e.kind == "GIT" {
-		return nil, ""
+		return out, ""
 	}
 	if !slices.ContainsFunc(e.list, func(v event) bool { return v.what == "introduced" }) {
-		return nil, "a range without an introduced event"
+		return out, "a range without an introduced event"
 	}
 	scheme, known := SchemeOf(ecosystem)
 	simple := len(e.list) == 1 || len(e.list) == 2 && e.list[0].what == "introduced" && e.list[1].what != "introduced"
 	list := e.list
-	if known {
+	if known && !(simple && e.list[0] == event{"introduced", Beginning}) { // which stands before all
 		sorted, why := sortEvents(scheme, e.list)
 		if why == "" {
 			list = sorted
 		} else if !simple {
-			return nil, why // a single stretch stays: match will say that it cannot be judged
+			return out, why // a single stretch stays: match will say that it cannot be judged
 		}
 	}
-	out, from := []Range{}, ""
+	from := ""
 	for _, v := range list {
 		switch {
 		case v.what == "introduced" && from == "":

@@ -127,7 +127,7 @@ func (r *reading) factsIn(ctx context.Context, name string, in io.Reader) {
 // isNVD reports whether a file begins as a page of NVD's API.
 func isNVD(in *bufio.Reader) bool {
 	head, _ := in.Peek(sniffed)
-	for key, value := range members(string(head)) {
+	for key, value := range members(head) {
 		if nvd.Is(key, value) {
 			return true
 		}

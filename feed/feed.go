@@ -24,6 +24,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -66,6 +67,12 @@ type Options struct {
 	Client *http.Client // nil: one that uses the environment's proxy and gives up after 10 minutes
 	Cache  string       // directory that keeps downloads and their ETags; "": nothing is kept
 	Limits Limits
+
+	// Wanted picks what is kept of the advisories: those parts that it is true
+	// for, and for each source and release one part, wanted or not, by which one
+	// sees that the source speaks about the release. nil keeps all. Everything is
+	// read and checked either way, and the snapshot is the same.
+	Wanted func(advisory.Subject) bool
 }
 
 // maxGaps is how many gaps are listed; more are counted.
@@ -81,10 +88,17 @@ type reading struct {
 	dropped int // gaps beyond maxGaps
 	as      *format
 	head    *bufio.Reader
+	osv     advisory.OSV
 	list    []advisory.Advisory
-	seen    map[[sha256.Size]byte]bool // of id and digest of what is in list
-	oldest  int64                      // date of the oldest file; 0 when one has none
-	facts   *facts                     // not nil: facts about vulnerabilities are read, not advisories
+	count   int                        // records taken, kept or not
+	newest  int64                      // the latest Modified of them
+	seen    map[[sha256.Size]byte]bool // of id and digest of them
+	wanted  func(advisory.Subject) bool
+	ids     map[string]int  // with wanted: how many records taken have the id
+	spoken  map[spoken]bool // with wanted: of which a part was kept
+	scratch []byte
+	oldest  int64  // date of the oldest file; 0 when one has none
+	facts   *facts // not nil: facts about vulnerabilities are read, not advisories
 }
 
 // wants reports whether a file of a zip or directory may be the feed's.
@@ -140,29 +154,98 @@ func (r *reading) stream(ctx context.Context, name string, in io.Reader, date in
 		r.gap(name, "it is %s in a feed that began as %s; give each format as a feed of its own", as.kind, r.as.kind)
 		return
 	}
-	as.read(head, r.now, func(a advisory.Advisory) { r.take(name, a) }, func(record, why string) {
+	gap := func(record, why string) {
 		if record == "" {
 			record = name
 		}
 		r.gap(record, "%s", why)
-	})
+	}
+	if as.read == nil {
+		r.record1(name, head, gap)
+	} else {
+		as.read(head, r.now, func(a advisory.Advisory) {
+			if r.take(name, &a) {
+				r.list = append(r.list, a)
+			}
+		}, gap)
+	}
 	r.left = bounded.left
 }
 
-// take keeps a record. Records with the same bytes count once.
-func (r *reading) take(name string, a advisory.Advisory) {
-	key := sha256.Sum256([]byte(a.ID + " " + string(a.Raw)))
+// record1 reads a file that is one record of the OSV schema.
+func (r *reading) record1(name string, in *bufio.Reader, gap func(record, why string)) {
+	raw, err := in.Peek(sniffed) // most are smaller
+	if err == nil {
+		raw, err = io.ReadAll(io.LimitReader(in, advisory.MaxRecord+1))
+	} else if err == io.EOF {
+		err = nil
+	}
+	switch {
+	case err != nil:
+		gap("", fmt.Sprintf("it cannot be unpacked: %v", err))
+		return
+	case len(raw) > advisory.MaxRecord:
+		gap("", fmt.Sprintf("it unpacks to more than %d bytes", advisory.MaxRecord))
+		return
+	}
+	a, err := r.osv.View(raw, advisory.Feed{})
+	if err != nil {
+		gap("", err.Error())
+		return
+	}
+	if r.take(name, &a) {
+		r.list = append(r.list, r.osv.Keep(a))
+	}
+}
+
+// take counts a record and reports whether it is kept, in a what of it. Records
+// with the same bytes count once.
+func (r *reading) take(name string, a *advisory.Advisory) bool {
+	r.scratch = append(append(append(r.scratch[:0], a.ID...), ' '), a.Raw...)
+	key := sha256.Sum256(r.scratch)
 	switch {
 	case r.seen[key]:
+		return false
 	case a.Expires > 0 && a.Expires <= r.now:
 		r.seen[key] = true
 		r.snap.Lapsed++
-	case len(r.list) >= r.limits.Records:
+		return false
+	case r.count >= r.limits.Records:
 		r.gap(name, "%s: more than %d records", a.ID, r.limits.Records)
-	default:
-		r.seen[key] = true
-		r.list = append(r.list, a)
+		return false
 	}
+	r.seen[key] = true
+	r.count++
+	r.newest = max(r.newest, a.Modified)
+	if r.wanted == nil {
+		return true
+	}
+	if n, again := r.ids[a.ID]; again {
+		r.ids[a.ID] = n + 1
+	} else {
+		r.ids[strings.Clone(a.ID)] = 1
+	}
+	a.Affected = slices.DeleteFunc(a.Affected, func(f advisory.Affected) bool { return !r.keeps(a, &f) })
+	return len(a.Affected) > 0
+}
+
+// spoken is what match asks when it says that a source speaks about a release.
+type spoken struct {
+	source    string
+	basis     advisory.Basis
+	ecosystem string
+}
+
+// keeps reports whether a part of a record is kept.
+func (r *reading) keeps(a *advisory.Advisory, f *advisory.Affected) bool {
+	if r.wanted(advisory.Subject{Ecosystem: f.Ecosystem, Package: f.Package}) {
+		return true
+	}
+	if r.spoken[spoken{a.Source, a.Basis, f.Ecosystem}] {
+		return false
+	}
+	r.spoken[spoken{strings.Clone(a.Source), a.Basis, strings.Clone(f.Ecosystem)}] = true
+	return true
 }
 
 // bounded gives at most left bytes and says so when there are more.
@@ -194,13 +277,13 @@ func (b *bounded) Read(p []byte) (int, error) {
 // directory, that of the lines "SHA-256, two spaces, name" of its files.
 // The error is ErrUnusable or the context's.
 func Read(ctx context.Context, source string, o Options) (advisory.Set, error) {
-	r := &reading{limits: o.Limits.withDefaults(), now: o.Now.Unix(), seen: map[[sha256.Size]byte]bool{}}
+	r := &reading{limits: o.Limits.withDefaults(), now: o.Now.Unix(), seen: map[[sha256.Size]byte]bool{}, wanted: o.Wanted, ids: map[string]int{}, spoken: map[spoken]bool{}}
 	r.left = r.limits.Unpacked
 	r.snap = advisory.Snapshot{Source: printable(source), Fetched: o.Now.Unix(), Scope: []advisory.Subject{}, Partial: []advisory.Gap{}}
 	if err := r.read(ctx, source, o); err != nil {
 		return advisory.Set{}, err
 	}
-	if len(r.list) == 0 && r.snap.Lapsed == 0 && len(r.snap.Partial) == 0 {
+	if r.count == 0 && r.snap.Lapsed == 0 && len(r.snap.Partial) == 0 {
 		r.gap("", "there is no record in it; a feed is .json files with records")
 	}
 	return r.set(o.Name), nil
@@ -243,19 +326,28 @@ func (r *reading) set(name string) advisory.Set {
 		}
 		return strings.Compare(string(a.Raw), string(b.Raw))
 	})
-	s.Count = len(list)
+	s.Count = r.count
 	switch {
 	case as.undated:
 		s.Newest = r.oldest
 	case as.lasting:
 		s.Newest = r.now
 	}
+	s.Newest = max(s.Newest, r.newest)
 	for i := range list {
 		list[i].Feed = s.Origin()
-		s.Newest = max(s.Newest, list[i].Modified)
-		if i > 0 && list[i].ID == list[i-1].ID {
-			s.Partial = append(s.Partial, advisory.Gap{Record: list[i].ID, Why: "two different records have this id; neither is trusted to be the only one"})
+		if r.wanted == nil && i > 0 && list[i].ID == list[i-1].ID {
+			r.twice(list[i].ID)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(r.ids)) {
+		for range r.ids[id] - 1 {
+			r.twice(id)
 		}
 	}
 	return advisory.Set{Snapshot: *s, Advisories: list}
+}
+
+func (r *reading) twice(id string) {
+	r.snap.Partial = append(r.snap.Partial, advisory.Gap{Record: id, Why: "two different records have this id; neither is trusted to be the only one"})
 }

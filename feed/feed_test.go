@@ -12,6 +12,7 @@ import (
 	neturl "net/url"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -415,6 +416,39 @@ func TestRealFeeds(t *testing.T) {
 		s := read(t, p, at)
 		if len(s.Advisories) != want || s.Snapshot.Count != want || len(s.Snapshot.Partial) != 0 {
 			t.Errorf("%s: %d records, snapshot %+v", name, len(s.Advisories), s.Snapshot)
+		}
+		eachAsAlone(t, p, s)
+	}
+}
+
+// eachAsAlone holds each record of a zip to what it is when it is read alone:
+// records that are read one after the other share room.
+func eachAsAlone(t *testing.T, path string, s advisory.Set) {
+	t.Helper()
+	z, err := zip.OpenReader(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer z.Close()
+	at := map[canon.Digest]advisory.Advisory{}
+	for _, a := range s.Advisories {
+		at[a.Raw] = a
+	}
+	for _, f := range z.File {
+		in, err := f.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := io.ReadAll(in)
+		if in.Close(); err != nil {
+			t.Fatal(err)
+		}
+		want, err := advisory.ParseOSV(raw, s.Snapshot.Origin())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := at[want.Raw]; !reflect.DeepEqual(got, want) {
+			t.Fatalf("%s: among others it is\n%+v\nalone\n%+v", f.Name, got, want)
 		}
 	}
 }

@@ -2,9 +2,8 @@ package feed
 
 import (
 	"bufio"
-	"fmt"
+	"bytes"
 	"io"
-	"strings"
 
 	"github.com/patchwrit/patchwrit/advisory"
 	"github.com/patchwrit/patchwrit/feed/csaf"
@@ -21,7 +20,7 @@ type format struct {
 	lasting bool   // its records have ends of their own, so it does not grow stale
 	// read reads one file. now is Unix seconds. take gets each record that was
 	// read whole, without its Feed; gap gets every other with the reason, and
-	// with "" for the file as a whole.
+	// with "" for the file as a whole. nil: the file is one record of OSV.
 	read func(in io.Reader, now int64, take func(advisory.Advisory), gap func(record, why string))
 	// is reports whether a top-level member is one that only this format has.
 	is func(key, value string) bool
@@ -44,7 +43,7 @@ var formats = []format{
 			csaf.Read(in, take, gap)
 		}},
 	{name: openvex.Name, kind: openvex.Kind, lasting: true, is: openvex.Is, read: openvex.Read},
-	{name: "osv", kind: "osv", read: readOSV, is: func(key, _ string) bool {
+	{name: "osv", kind: "osv", is: func(key, _ string) bool {
 		return key == "id" || key == "schema_version" || key == "affected" || key == "modified"
 	}},
 }
@@ -69,7 +68,7 @@ const sniffed = 64 << 10
 // own reader does the checking.
 func sniff(in *bufio.Reader) *format {
 	head, _ := in.Peek(sniffed)
-	for key, value := range members(string(head)) {
+	for key, value := range members(head) {
 		for i := range formats {
 			if formats[i].is(key, value) {
 				return &formats[i]
@@ -79,9 +78,12 @@ func sniff(in *bufio.Reader) *format {
 	return fallback()
 }
 
+// looked is how much of a member's value is looked at, in bytes.
+const looked = 1 << 10
+
 // members gives the top-level members of an object as far as text goes: the key
-// and the text from its value on.
-func members(text string) func(func(key, value string) bool) {
+// and the beginning of its value.
+func members(text []byte) func(func(key, value string) bool) {
 	return func(yield func(string, string) bool) {
 		depth, quoted, start, key := 0, false, 0, ""
 		for i := 0; i < len(text); i++ {
@@ -92,7 +94,7 @@ func members(text string) func(func(key, value string) bool) {
 				if quoted = !quoted; quoted {
 					start = i + 1
 				} else if depth == 1 {
-					key = text[start:i]
+					key = string(text[start:i])
 				}
 			case quoted:
 			case c == '{' || c == '[':
@@ -100,7 +102,7 @@ func members(text string) func(func(key, value string) bool) {
 			case c == '}' || c == ']':
 				depth--
 			case c == ':' && depth == 1:
-				if !yield(key, strings.TrimLeft(text[i+1:], " \t\r\n")) {
+				if !yield(key, beginning(text[i+1:])) {
 					return
 				}
 			}
@@ -108,21 +110,7 @@ func members(text string) func(func(key, value string) bool) {
 	}
 }
 
-// readOSV reads a file that is one record of the OSV schema.
-func readOSV(in io.Reader, _ int64, take func(advisory.Advisory), gap func(record, why string)) {
-	raw, err := io.ReadAll(io.LimitReader(in, advisory.MaxRecord+1))
-	if err != nil {
-		gap("", fmt.Sprintf("it cannot be unpacked: %v", err))
-		return
-	}
-	if len(raw) > advisory.MaxRecord {
-		gap("", fmt.Sprintf("it unpacks to more than %d bytes", advisory.MaxRecord))
-		return
-	}
-	a, err := advisory.ParseOSV(raw, advisory.Feed{})
-	if err != nil {
-		gap("", err.Error())
-		return
-	}
-	take(a)
+func beginning(value []byte) string {
+	value = bytes.TrimLeft(value, " \t\r\n")
+	return string(value[:min(len(value), looked)])
 }

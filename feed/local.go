@@ -68,7 +68,7 @@ func digest(h hash.Hash) canon.Digest { return canon.Digest(hex.EncodeToString(h
 // zip reads every .json entry, ascending by name. The zip's own words about
 // sizes are not believed.
 func (r *reading) zip(ctx context.Context, f io.ReaderAt, size int64, name string) error {
-	z, err := zip.NewReader(f, size)
+	z, err := zip.NewReader(&ahead{in: f}, size)
 	if err != nil {
 		return unusable("%s is no complete zip (%v); fetch it again", name, err)
 	}
@@ -90,6 +90,29 @@ func (r *reading) zip(ctx context.Context, f io.ReaderAt, size int64, name strin
 		in.Close()
 	}
 	return ctx.Err()
+}
+
+// ahead reads a file some way ahead: a zip takes several small reads for each of
+// its tens of thousands of files, and each would ask the system.
+type ahead struct {
+	in   io.ReaderAt
+	from int64 // where kept begins
+	kept []byte
+	room [8 << 10]byte
+}
+
+// ReadAt is io.ReaderAt's, for one goroutine.
+func (a *ahead) ReadAt(b []byte, at int64) (int, error) {
+	if at < a.from || at+int64(len(b)) > a.from+int64(len(a.kept)) {
+		if len(b) > len(a.room)/2 {
+			return a.in.ReadAt(b, at)
+		}
+		n, err := a.in.ReadAt(a.room[:], at)
+		if a.from, a.kept = at, a.room[:n]; n < len(b) {
+			return copy(b, a.kept), cmp.Or(err, io.ErrUnexpectedEOF)
+		}
+	}
+	return copy(b, a.kept[at-a.from:]), nil
 }
 
 // next counts a file. It is false when the reading must stop: with an error

@@ -262,6 +262,22 @@ func Ecosystem(o inventory.OS) (string, bool) {
 	return "", false
 }
 
+// Wanted tells which parts of records Find asks for: those about a package of the
+// inventory, of its release or of its distribution without a release.
+func Wanted(inv inventory.Inventory) func(advisory.Subject) bool {
+	ecosystem, ok := Ecosystem(inv.OS)
+	base, _, _ := strings.Cut(ecosystem, ":")
+	names := map[string]bool{}
+	for _, p := range inv.Packages {
+		for _, id := range identities(p) {
+			names[id.source] = true
+		}
+	}
+	return func(s advisory.Subject) bool {
+		return ok && (s.Ecosystem == ecosystem || s.Ecosystem == base) && names[s.Package]
+	}
+}
+
 // identity is a name and version under which records may speak of a package.
 type identity struct{ source, version string }
 

@@ -34,13 +34,18 @@ const (
 
 // Doc reads one text.
 type Doc struct {
-	in    []byte
+	in    string
 	at    int
 	depth int
+	part  bool // strings are parts of in
 }
 
-// Of returns a reader of text, which must not change meanwhile.
-func Of(text []byte) Doc { return Doc{in: text} }
+// Of returns a reader of text.
+func Of(text []byte) Doc { return Doc{in: string(text)} }
+
+// PartsOf is Of, but the strings that it gives are parts of text and keep all of
+// it in memory: for who keeps few of many texts, and clones what is kept.
+func PartsOf(text string) Doc { return Doc{in: text, part: true} }
 
 // At is the byte that is read next.
 func (d *Doc) At() int { return d.at }
@@ -81,7 +86,7 @@ func (d *Doc) Peek() byte {
 
 // Whole reads the document: one value, read by f, and nothing after it.
 func (d *Doc) Whole(f func() error) error {
-	if !utf8.Valid(d.in) {
+	if !utf8.ValidString(d.in) {
 		return d.Fail("the text is not UTF-8")
 	}
 	if err := f(); err != nil {
@@ -156,20 +161,22 @@ func (d *Doc) Members(limit int, member func(key string) error) error {
 
 // keys are those of one object. Few are compared one by one, many are hashed.
 type keys struct {
-	few  []string
+	few  [16]string
+	n    int // of few
 	many map[string]bool
 }
 
 // add says why a key cannot stand here, or "".
 func (k *keys) add(key string, limit int) string {
-	if k.many[key] || slices.Contains(k.few, key) {
+	if slices.Contains(k.few[:k.n], key) || k.many[key] {
 		return fmt.Sprintf("the key %+q stands twice", key)
 	}
-	if len(k.few)+len(k.many) >= limit {
+	if k.n+len(k.many) >= limit {
 		return fmt.Sprintf("more than %d keys in one object", limit)
 	}
-	if len(k.few) < 32 {
-		k.few = append(k.few, key)
+	if k.n < len(k.few) {
+		k.few[k.n] = key
+		k.n++
 		return ""
 	}
 	if k.many == nil {
@@ -201,7 +208,7 @@ func (d *Doc) Array(limit int, item func() error) error {
 }
 
 func (d *Doc) Word(w string) error {
-	if d.Peek(); d.at+len(w) > len(d.in) || string(d.in[d.at:d.at+len(w)]) != w {
+	if d.Peek(); !strings.HasPrefix(d.in[d.at:], w) {
 		return d.Fail("a value was expected")
 	}
 	d.at += len(w)
@@ -213,28 +220,59 @@ func (d *Doc) Str(limit int) (string, error) {
 	if d.Peek() != '"' {
 		return "", d.Fail("a string was expected")
 	}
-	start := d.at + 1
-	for d.at++; d.at < len(d.in); d.at++ {
-		switch c := d.in[d.at]; {
-		case c == '"':
+	d.at++
+	start := d.at
+	for i, c := range []byte(d.in[start:]) {
+		if c >= 0x20 && c != '"' && c != '\\' {
+			continue
+		}
+		d.at = start + i
+		switch c {
+		case '"':
 			s := d.in[start:d.at]
 			d.at++
 			if len(s) > limit {
 				return "", d.Fail("a string of %d bytes, the limit is %d", len(s), limit)
 			}
-			return string(s), nil
-		case c == '\\':
+			if !d.part {
+				s = strings.Clone(s)
+			}
+			return s, nil
+		case '\\':
 			return d.escaped(start, limit)
+		}
+		return "", d.Fail("a control character in a string")
+	}
+	d.at = len(d.in)
+	return "", d.Fail("a string without end")
+}
+
+// skipString is Str without the string.
+func (d *Doc) skipString() error {
+	if d.Peek() != '"' {
+		return d.Fail("a string was expected")
+	}
+	for d.at++; d.at < len(d.in); {
+		switch c := d.in[d.at]; {
+		case c == '"':
+			d.at++
+			return nil
+		case c == '\\':
+			if _, err := d.escape(); err != nil {
+				return err
+			}
 		case c < 0x20:
-			return "", d.Fail("a control character in a string")
+			return d.Fail("a control character in a string")
+		default:
+			d.at++
 		}
 	}
-	return "", d.Fail("a string without end")
+	return d.Fail("a string without end")
 }
 
 // escaped goes on where str has met the first backslash.
 func (d *Doc) escaped(start, limit int) (string, error) {
-	out := append([]byte(nil), d.in[start:d.at]...)
+	out := []byte(d.in[start:d.at])
 	for d.at < len(d.in) {
 		c := d.in[d.at]
 		switch {
@@ -295,7 +333,7 @@ func (d *Doc) hex4(i int) (rune, bool) {
 		return 0, false
 	}
 	var r rune
-	for _, c := range d.in[i+2 : i+6] {
+	for _, c := range []byte(d.in[i+2 : i+6]) {
 		switch {
 		case c >= '0' && c <= '9':
 			r = r<<4 | rune(c-'0')
@@ -314,8 +352,7 @@ func (d *Doc) hex4(i int) (rune, bool) {
 func (d *Doc) Skip() error {
 	switch c := d.Peek(); {
 	case c == '"':
-		_, err := d.Str(len(d.in))
-		return err
+		return d.skipString()
 	case c == '[':
 		return d.Array(len(d.in), d.Skip)
 	case c == '{':
@@ -338,7 +375,7 @@ func (d *Doc) skipObject() error {
 		if more, err := d.more(first, '}'); !more {
 			return err
 		}
-		if _, err := d.Str(len(d.in)); err != nil {
+		if err := d.skipString(); err != nil {
 			return err
 		}
 		if d.Peek() != ':' {

@@ -33,7 +33,7 @@ func findingExplainCmd() *cobra.Command {
 			if len(args) > 1 {
 				q.Package = args[1]
 			}
-			seen, err := scan(cmd)
+			seen, err := scan(cmd, true)
 			if err != nil {
 				return err
 			}

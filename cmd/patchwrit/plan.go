@@ -90,7 +90,7 @@ func (p planning) run(cmd *cobra.Command) error {
 			return err
 		}
 	}
-	o, sources, err := lookOptions(cmd)
+	o, sources, err := lookOptions(cmd, true)
 	if err != nil {
 		return err
 	}

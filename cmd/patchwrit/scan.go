@@ -72,7 +72,7 @@ func scanCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			seen, err := scan(cmd)
+			seen, err := scan(cmd, false)
 			if err != nil {
 				return err
 			}
@@ -118,17 +118,18 @@ func scanSchemaCmd() *cobra.Command {
 	}
 }
 
-// scan looks at what the flags name.
-func scan(cmd *cobra.Command) (solve.Seen, error) {
+// scan looks at what the flags name. Without whole the index knows of --feed only
+// what concerns the system that is looked at.
+func scan(cmd *cobra.Command, whole bool) (solve.Seen, error) {
 	bill, given, err := readBill(cmd)
 	if err != nil {
 		return solve.Seen{}, err
 	}
-	o, sources, err := lookOptions(cmd)
+	o, sources, err := lookOptions(cmd, whole || given)
 	if err != nil {
 		return solve.Seen{}, err
 	}
-	if len(sources) == 0 && len(o.Feeds) == 0 && len(o.Records) == 0 {
+	if len(sources) == 0 && len(o.Feeds) == 0 && len(o.Records) == 0 && o.More == nil {
 		return solve.Seen{}, usagef("say what to match with: --feed PATH|URL|NAME, --index FILE or --source ORIGIN=URL,SUITE, or fill the depot (patchwrit feed update)")
 	}
 	if given {
@@ -179,7 +180,8 @@ func addLookFlags(cmd *cobra.Command) {
 }
 
 // lookOptions reads the flags; the sources are returned as they were written.
-func lookOptions(cmd *cobra.Command) (o solve.Options, sources []string, err error) {
+// Without whole the feeds that are files or URLs are read later, by o.More.
+func lookOptions(cmd *cobra.Command, whole bool) (o solve.Options, sources []string, err error) {
 	f := cmd.Flags()
 	o = solve.Options{Now: time.Now(), Progress: cmd.ErrOrStderr()}
 	if o.Root, err = f.GetString("root"); err != nil {
@@ -206,15 +208,16 @@ func lookOptions(cmd *cobra.Command) (o solve.Options, sources []string, err err
 			return o, nil, err
 		}
 		o.Records = append(o.Records, match.Aged(r, o.Now.Unix(), int64(age/time.Second)))
-	} else if err := readFeeds(cmd, c, feeds, age, &o); err != nil {
+	} else if err := readFeeds(cmd, c, feeds, age, whole, &o); err != nil {
 		return o, nil, err
 	}
 	sources, err = f.GetStringArray("source")
 	return o, sources, err
 }
 
-// readFeeds reads what was chosen from the depot, and the other feeds.
-func readFeeds(cmd *cobra.Command, c chosen, feeds []string, age time.Duration, o *solve.Options) (err error) {
+// readFeeds reads what was chosen from the depot, and the other feeds, now or, in
+// part, later. What is judged before it counts (--since) is read whole.
+func readFeeds(cmd *cobra.Command, c chosen, feeds []string, age time.Duration, whole bool, o *solve.Options) (err error) {
 	if err := c.warn(cmd, o.Now); err != nil {
 		return err
 	}
@@ -222,17 +225,29 @@ func readFeeds(cmd *cobra.Command, c chosen, feeds []string, age time.Duration, 
 	if err != nil {
 		return err
 	}
+	feeds = slices.DeleteFunc(slices.Clone(feeds), func(source string) bool { return slices.Contains(c.names, source) }) // read from the depot
+	read := func(wanted func(advisory.Subject) bool) (out []advisory.Set, err error) {
+		for _, source := range feeds {
+			fmt.Fprintln(o.Progress, "read feed", shown(source))
+			set, err := feed.Read(cmd.Context(), source, feed.Options{Now: o.Now, Wanted: wanted})
+			if err != nil {
+				return nil, err
+			}
+			set.Snapshot = set.Snapshot.Aged(o.Now.Unix(), int64(age/time.Second))
+			out = append(out, set)
+		}
+		return out, nil
+	}
+	if !whole && len(feeds) > 0 && !cmd.Flags().Changed("since") {
+		o.More = read
+		return readSince(cmd, nil, age, o)
+	}
+	sets, err := read(nil)
+	if err != nil {
+		return err
+	}
 	var places []int
-	for _, source := range feeds {
-		if slices.Contains(c.names, source) {
-			continue // read from the depot
-		}
-		fmt.Fprintln(o.Progress, "read feed", shown(source))
-		set, err := feed.Read(cmd.Context(), source, feed.Options{Now: o.Now})
-		if err != nil {
-			return err
-		}
-		set.Snapshot = set.Snapshot.Aged(o.Now.Unix(), int64(age/time.Second))
+	for _, set := range sets {
 		places, o.Feeds = append(places, len(o.Feeds)), append(o.Feeds, set)
 	}
 	return readSince(cmd, places, age, o)

@@ -60,6 +60,7 @@ type Options struct {
 	Released []quarantine.Release    // people's word for records that are held
 	Held     []Held                  // records of Feeds that do not count, with the form that came; Packages is filled here
 	Records  []match.Records         // besides Feeds: those that are looked up where they are
+	More     More                    // besides Feeds: read when it is known what is installed
 	Only     []string                // binary package names; empty: all that are affected
 	Down     []Target                // instead: back to these versions, and nothing else
 	Critical change.List             // the trust root's
@@ -68,6 +69,10 @@ type Options struct {
 	Progress io.Writer    // a line for each thing that takes long; nil: nowhere
 	Client   *http.Client // nil: one that gives up after downloadTime
 }
+
+// More reads feeds. Look asks for no other parts of their records than those that
+// wanted is true for.
+type More func(wanted func(advisory.Subject) bool) ([]advisory.Set, error)
 
 // Target is an installed package and the lower version it is to go back to.
 type Target struct{ Package, Arch, Version string }
@@ -159,6 +164,13 @@ func (p *planner) look(ctx context.Context) (Seen, error) {
 		return s, err
 	}
 	feeds := p.judged(&s, changelogs)
+	if p.More != nil {
+		more, err := p.More(match.Wanted(s.Inventory))
+		if err != nil {
+			return s, err
+		}
+		feeds = append(feeds, more...)
+	}
 	s.Index = match.Over(append([]match.Records{match.Memory(append(changelogs, feeds...)...)}, p.Records...)...)
 	s.Findings = match.Find(s.Inventory, s.Index)
 	s.Doubt(p.Held, nil)
