@@ -20,6 +20,7 @@ func FuzzParseOSV(f *testing.F) {
 	f.Add(raw)
 	f.Add([]byte(affected(`"ranges":[{"type":"SEMVER","events":[{"introduced":"0"},{"last_affected":"1"}]}],"versions":["1"]`)))
 	f.Add([]byte(`{"id":"X","summary":"\ud83d\udd25\ud800 \u0000","x":[1e9,-0.1,true]}`))
+	f.Add([]byte(`{"id":"Y","aliases":["CVE-2020-1"],"upstream":["CVE-2020-2"],"related":["Z"],"severity":[{"type":"CVSS_V2","score":"AV:N"}]}`))
 	full := raw
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		a, err := ParseOSV(raw, from)
