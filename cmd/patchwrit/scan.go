@@ -35,7 +35,7 @@ func scanCmd() *cobra.Command {
 		Long: "Scan reads a system's package database and matches it with feeds (--feed: OSV, the\n" +
 			"Debian security tracker's JSON, Alpine's secdb, Red Hat's CSAF, OpenVEX of your own) and with the changelogs inside a vendor's signed packages\n" +
 			"(--source, which needs the trust root).\n\n" +
-			"The system is --root (dpkg, apk, rpm's SQLite database), or what a bill of materials says (--sbom: CycloneDX 1.4 to 1.6,\n" +
+			"The system is --root (dpkg, apk, rpm's database in its three forms), or what a bill of materials says (--sbom: CycloneDX 1.4 to 1.6,\n" +
 			"SPDX 2.3, both JSON). Libraries of Go, PyPI, npm and crates.io in a bill are matched and reported as found, not\n" +
 			"fixable here. Windows is not scanned on purpose: its components are answered with unknown.\n\n" +
 			"Without --feed and --source it matches with the whole depot (patchwrit feed update, feed ls).\n\n" +

@@ -2,14 +2,16 @@
 // inventory.
 //
 // The parties: rpm wrote the database, or whoever owns the root; people's scan
-// reads the inventory. The object is rpmdb.sqlite (rpm 4.16 and later), of which
-// a copy within bounds is opened, so that the root is never written to and a
-// writer is never blocked.
+// reads the inventory. The object is rpmdb.sqlite (rpm 4.16 and later), Packages
+// (Berkeley DB, EL 8 and older) or Packages.db (ndb, SUSE), of which a copy within
+// bounds is opened, so that the root is never written to and a writer is never
+// blocked.
 //
 // The promise: what cannot be read is a gap, with what to do: a header that is no
-// package, a database that is too large or damaged, and the older forms (Berkeley
-// DB and ndb), which are not read at all. It runs no rpm and checks no signature:
-// who can write the database can lie about what is installed.
+// package, a database that is too large or damaged. The two older forms are read
+// by parsers of our own that use each part of the file at most once. It runs no
+// rpm and checks no signature: who can write the database can lie about what is
+// installed. A copy that is made while rpm writes may be damaged, and says so.
 package rpmdb
 
 import (
@@ -52,19 +54,97 @@ func Read(ctx context.Context, fsys fs.FS) (inventory.Inventory, error) {
 	return inventory.Read(fsys)
 }
 
+// forms are what the database's file may be, the newest first.
+var forms = []struct {
+	name string
+	read func(ctx context.Context, fsys fs.FS, path string) inventory.Database
+}{
+	{"rpmdb.sqlite", readSQLite},
+	{"Packages.db", func(_ context.Context, fsys fs.FS, path string) inventory.Database {
+		return readOld(fsys, path, readNDB)
+	}},
+	{"Packages", func(_ context.Context, fsys fs.FS, path string) inventory.Database {
+		return readOld(fsys, path, readBDB)
+	}},
+}
+
 // Find reads rpm's database; false means that there is none.
 func Find(ctx context.Context, fsys fs.FS) (inventory.Database, bool) {
 	for _, dir := range dirs {
-		if _, err := fs.Stat(fsys, dir+"/rpmdb.sqlite"); !errors.Is(err, fs.ErrNotExist) {
-			return readSQLite(ctx, fsys, dir+"/rpmdb.sqlite"), true
-		}
-		for _, old := range []string{"Packages", "Packages.db"} {
-			if _, err := fs.Stat(fsys, dir+"/"+old); err == nil {
-				return gapped("%s/%s is of an older form, which is not read; let rpm on that system rewrite it (rpmdb --rebuilddb with _db_backend sqlite), or scan its SBOM", dir, old), true
+		for _, form := range forms {
+			if _, err := fs.Stat(fsys, dir+"/"+form.name); !errors.Is(err, fs.ErrNotExist) {
+				return form.read(ctx, fsys, dir+"/"+form.name), true
 			}
 		}
 	}
 	return inventory.Database{}, false
+}
+
+// readOld reads a copy of one of the older forms.
+func readOld(fsys fs.FS, path string, read func(io.ReaderAt, int64, func(uint32, []byte, error) error) error) inventory.Database {
+	dir, err := os.MkdirTemp("", "patchwrit-rpm")
+	if err != nil {
+		return gapped("%s cannot be read: %+q", path, err.Error())
+	}
+	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, "packages")
+	if err := copyFile(fsys, path, file); err != nil {
+		return gapped("%s cannot be read: %+q", path, err.Error())
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return gapped("%s cannot be read: %+q", path, err.Error())
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return gapped("%s cannot be read: %+q", path, err.Error())
+	}
+	var c collector
+	if err := read(f, info.Size(), func(id uint32, header []byte, bad error) error { return c.take(int64(id), header, bad) }); err != nil {
+		c.gaps = append(c.gaps, gapped("%s cannot be read whole: %+q; let rpm on that system rewrite it (rpm --rebuilddb), or scan its SBOM", path, strings.ReplaceAll(err.Error(), dir, "")).Gaps...)
+	}
+	return c.done(path)
+}
+
+// collector gathers what headers say.
+type collector struct {
+	packages []inventory.Package
+	gaps     []inventory.Gap
+	seen     int
+	dropped  int // gaps beyond maxGaps
+}
+
+// take reads one header; bad is why it could not even be found. The error ends
+// the reading.
+func (c *collector) take(id int64, header []byte, bad error) error {
+	if c.seen++; c.seen > maxPackages {
+		return fmt.Errorf("more than %d packages", maxPackages)
+	}
+	p, err := inventory.Package{}, bad
+	if err == nil {
+		p, err = inventory.ParseRPM(header)
+	}
+	switch {
+	case errors.Is(err, inventory.ErrPubkey):
+	case err == nil:
+		c.packages = append(c.packages, p)
+	case len(c.gaps) < maxGaps:
+		c.gaps = append(c.gaps, gapped("header %d of the rpm database: %+q", id, err.Error()).Gaps...)
+	default:
+		c.dropped++
+	}
+	return nil
+}
+
+func (c *collector) done(path string) inventory.Database {
+	if c.dropped > 0 {
+		c.gaps = append(c.gaps, gapped("and %d more of the same kind", c.dropped).Gaps...)
+	}
+	if len(c.packages) == 0 && len(c.gaps) == 0 {
+		return gapped("the rpm database %s is empty", path)
+	}
+	return inventory.Database{Packages: c.packages, Gaps: c.gaps}
 }
 
 func gapped(format string, args ...any) inventory.Database {
@@ -86,13 +166,11 @@ func readSQLite(ctx context.Context, fsys fs.FS, path string) inventory.Database
 	}
 	ctx, cancel := context.WithTimeout(ctx, maxTime)
 	defer cancel()
-	out, err := headers(ctx, file)
-	if err != nil {
-		out.Gaps = append(out.Gaps, gapped("%s cannot be read whole: %+q", path, strings.ReplaceAll(err.Error(), dir, "")).Gaps...)
-	} else if len(out.Packages) == 0 && len(out.Gaps) == 0 {
-		out = gapped("the rpm database %s is empty", path)
+	var c collector
+	if err := headers(ctx, file, &c); err != nil {
+		c.gaps = append(c.gaps, gapped("%s cannot be read whole: %+q", path, strings.ReplaceAll(err.Error(), dir, "")).Gaps...)
 	}
-	return out
+	return c.done(path)
 }
 
 func copyFile(fsys fs.FS, from, to string) error {
@@ -113,42 +191,26 @@ func copyFile(fsys fs.FS, from, to string) error {
 }
 
 // headers reads every header of the copy.
-func headers(ctx context.Context, file string) (out inventory.Database, err error) {
+func headers(ctx context.Context, file string, c *collector) error {
 	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: file}).EscapedPath()+"?_pragma=trusted_schema(0)&_pragma=query_only(1)")
 	if err != nil {
-		return out, err
+		return err
 	}
 	defer db.Close()
 	rows, err := db.QueryContext(ctx, "SELECT hnum, CASE WHEN length(blob) <= ? THEN blob END FROM Packages ORDER BY hnum LIMIT ?", inventory.MaxRPMHeader, maxPackages+1)
 	if err != nil {
-		return out, err
+		return err
 	}
 	defer rows.Close()
-	dropped := 0
-	for n := 0; rows.Next(); n++ {
-		if n == maxPackages {
-			return out, fmt.Errorf("more than %d packages", maxPackages)
-		}
+	for rows.Next() {
 		var id int64
 		var blob []byte
 		if err := rows.Scan(&id, &blob); err != nil {
-			return out, err
+			return err
 		}
-		p, err := inventory.ParseRPM(blob)
-		if errors.Is(err, inventory.ErrPubkey) {
-			continue
-		}
-		if err != nil && len(out.Gaps) < maxGaps {
-			out.Gaps = append(out.Gaps, gapped("header %d of the rpm database: %s", id, err).Gaps...)
-		} else if err != nil {
-			dropped++
-		}
-		if err == nil {
-			out.Packages = append(out.Packages, p)
+		if err := c.take(id, blob, nil); err != nil {
+			return err
 		}
 	}
-	if dropped > 0 {
-		out.Gaps = append(out.Gaps, gapped("and %d more of the same kind", dropped).Gaps...)
-	}
-	return out, rows.Err()
+	return rows.Err()
 }
