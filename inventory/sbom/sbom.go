@@ -289,6 +289,7 @@ func (g *gatherer) library(c component, p purl) {
 		if p.namespace == "" && (p.name == "stdlib" || p.name == "std") {
 			l.Name, l.Version = "stdlib", strings.TrimPrefix(l.Version, "go")
 		}
+		l.Name = goPath(l.Name, c.name)
 	case "pypi":
 		name := strings.FieldsFunc(strings.ToLower(l.Name), func(r rune) bool { return r == '-' || r == '_' || r == '.' })
 		l.Ecosystem, l.Name = "PyPI", strings.Join(name, "-") // PEP 503
@@ -298,6 +299,26 @@ func (g *gatherer) library(c component, p purl) {
 		l.Ecosystem = "crates.io"
 	}
 	g.doc.Libraries = append(g.doc.Libraries, l)
+}
+
+// goPath is a module path as records spell it. Records tell capitals apart; the
+// purl specification wants Go's names in lower case, and some tools write the
+// proxy's form ("!masterminds" for "Masterminds"). The component's own name has
+// the capitals.
+func goPath(path, name string) string {
+	if strings.EqualFold(path, name) {
+		return name
+	}
+	var b strings.Builder
+	for i := 0; i < len(path); i++ {
+		if path[i] == '!' && i+1 < len(path) && path[i+1] >= 'a' && path[i+1] <= 'z' {
+			i++
+			b.WriteByte(path[i] - 'a' + 'A')
+			continue
+		}
+		b.WriteByte(path[i])
+	}
+	return b.String()
 }
 
 // pack keeps a package of a distribution: the first one met, or the one that the

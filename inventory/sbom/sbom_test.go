@@ -55,17 +55,28 @@ func TestPackagesOfADistribution(t *testing.T) {
 
 func TestLibraries(t *testing.T) {
 	for in, want := range map[string]string{
-		"pkg:golang/golang.org/x/net@v0.17.0":         "Go golang.org/x/net v0.17.0",
-		"pkg:golang/stdlib@go1.22.1":                  "Go stdlib 1.22.1",
-		"pkg:pypi/Zope.Interface_x@1.0":               "PyPI zope-interface-x 1.0",
-		"pkg:npm/%40babel/core@7.0.0":                 "npm @babel/core 7.0.0",
-		"pkg:cargo/time@0.1.0?repository_url=x#sub/p": "crates.io time 0.1.0",
+		"pkg:golang/golang.org/x/net@v0.17.0":                "Go golang.org/x/net v0.17.0",
+		"pkg:golang/github.com/%21masterminds/semver@v1.0.0": "Go github.com/Masterminds/semver v1.0.0",
+		"pkg:golang/stdlib@go1.22.1":                         "Go stdlib 1.22.1",
+		"pkg:pypi/Zope.Interface_x@1.0":                      "PyPI zope-interface-x 1.0",
+		"pkg:npm/%40babel/core@7.0.0":                        "npm @babel/core 7.0.0",
+		"pkg:cargo/time@0.1.0?repository_url=x#sub/p":        "crates.io time 0.1.0",
 	} {
 		d := parse(t, cdx(lib(in), lib(in)))
 		if len(d.Libraries) != 1 || len(d.Inventory.Partial) != 0 {
 			t.Errorf("%s: %+v", in, d)
 		} else if l := d.Libraries[0]; l.Ecosystem+" "+l.Name+" "+l.Version != want {
 			t.Errorf("%s: %+v", in, l)
+		}
+	}
+}
+
+// Go's names have capitals that a purl in lower case has lost.
+func TestGoNamesKeepTheirCapitals(t *testing.T) {
+	for name, want := range map[string]string{"github.com/Masterminds/semver": "github.com/Masterminds/semver", "semver": "github.com/masterminds/semver", "evil.example/x": "github.com/masterminds/semver"} {
+		d := parse(t, cdx(fmt.Sprintf(`{"type":"library","name":%q,"purl":"pkg:golang/github.com/masterminds/semver@v1.0.0"}`, name)))
+		if len(d.Libraries) != 1 || d.Libraries[0].Name != want {
+			t.Errorf("%s: %+v", name, d.Libraries)
 		}
 	}
 }
