@@ -181,6 +181,7 @@ func images(packages []Package) []Image {
 			out = append(out, Image{Release: release, Package: p.Name, Version: p.Version})
 		}
 	}
+	out = withoutEmpty(out)
 	slices.SortFunc(out, func(a, b Image) int {
 		if c := strings.Compare(a.Release, b.Release); c != 0 {
 			return c
@@ -190,18 +191,34 @@ func images(packages []Package) []Image {
 	return slices.Compact(out)
 }
 
+// rpmKernels are the packages that hold an image, and what uname -r prints after
+// version-release.arch (the RHEL family's LOCALVERSION).
+var rpmKernels = map[string]string{"kernel": "", "kernel-core": "", "kernel-uek": "", "kernel-uek-core": "", "kernel-rt": "", "kernel-rt-core": "+rt", "kernel-64k-core": "+64k", "kernel-debug-core": "+debug"}
+
 // rpmImage is the image in a package such as kernel-core; its release is what
-// uname -r prints: version-release.arch. Several may be installed at once.
+// uname -r prints. Several may be installed at once. Until EL 7 the image is in
+// "kernel"; later that package is empty and stands beside its kernel-core.
 func rpmImage(p Package) (Image, bool) {
-	switch p.Name {
-	case "kernel-core", "kernel-rt-core", "kernel-64k-core", "kernel-debug-core", "kernel-uek-core":
-		_, release, ok := strings.Cut(p.Version, ":")
-		if !ok {
-			release = p.Version
-		}
-		return Image{Release: release + "." + p.Arch, Package: p.Name, Version: p.Version, Scheme: version.RPM}, true
+	variant, ok := rpmKernels[p.Name]
+	if !ok {
+		return Image{}, false
 	}
-	return Image{}, false
+	_, release, ok := strings.Cut(p.Version, ":")
+	if !ok {
+		release = p.Version
+	}
+	release += "." + p.Arch
+	if variant != "+rt" || !strings.Contains(p.Version, ".rt") { // until EL 9.2 the version says rt
+		release += variant
+	}
+	return Image{Release: release, Package: p.Name, Version: p.Version, Scheme: version.RPM}, true
+}
+
+// withoutEmpty drops the packages that only point at an image beside them.
+func withoutEmpty(list []Image) []Image {
+	return slices.DeleteFunc(slices.Clone(list), func(i Image) bool {
+		return i.Scheme == version.RPM && slices.ContainsFunc(list, func(o Image) bool { return o.Package == i.Package+"-core" && o.Version == i.Version })
+	})
 }
 
 func isRelease(s string) bool {

@@ -110,6 +110,35 @@ func TestKernelsAndLocksOfRPM(t *testing.T) {
 	}
 }
 
+// What uname -r prints, of each kind of rpm kernel.
+func TestReleasesOfRPMKernels(t *testing.T) {
+	for _, c := range []struct{ name, ver, rel, want string }{
+		{"kernel", "3.10.0", "1160.el7", "3.10.0-1160.el7.x86_64"},
+		{"kernel-core", "4.18.0", "553.el8_10", "4.18.0-553.el8_10.x86_64"},
+		{"kernel-rt-core", "4.18.0", "553.rt7.342.el8_10", "4.18.0-553.rt7.342.el8_10.x86_64"},
+		{"kernel-rt-core", "5.14.0", "427.el9_4", "5.14.0-427.el9_4.x86_64+rt"},
+		{"kernel-64k-core", "5.14.0", "427.el9_4", "5.14.0-427.el9_4.x86_64+64k"},
+		{"kernel-debug-core", "5.14.0", "427.el9_4", "5.14.0-427.el9_4.x86_64+debug"},
+		{"kernel-headers", "5.14.0", "427.el9_4", ""},
+	} {
+		p, err := ParseRPM(rpm(0, c.name, c.ver, c.rel, "", ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, ok := rpmImage(p); ok != (c.want != "") || got.Release != c.want {
+			t.Errorf("%s: %+v, want %s", c.name, got, c.want)
+		}
+	}
+	var list []Package
+	for _, name := range []string{"kernel", "kernel-core"} {
+		p, _ := ParseRPM(rpm(0, name, "5.14.0", "427.el9_4", "", ""))
+		list = append(list, p)
+	}
+	if got := images(list); len(got) != 1 || got[0].Package != "kernel-core" {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestApk(t *testing.T) {
 	const good = "C:Q1\nP:libssl3\nV:3.3.1-r0\nA:x86_64\no:openssl\nF:lib\nR:x\nR:y\na:0:0:755\n\nP:apk-tools\nV:2.14.4-r0\nA:x86_64\n\n"
 	files := func(text string) fstest.MapFS {
