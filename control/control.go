@@ -86,8 +86,8 @@ type Terms struct {
 	Cooldowns *priority.Cooldowns // how long new artefacts wait; nil: they do not, and the rules are told that nothing is known
 }
 
-// Config is what Control works with. Every field but Feeds, Known, Tables, Cut,
-// Server and Progress is needed.
+// Config is what Control works with. Every field but Feeds, Known, KnownBy,
+// Tables, Cut, Server and Progress is needed.
 type Config struct {
 	Store    store.Store
 	Log      Log
@@ -99,6 +99,7 @@ type Config struct {
 	Sources  func(trust.Root) ([]solve.Source, error)                                                 // where packages come from
 	Feeds    func(context.Context, time.Time) ([]advisory.Set, error)                                 // besides the changelogs
 	Known    func(context.Context, time.Time, func(cve string) bool) (Knowledge, error)               // of KEV, SSVC, EPSS, at least for the CVEs that are asked for; nil: clocks run, and no work has a day
+	KnownBy  func(time.Time) (string, error)                                                          // names what Known would read: the same name, the same answers; nil: it is read again with every look
 	Tables   priority.Rules                                                                           // of deadlines; zero: those that the program carries
 	Lease    func(context.Context, []tlog.Witness, trust.HostID, string) (leases [][]byte, err error) // ask.Leases
 	Wake     func(wireKey string)

@@ -37,6 +37,7 @@ type upFlags struct {
 	age                         time.Duration
 	jsonLog                     bool
 	terms                       control.Terms
+	parsed                      depot.Cache // of the depot
 }
 
 // upCmd is the control plane.
@@ -208,7 +209,7 @@ func (u *upFlags) read(ctx context.Context, now time.Time) ([]advisory.Set, erro
 	if u.depot == "" {
 		return out, nil
 	}
-	d := depot.Open(u.depot, nil)
+	d := depot.Open(u.depot, nil).Through(&u.parsed)
 	names, err := d.Names()
 	if err != nil {
 		return nil, err
@@ -219,7 +220,7 @@ func (u *upFlags) read(ctx context.Context, now time.Time) ([]advisory.Set, erro
 
 // config is what control works with, without the wire.
 func (u *upFlags) config(logger *slog.Logger) control.Config {
-	return control.Config{Rules: u.rules, Dir: u.data, Trust: u.trust, Pinned: u.pinned, Solve: solve.Solve, Feeds: u.read, Known: u.known(),
+	return control.Config{Rules: u.rules, Dir: u.data, Trust: u.trust, Pinned: u.pinned, Solve: solve.Solve, Feeds: u.read, Known: u.known(), KnownBy: u.knownBy(),
 		Sources: func(root trust.Root) ([]solve.Source, error) { return sourcesOf(root, u.sources) },
 		Now:     time.Now, Random: rand.Reader, Logger: logger, Progress: progress{logger}, Terms: u.terms}
 }

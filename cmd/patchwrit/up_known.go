@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/patchwrit/patchwrit/control"
@@ -19,7 +21,7 @@ func (u *upFlags) known() func(context.Context, time.Time, func(string) bool) (c
 		return nil
 	}
 	return func(ctx context.Context, now time.Time, wanted func(string) bool) (control.Knowledge, error) {
-		d := depot.Open(u.depot, nil)
+		d := depot.Open(u.depot, nil).Through(&u.parsed)
 		names, err := d.Names()
 		if err != nil {
 			return nil, err
@@ -30,6 +32,32 @@ func (u *upFlags) known() func(context.Context, time.Time, func(string) bool) (c
 		}
 		books, err := f.cve.books(ctx, now, wanted)
 		return func(name string) priority.Known { return f.of(name, books) }, err
+	}
+}
+
+// knownBy names what known reads at a time: the snapshots in use of feeds of
+// facts, and how each stands.
+func (u *upFlags) knownBy() func(time.Time) (string, error) {
+	if u.depot == "" {
+		return nil
+	}
+	return func(now time.Time) (string, error) {
+		d := depot.Open(u.depot, nil)
+		names, err := d.Names()
+		if err != nil {
+			return "", err
+		}
+		var b strings.Builder
+		for _, name := range names {
+			f, ok, err := d.Feed(name)
+			if err != nil {
+				return "", err
+			}
+			if k, _ := f.InUse(); ok && depot.IsFact(f.Kind) {
+				fmt.Fprintln(&b, name, f.Kind, k.Digest, k.Holds, f.Standing(now.Unix()))
+			}
+		}
+		return b.String(), nil
 	}
 }
 

@@ -167,6 +167,7 @@ func (f Feed) find(sum canon.Digest, state State) int {
 type Depot struct {
 	dir   string
 	judge Judge
+	cache *Cache       // nil: every reading reads
 	point func(string) // called between durable steps; nil but in tests that kill there
 }
 

@@ -185,7 +185,7 @@ func (d *Depot) read(ctx context.Context, f Feed, now, maxAge int64, wanted func
 	if !ok {
 		return nothing(f), nil
 	}
-	c, err := d.count(ctx, f, k, now, wanted)
+	c, err := d.counted(ctx, f, k, now, wanted)
 	if err != nil {
 		return Content{}, err
 	}
