@@ -63,15 +63,10 @@ func (c *Control) cooling(f proposal.File, found []match.Finding, know Knowledge
 		causes[key] = append(causes[key], x.CVEs()...)
 	}
 	out := []Cooling{}
-	down := map[string]bool{}
-	for _, b := range f.Branches {
-		for _, ch := range b.Changes {
-			down[ch.Package+":"+ch.Arch+" "+ch.To] = ch.Op == change.Downgrade
-		}
-	}
+	back := backOnly(f)
 	for _, fact := range f.Dossier.Artefacts {
-		if down[fact.Package+":"+fact.Arch+" "+fact.To] {
-			continue // what is gone back to is not new
+		if back[fact.Package+":"+fact.Arch+" "+fact.To] {
+			continue
 		}
 		d, key := fact.Chain.Artefact, fact.Package+":"+fact.Arch
 		met, ok := c.book.artefacts[d]
@@ -80,6 +75,20 @@ func (c *Control) cooling(f proposal.File, found []match.Finding, know Knowledge
 			a.Since = now
 		}
 		out = append(out, Cooling{d, fact.Package, fact.Arch, fact.To, met.Since, c.Terms.Cooldowns.Hold(a, voices(fact, found, know))})
+	}
+	return out
+}
+
+// backOnly names, as "package:arch version", what a plan goes back to and nowhere
+// forth: that is not new, and a way back does not wait.
+func backOnly(f proposal.File) map[string]bool {
+	out := map[string]bool{}
+	for _, b := range f.Branches {
+		for _, ch := range b.Changes {
+			key := ch.Package + ":" + ch.Arch + " " + ch.To
+			only, met := out[key]
+			out[key] = ch.Op == change.Downgrade && (only || !met)
+		}
 	}
 	return out
 }

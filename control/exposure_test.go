@@ -238,3 +238,30 @@ func TestAPersonsPlanCoolsDownOnce(t *testing.T) {
 	w.skew.Add(660)
 	w.until("the wait is over", func() bool { return w.plan(p.Digest).State == control.Review })
 }
+
+// TestTheRulesKnowAfterARestart: what sources know of a plan's CVEs is read for
+// its decision, though no look has found them since the start.
+func TestTheRulesKnowAfterARestart(t *testing.T) {
+	w := newTown(t, controltest.Options{Hosts: 1})
+	w.known = func(_ context.Context, _ time.Time, wanted func(string) bool) (control.Knowledge, error) {
+		return func(cve string) priority.Known {
+			if !wanted(cve) {
+				return priority.Known{}
+			}
+			return priority.Known{KEV: priority.No, Automatable: priority.Yes, Total: priority.No}
+		}, nil
+	}
+	cool, err := priority.NewCooldowns([]priority.Wait{{Origin: "debian-security", Class: controltest.ClassOf(evidencetest.Package), Seconds: 600, Corroborated: 600}})
+	w.must(err)
+	w.terms.Cooldowns = &cool
+	w.start()
+	w.enrol(0, 0, evidencetest.Package)
+	p := w.only(control.Held)
+	w.Allow() // no look finds anything any more
+	w.restart()
+	w.skew.Add(660)
+	w.until("the wait is over", func() bool { return w.plan(p.Digest).State == control.Review })
+	if f := w.told(w.plan(p.Digest)).Hosts[0]; f.Automatable.Is != policy.Yes || f.Total.Is != policy.No || f.KEV.Is != policy.No {
+		t.Errorf("after a restart the rules are told %+v", f)
+	}
+}
