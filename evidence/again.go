@@ -28,6 +28,10 @@ func (c *checker) verdict() (string, error) {
 		return "", refusal.New(codeVerdict, "%v", err)
 	}
 	again := policy.Bind(d, c.b.Header.Digest(), c.b.Header.Class, v.At, pinned, policy.InputDigest(in))
+	if again.Input != v.Input && len(c.b.Facts.Hosts)+len(c.b.Facts.Artefacts) == 0 {
+		return "", refusal.New(codeVerdict, "it was given over input %s, which is not %s, what the bundle comes to; the bundle tells no facts: one that was made before facts were recorded is checked with the version that made it, in any other they were taken out",
+			v.Input.Short(), again.Input.Short())
+	}
 	if again.Digest() != v.Digest() {
 		return "", refusal.New(codeVerdict, "the rules say %s over this input, the record says %s over input %s", again.Outcome, v.Outcome, v.Input.Short())
 	}
