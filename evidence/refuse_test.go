@@ -119,8 +119,7 @@ var wordForgeries = []forgery{
 		w.Spoil.Writ = func(_ int, x *writ.Writ) { x.Approvals = append(x.Approvals, kept) }
 	}, "approvals", "PW-EVIDENCE-APPROVAL", "not logged before"},
 	{"the rules' answer made milder", single, hosts, func(w *evidencetest.World) { w.Bundle.Verdict.Outcome = policy.Allow }, "verdict", "PW-EVIDENCE-VERDICT", "the record says allow"},
-	{"another time for the rules", single, hosts, func(w *evidencetest.World) { w.Bundle.Verdict.At++ }, "verdict", "PW-EVIDENCE-VERDICT", "which is not"},
-	{"made before facts were recorded", single, hosts, func(w *evidencetest.World) { w.Bundle.Verdict.Input = canon.SumFile(nil) }, "verdict", "PW-EVIDENCE-VERDICT", "checked with the version that made it"},
+	{"another time for the rules", single, hosts, func(w *evidencetest.World) { w.Bundle.Verdict.At++ }, "verdict", "PW-EVIDENCE-VERDICT", "checked with the version that made it"},
 	{"other rules", single, hosts, func(w *evidencetest.World) { w.Bundle.Verdict.Bundle = canon.SumFile(nil) }, "verdict", "PW-EVIDENCE-VERDICT", "of that time"},
 	{"rules that are not there", single, nil, func(w *evidencetest.World) {
 		blobs(w, func(b evidence.Blob) bool { return b.Digest != w.House.Root.Policy.Bundle })
