@@ -110,19 +110,19 @@ func TestSpotIsByAVendorsWord(t *testing.T) {
 	mention := f
 	mention.Sources = []match.Source{{Basis: advisory.BasisMention, State: match.Affected, Authority: advisory.Vendor}}
 	know := func(string) priority.Known {
-		return priority.Known{KEV: priority.Yes, Automatable: priority.Yes, Total: priority.Yes}
+		return priority.Known{KEV: priority.Yes, Automatable: priority.No, Total: priority.Yes}
 	}
 	for _, c := range []struct {
 		key, value string
 		want       priority.Answer
 		class      string
-	}{{"exposure", "internal", priority.No, ""}, {"exposure", "internet", priority.Yes, "3DF"}, {"exposure", "who knows", priority.Yes, "3DF"}, {"role", "internal", priority.Unknown, "3DF"}} {
+	}{{"exposure", "internal", priority.No, "14D"}, {"exposure", "internet", priority.Yes, "3DF"}, {"exposure", "who knows", priority.Yes, "3DF"}, {"role", "internal", priority.Unknown, "3DF"}} {
 		got := exposedOf(trust.Host{Labels: []trust.Label{{Key: c.key, Value: c.value}}})
 		if got != c.want {
 			t.Errorf("%s=%s: %q", c.key, c.value, got)
 		}
 		s := w.spot([]match.Finding{f, mention, mention}, know, got)
-		if len(s) != 1 || len(s[0].On) != 1 || c.class != "" && s[0].Class != c.class || c.class == "" && s[0].Class == "3DF" {
+		if len(s) != 1 || len(s[0].On) != 1 || s[0].Class != c.class {
 			t.Errorf("%s=%s: %+v", c.key, c.value, s)
 		}
 	}
