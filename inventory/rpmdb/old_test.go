@@ -143,6 +143,9 @@ func TestLiesOfOlderForms(t *testing.T) {
 		{"bdb, a chain beyond the end", "Packages", "goes to page 99", edit(good, func(b []byte) { le.PutUint32(item(b, 3)[4:], 99) }), 1},
 		{"bdb, a chain of hash pages", "Packages", "is of type 13", edit(good, func(b []byte) { le.PutUint32(item(b, 3)[4:], 1) }), 1},
 		{"bdb, a page that claims too much", "Packages", "claims 999 bytes", edit(good, func(b []byte) { le.PutUint16(b[2*512+22:], 999) }), 1},
+		{"bdb, a value's entry in the page's head", "Packages", "lies at 4 to", edit(good, func(b []byte) { le.PutUint16(b[512+bdbHead+6:], 4) }), 0},
+		{"bdb, a chain page of another type", "Packages", "is of type 13", edit(good, func(b []byte) { b[2*512+25] = bdbHash }), 1},
+		{"bdb, a page that claims more than it is", "Packages", "claims 500 bytes", edit(good, func(b []byte) { le.PutUint32(item(b, 3)[8:], 1<<20); le.PutUint16(b[2*512+22:], 500) }), 1},
 		{"bdb, nothing in it", "Packages", "is empty", makeBDB(le), 0},
 		{"ndb, no magic", "Packages.db", "no ndb database", edit(ndb, func(b []byte) { b[0] = 0 }), 0},
 		{"ndb, another version", "Packages.db", "version 7", edit(ndb, func(b []byte) { b[4] = 7 }), 0},
@@ -159,6 +162,14 @@ func TestLiesOfOlderForms(t *testing.T) {
 				le.PutUint32(b[at+12:], uint32(len(b)/ndbUnit/2))
 			}
 		}), 1},
+		{"ndb, a blob that is longer at both ends", "Packages.db", "begin and end as one", edit(ndb, func(b []byte) {
+			le.PutUint32(b[ndbPage+12:], 1<<20)
+			le.PutUint32(b[len(b)-8:], 1<<20)
+			copy(b[40:44], b[56:60])
+			copy(b[44:48], b[60:64])
+			le.PutUint32(b[36:], 2)
+			le.PutUint32(b[le.Uint32(b[56:])*ndbUnit+12:], 1<<20)
+		}), 0},
 		{"ndb, nothing in it", "Packages.db", "is empty", makeNDB(), 0},
 	} {
 		inv := read(t, placed(t, c.file, c.raw))
