@@ -32,6 +32,8 @@ type book struct {
 	shared    map[canon.Digest]int // by how many hosts folded clocks are
 	artefacts map[canon.Digest]Artefact
 	triaged   map[trust.HostID]Triage
+
+	words map[canon.Digest]bool // about records in quarantine, that stand in the log
 }
 
 // record is a document that has a place in the book.
@@ -58,6 +60,7 @@ func readBook(ctx context.Context, s store.Store) (*book, error) {
 		func() error { return fillExposures(ctx, s, b) },
 		func() error { return fillFrom[Artefact](ctx, s, kindArtefact, b) },
 		func() error { return fillFrom[Triage](ctx, s, kindTriage, b) },
+		func() error { return fillFrom[heeded](ctx, s, kindWord, b) },
 	} {
 		if err := fill(); err != nil {
 			return nil, fmt.Errorf("the record: %w", err)

@@ -87,29 +87,31 @@ type Terms struct {
 }
 
 // Config is what Control works with. Every field but Feeds, Known, KnownBy,
-// Tables, Cut, Server and Progress is needed.
+// Quarantine, Tables, Cut, Server and Progress is needed.
 type Config struct {
-	Store    store.Store
-	Log      Log
-	Rules    func(context.Context, trust.Policy) (Rules, error)                                       // those that the trust root names
-	Dir      string                                                                                   // blobs, pool, snapshots: made when it is not there
-	Trust    string                                                                                   // directory of the trust repository
-	Pinned   canon.Digest                                                                             // of its first root
-	Solve    func(context.Context, solve.Options) (solve.Solved, error)                               // solve.Solve
-	Sources  func(trust.Root) ([]solve.Source, error)                                                 // where packages come from
-	Feeds    func(context.Context, time.Time) ([]advisory.Set, error)                                 // besides the changelogs
-	Known    func(context.Context, time.Time, func(cve string) bool) (Knowledge, error)               // of KEV, SSVC, EPSS, at least for the CVEs that are asked for; nil: clocks run, and no work has a day
-	KnownBy  func(time.Time) (string, error)                                                          // names what Known would read: the same name, the same answers; nil: it is read again with every look
-	Tables   priority.Rules                                                                           // of deadlines; zero: those that the program carries
-	Lease    func(context.Context, []tlog.Witness, trust.HostID, string) (leases [][]byte, err error) // ask.Leases
-	Wake     func(wireKey string)
-	Cut      func(wireKey string) error // ends the connection of a host that is let go
-	Server   canon.Digest               // of the TLS key, for tokens
-	Now      func() time.Time
-	Random   io.Reader
-	Logger   *slog.Logger
-	Progress io.Writer
-	Terms    Terms
+	Store   store.Store
+	Log     Log
+	Rules   func(context.Context, trust.Policy) (Rules, error)                         // those that the trust root names
+	Dir     string                                                                     // blobs, pool, snapshots: made when it is not there
+	Trust   string                                                                     // directory of the trust repository
+	Pinned  canon.Digest                                                               // of its first root
+	Solve   func(context.Context, solve.Options) (solve.Solved, error)                 // solve.Solve
+	Sources func(trust.Root) ([]solve.Source, error)                                   // where packages come from
+	Feeds   func(context.Context, time.Time) ([]advisory.Set, error)                   // besides the changelogs
+	Known   func(context.Context, time.Time, func(cve string) bool) (Knowledge, error) // of KEV, SSVC, EPSS, at least for the CVEs that are asked for; nil: clocks run, and no work has a day
+	KnownBy func(time.Time) (string, error)                                            // names what Known would read: the same name, the same answers; nil: it is read again with every look
+	// Quarantine reads what the feeds hold, and by whose word what counts; nil: nothing is held.
+	Quarantine func(context.Context) (Quarantine, error)
+	Tables     priority.Rules                                                                           // of deadlines; zero: those that the program carries
+	Lease      func(context.Context, []tlog.Witness, trust.HostID, string) (leases [][]byte, err error) // ask.Leases
+	Wake       func(wireKey string)
+	Cut        func(wireKey string) error // ends the connection of a host that is let go
+	Server     canon.Digest               // of the TLS key, for tokens
+	Now        func() time.Time
+	Random     io.Reader
+	Logger     *slog.Logger
+	Progress   io.Writer
+	Terms      Terms
 }
 
 // Control is the running flow.

@@ -128,12 +128,9 @@ func (c *Control) indexHosts(ctx context.Context) (changed bool, err error) {
 // indexFeeds works in what has changed of the feeds.
 func (c *Control) indexFeeds(ctx context.Context, now time.Time) error {
 	x := &c.fleet
-	var sets []advisory.Set
-	var err error
-	if c.Feeds != nil {
-		if sets, err = c.Feeds(ctx, now); err != nil {
-			return err
-		}
+	sets, err := c.advisories(ctx, now)
+	if err != nil {
+		return err
 	}
 	refs, next := map[fleet.Ref]canon.Digest{}, map[fleet.Ref]int{}
 	x.feeds = nil

@@ -57,6 +57,9 @@ func (c *Control) knowing(ctx context.Context, cves ...string) Knowledge {
 		return l.know
 	}
 	know, err := c.Known(ctx, now, func(cve string) bool { return wanted[cve] })
+	if err == nil {
+		err = c.heed(ctx)
+	}
 	if c.told("KEV, SSVC and EPSS", err); err == nil {
 		l.know = know
 	}

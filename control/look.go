@@ -13,7 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/patchwrit/patchwrit/advisory"
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/change"
 	"github.com/patchwrit/patchwrit/pkgmgr/apt/solve"
@@ -140,11 +139,9 @@ func (c *Control) plan(ctx context.Context, root trust.Root, g group) error {
 	if err := c.laidOut(g); err != nil {
 		return err
 	}
-	var feeds []advisory.Set
-	if c.Feeds != nil {
-		if feeds, err = c.Feeds(ctx, c.Now()); err != nil {
-			return err
-		}
+	feeds, err := c.advisories(ctx, c.Now())
+	if err != nil {
+		return err
 	}
 	o := solve.Options{Root: c.rootOf(g.inventory), Snapshot: true, Pool: filepath.Join(c.Dir, "pool"), Sources: sources,
 		Feeds: feeds, Only: c.Terms.Only, Critical: root.Critical, Now: c.Now(), Progress: c.Progress}

@@ -35,6 +35,8 @@ const (
 	kindClocks   = "clocks"   // by digest: what hosts with the same past share
 	kindArtefact = "artefact" // by digest
 	kindTriage   = "triage"   // by fingerprint
+
+	kindWord = "word" // by digest
 )
 
 // Host is what is known about an agent.

@@ -39,9 +39,13 @@ import (
 // town is a house with a running control plane, which can be killed.
 type town struct {
 	*controltest.House
-	t       testing.TB
-	terms   control.Terms
-	feeds   func(context.Context, time.Time) ([]advisory.Set, error)
+	t     testing.TB
+	terms control.Terms
+	feeds func(context.Context, time.Time) ([]advisory.Set, error)
+	solve func(context.Context, solve.Options) (solve.Solved, error) // nil: the house's
+
+	quarantine func(context.Context) (control.Quarantine, error)
+
 	skew    atomic.Int64 // seconds by which the control plane's clock is ahead
 	control *control.Control
 	store   store.Store
@@ -82,8 +86,12 @@ func (w *town) open() {
 	w.must(err)
 	w.log, err = writer.Open(ctx, writer.Config{Dir: filepath.Join(w.Data(), "log"), Signer: signer, Policy: w.Root().Witnesses})
 	w.must(err)
+	solver := w.Solve
+	if w.solve != nil {
+		solver = w.solve
+	}
 	w.control, err = control.Open(ctx, control.Config{Store: w.store, Log: w.log, Dir: w.Data(), Trust: w.Trust(), Pinned: w.World.House.Pinned,
-		Rules: w.rules, Solve: w.Solve, Sources: func(trust.Root) ([]solve.Source, error) { return nil, nil }, Lease: ask.Leases, Known: w.known, Feeds: w.feeds,
+		Rules: w.rules, Solve: solver, Sources: func(trust.Root) ([]solve.Source, error) { return nil, nil }, Lease: ask.Leases, Known: w.known, Feeds: w.feeds, Quarantine: w.quarantine,
 		Wake: func(key string) { w.woken.Store(key, true) }, Now: w.now, Random: rand.Reader, Logger: slog.New(slog.DiscardHandler), Terms: w.terms})
 	w.must(err)
 	w.stop = func() {

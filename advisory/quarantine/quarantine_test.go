@@ -82,10 +82,13 @@ func TestEachKind(t *testing.T) {
 		code        refusal.Code
 		bad, honest func(*advisory.Advisory)
 	}{
-		"withdrawn":         {0, CodeWithdrawn, func(a *advisory.Advisory) { a.Withdrawn = now - day }, func(*advisory.Advisory) {}},
-		"fixed moved down":  {0, CodeLowered, fixed("3.0.9-1"), fixed("3.0.14-1")},
-		"begins later":      {0, CodeLowered, func(a *advisory.Advisory) { a.Affected[0].Ranges[0].Introduced = "3.0.9-1" }, func(*advisory.Advisory) {}},
-		"ranges gone":       {0, CodeLowered, func(a *advisory.Advisory) { a.Affected[0].Ranges = nil }, func(*advisory.Advisory) {}},
+		"withdrawn":        {0, CodeWithdrawn, func(a *advisory.Advisory) { a.Withdrawn = now - day }, func(*advisory.Advisory) {}},
+		"fixed moved down": {0, CodeLowered, fixed("3.0.9-1"), fixed("3.0.14-1")},
+		"begins later":     {0, CodeLowered, func(a *advisory.Advisory) { a.Affected[0].Ranges[0].Introduced = "3.0.9-1" }, func(*advisory.Advisory) {}},
+		"ranges gone":      {0, CodeLowered, func(a *advisory.Advisory) { a.Affected[0].Ranges = nil }, func(*advisory.Advisory) {}},
+		"last, not fixed": {0, CodeLowered, func(a *advisory.Advisory) {
+			a.Affected[0].Ranges[0].Fixed, a.Affected[0].Ranges[0].LastAffected = "", "3.0.14-1"
+		}, func(*advisory.Advisory) {}},
 		"package gone":      {0, CodeLowered, func(a *advisory.Advisory) { a.Affected = nil }, func(*advisory.Advisory) {}},
 		"other package":     {0, CodeLowered, func(a *advisory.Advisory) { a.Affected[0].Package = "systemd" }, func(*advisory.Advisory) {}},
 		"a hole":            {2, CodeLowered, func(a *advisory.Advisory) { a.Affected[0].Ranges[0].Introduced = "6" }, fixed("6.1.9-1")},
@@ -423,5 +426,21 @@ func TestWhoSaysTheSameIsNamed(t *testing.T) {
 	v := Judge(Case{Last: last, New: set(now, came...), World: world, Others: []advisory.Set{set(now, o)}, Now: now})
 	if len(v.Held) != 0 || len(v.Freed) != 1 || len(v.Freed[0].By) != 1 || v.Freed[0].By[0].ID != "DSA-1-1" || v.Freed[0].ID != came[0].ID {
 		t.Errorf("held %+v, freed %+v", v.Held, v.Freed)
+	}
+}
+
+// TestAScoreThatCannotBeReadIsNoScore: a real one after it is news, no jump.
+func TestAScoreThatCannotBeReadIsNoScore(t *testing.T) {
+	last := before()
+	for was, held := range map[string]bool{"CVSS:3.1/AV:N/AC:L": false, "AV:P/AC:H/PR:H/UI:R/S:U/C:L/I:N/A:N": false, "who knows": false, "low": true, "CVSS:3.1/AV:P/AC:H/PR:H/UI:R/S:U/C:L/I:N/A:N": true} {
+		old := last.Advisories[0]
+		old.Severities = []advisory.Severity{{Source: "x", Type: "t", Score: was}}
+		last.Advisories[0] = sign(old)
+		a := old
+		a.Severities = []advisory.Severity{{Source: "x", Type: "t", Score: "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:C/C:H/I:H/A:H"}}
+		v := Judge(Case{Last: last, New: set(now, sign(a), last.Advisories[1], last.Advisories[2]), World: world, Now: now})
+		if (len(v.Held) == 1) != held {
+			t.Errorf("%s: %+v", was, v.Held)
+		}
 	}
 }

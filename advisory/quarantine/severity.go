@@ -92,9 +92,6 @@ var weights = map[string]float64{
 // base3 computes the base score of a CVSS 3.x vector (specification 3.1, section 7.1).
 func base3(vector string) (float64, bool) {
 	rest, ok := strings.CutPrefix(vector, "CVSS:3.")
-	if !ok {
-		return 0, false
-	}
 	m := map[string]float64{}
 	changed := strings.Contains(rest, "/S:C")
 	for _, part := range strings.Split(rest, "/")[1:] {
@@ -108,7 +105,7 @@ func base3(vector string) (float64, bool) {
 			m[name] = .5
 		}
 	}
-	if len(m) != 7 {
+	if !ok || len(m) != 7 {
 		return 0, false
 	}
 	iss := 1 - (1-m["C"])*(1-m["I"])*(1-m["A"])

@@ -10,6 +10,8 @@ import (
 	"github.com/patchwrit/patchwrit/feed/cve"
 	"github.com/patchwrit/patchwrit/feed/depot"
 	"github.com/patchwrit/patchwrit/feed/kev"
+	"github.com/patchwrit/patchwrit/feed/world"
+	"github.com/patchwrit/patchwrit/pkgmgr/apt/solve"
 	"github.com/patchwrit/patchwrit/priority"
 )
 
@@ -59,6 +61,52 @@ func (u *upFlags) knownBy() func(time.Time) (string, error) {
 		}
 		return b.String(), nil
 	}
+}
+
+// quarantine reads from the depot what is held, and the words that freed records.
+// Nil without a depot.
+func (u *upFlags) quarantine() func(context.Context) (control.Quarantine, error) {
+	if u.depot == "" {
+		return nil
+	}
+	return func(context.Context) (control.Quarantine, error) {
+		q, d := control.Quarantine{Held: map[string]int{}}, depot.Open(u.depot, nil)
+		names, err := d.Names()
+		if err != nil {
+			return q, err
+		}
+		for _, name := range names {
+			f, _, err := d.Feed(name)
+			if err != nil {
+				return q, err
+			}
+			words, err := d.Words(name)
+			if err != nil {
+				return q, err
+			}
+			k, _ := f.InUse()
+			q.Held[name], q.Words = k.Held, append(q.Words, words...)
+		}
+		return q, nil
+	}
+}
+
+// solve solves, and keeps in the depot which versions the verified indexes carry.
+// A depot that cannot be written is told, and no reason to plan nothing.
+func (u *upFlags) solve(ctx context.Context, o solve.Options) (solve.Solved, error) {
+	s, err := solve.Solve(ctx, o)
+	if err != nil || u.depot == "" {
+		return s, err
+	}
+	d := depot.Open(u.depot, nil)
+	grew, bad := world.Learn(d.World(), s.Archives(), o.Now.Unix())
+	if bad == nil && grew {
+		bad = d.Reconsider(ctx, o.Now.Unix())
+	}
+	if bad != nil && o.Progress != nil {
+		fmt.Fprintln(o.Progress, "the depot does not learn what the indexes carry:", bad)
+	}
+	return s, nil
 }
 
 // ssvc gives a point's value as an answer.

@@ -569,6 +569,7 @@ func (d *Depot) decide(ctx context.Context, f Feed, k *Kept, now int64) (Ruling,
 		k.State, k.Reasons, k.Basis = Refused, r.Against, ""
 	}
 	r.Held = since(r.Held, c.Before, now)
+	k.Newest = content.holding(r.Held).Snapshot().Newest
 	return r, nil
 }
 

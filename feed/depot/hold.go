@@ -179,6 +179,7 @@ func (c Content) holding(list []Held) Content {
 	switch {
 	case c.Set != nil:
 		s := *c.Set
+		dated := s.Snapshot.Newest == newest(s.Advisories)
 		s.Advisories = slices.DeleteFunc(slices.Clone(s.Advisories), func(a advisory.Advisory) bool { return out[a.ID+" "+string(a.Raw)] })
 		for _, h := range list {
 			if h.Last != nil {
@@ -188,6 +189,9 @@ func (c Content) holding(list []Held) Content {
 		slices.SortStableFunc(s.Advisories, func(a, b advisory.Advisory) int {
 			return cmp.Or(strings.Compare(a.ID, b.ID), strings.Compare(string(a.Raw), string(b.Raw)))
 		})
+		if dated { // what is held makes a feed neither younger nor older
+			s.Snapshot.Newest = newest(s.Advisories)
+		}
 		c.Set = &s
 	case c.KEV != nil:
 		k := *c.KEV
@@ -201,6 +205,13 @@ func (c Content) holding(list []Held) Content {
 		c.KEV = &k
 	}
 	return c
+}
+
+func newest(list []advisory.Advisory) (at int64) {
+	for i := range list {
+		at = max(at, list[i].Modified)
+	}
+	return at
 }
 
 // came fills the forms that are held.

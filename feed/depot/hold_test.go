@@ -122,6 +122,7 @@ func TestEachKindIsHeld(t *testing.T) {
 		}, "DEBIAN-CVE-2026-9", "LOOKALIKE"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			d := depotIn(t)
 			if _, err := world.Learn(d.World(), []world.Archive{{Ecosystem: "Debian:12", Name: "main", Versions: func(yield func(string, string) bool) {
 				_ = yield("openssl", "1.5-1") && yield("openssl", "1.2-1")
@@ -468,6 +469,7 @@ func TestNothingLowersUrgencyAlone(t *testing.T) {
 		"a flood":           {func(l []kev.Entry) []kev.Entry { return append(l, listing(141)[100:]...) }, 41, "FLOOD"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			d := depotIn(t)
 			keep(t, d, catalogs, entries(listing(100), t0-100), t0)
 			k := keep(t, d, catalogs, entries(c.edit(listing(100)), t0), t0+3600)

@@ -83,11 +83,20 @@ func (c Case) whole() (out []Reason) {
 			say(CodeBackwards, "these very bytes were replaced by newer ones already")
 		}
 	}
+	if c.Content.Set == nil && c.New.Newest > c.Now+day1 { // of advisories, each record is held to its own time
+		say(quarantine.CodeTime, "it is dated %s, in the future", day(c.New.Newest))
+	}
 	if c.Last == nil {
 		return out
 	}
-	if lost := c.Last.Count - c.New.Count; lost*100 > c.Last.Count*c.Feed.Shrink {
-		say(CodeShrunk, "it has %d records, the one in use has %d; at most %d%% may be missing", c.New.Count, c.Last.Count, c.Feed.Shrink)
+	had := c.Last.Count
+	for _, h := range c.Before {
+		if h.Was == "" {
+			had-- // a new record that never counted: a flood that ends is no loss
+		}
+	}
+	if lost := had - c.New.Count; lost*100 > had*c.Feed.Shrink {
+		say(CodeShrunk, "it has %d records, the one in use has %d; at most %d%% may be missing", c.New.Count, had, c.Feed.Shrink)
 	}
 	if c.New.Newest < c.Last.Newest {
 		say(CodeBackwards, "its newest record is of %s, that of the one in use of %s", day(c.New.Newest), day(c.Last.Newest))
