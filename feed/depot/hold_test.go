@@ -211,6 +211,9 @@ func TestASecondSourceFreesAndIsNamed(t *testing.T) {
 			}
 		}
 		defer func() { _ = recover() }()
+		if _, met, _ := d.Feed("dsa2"); met {
+			_ = d2.Reconsider(t.Context(), t0+2*dayLong)
+		}
 		keep(t, d2, Rules{Name: "dsa2", Kind: "osv", MaxAge: week, Shrink: 10}, zipOf(t, other), t0+2*dayLong)
 	}
 	for _, at := range []string{"judged again", "said", "held"} {
@@ -332,9 +335,13 @@ func TestAFloodIsHeldAndWholeMassesAreRefused(t *testing.T) {
 	if got := says(t, d, "osv", t0+7200); len(got) != 330 {
 		t.Error(len(got), "records count")
 	}
+	list[0].modified++
+	if k := keep(t, d, osv, zipOf(t, list[:330]...), t0+10800); k.State != Accepted || k.Held != 0 {
+		t.Error("a flood that ends is a loss:", k.State, k.Reasons)
+	}
 	var many []line
 	for i, l := range list[:330] {
-		if l.modified = t0 + 1; i < 150 {
+		if l.modified = t0 + 2; i < 150 {
 			l.withdrawn = true
 		}
 		many = append(many, l)
