@@ -5,18 +5,10 @@ import (
 	"hash/maphash"
 	"slices"
 	"strings"
-
-	"github.com/RoaringBitmap/roaring/v2"
+	"sync"
 
 	"github.com/patchwrit/patchwrit/advisory"
 )
-
-// flushAt is how many pending marks are worked into the sets at once: enough
-// that each set is touched seldom, at 8 bytes each.
-const flushAt = 1 << 24
-
-// maxHosts is one more than the largest host number: a mark keeps a bit.
-const maxHosts = 1 << 31
 
 // Index is what the writer holds: the next snapshot and what it takes to make
 // it. It is for one goroutine.
@@ -30,25 +22,31 @@ type Index struct {
 	freeHosts  []uint32
 	freeRows   []uint32
 	templates  templates
+	slack      int // how much even short lists may differ from their template
 	pending    []mark
 	sorted     []mark
-	list, old  []uint32 // scratch
+
+	now, had difference // of the host at hand, and of itself before or of another
+	hashes   []uint64   // scratch, as all that follows
+	slots    []uint64
+	strange  []uint32
+	read     uint64
+	seen     []bool
+	changes  []uint32
+	buffer   []byte
 }
-
-// mark says that a host has a tuple from now on, or not any more.
-type mark struct{ tuple, host uint32 } // the host's highest bit: not any more
-
-const gone = maxHosts
 
 // New gives an index without hosts and records.
 func New() *Index {
 	return &Index{
 		generation: 1,
-		next:       Snapshot{seed: maphash.MakeSeed(), all: roaring.New(), incomplete: roaring.New()},
+		next:       Snapshot{seed: maphash.MakeSeed(), spare: &sync.Pool{}},
 		interned:   interned{slots: make([]slot, 1<<10)},
 		subjects:   map[advisory.Subject]uint32{},
 		releases:   map[advisory.Subject][]uint32{},
 		ecosystems: map[string]uint32{},
+		templates:  templates{by: map[uint64][perWord]uint32{}},
+		slack:      8,
 	}
 }
 
@@ -58,7 +56,6 @@ func (x *Index) Commit() *Snapshot {
 	if cap(x.pending) > flushAt/64 {
 		x.pending, x.sorted = nil, nil
 	}
-	x.next.templates = x.templates.lists
 	s := x.next
 	x.generation++
 	return &s
@@ -107,18 +104,18 @@ func (x *Index) edit(id uint32) *subject {
 }
 
 // intern gives the tuple of a package in a release.
-func (x *Index) intern(ecosystem uint32, p *Package) *tuple {
-	hash := hashOf(x.next.seed, ecosystem, p)
+func (x *Index) intern(ecosystem uint32, p *Package, hash uint64) *tuple {
 	if t := x.interned.find(hash, ecosystem, p); t != nil {
 		return t
 	}
 	s := x.subject(advisory.Subject{Ecosystem: x.next.ecosystems[ecosystem], Package: p.Source})
 	about := *x.next.subjects.at(s)
-	t := &tuple{id: uint32(len(x.next.tuples)), subject: s, ecosystem: ecosystem, unsettled: p.Unsettled}
-	text := p.Source + p.Version // one text, not to keep the bytes that they were cut from
-	t.source, t.version = text[:len(p.Source)], text[len(p.Source):]
-	b, ok := boundOf(about.scheme, t.version)
-	t.key, t.loose = b.key, !ok || !about.known || p.Unsettled
+	b, ok := boundOf(about.scheme, p.Version)
+	t := x.interned.fresh()
+	// One text, not to keep the bytes that they were cut from.
+	*t = tuple{text: p.Source + p.Version + b.key, id: uint32(len(x.next.tuples)), subject: s, ecosystem: ecosystem,
+		cut: uint32(len(p.Source)), end: uint32(len(p.Source) + len(p.Version)),
+		loose: !ok || !about.known || p.Unsettled, unsettled: p.Unsettled}
 	x.next.tuples = append(x.next.tuples, t)
 	x.interned.add(hash, t)
 	return t
@@ -138,61 +135,107 @@ func (x *Index) ecosystem(name string) uint32 {
 
 // PutHost takes a host in, or what a host that is known has now.
 func (x *Index) PutHost(h Host) {
-	id, known := x.next.hostID(h.Name)
-	if !known {
-		id = x.newHost(h.Name)
-	}
-	x.list = x.list[:0]
 	if h.Ecosystem == "" {
-		h.Incomplete = true
-	} else {
-		e := x.ecosystem(h.Ecosystem)
-		for i := range h.Packages {
-			x.list = append(x.list, x.intern(e, &h.Packages[i]).id)
+		h.Packages, h.Incomplete = nil, true
+	}
+	ecosystem := x.ecosystem(h.Ecosystem)
+	id, known := x.next.hostID(h.Name)
+	var had state
+	if known {
+		had = *x.next.hosts.at(id)
+	}
+	template := x.settle(&had, ecosystem, h.Packages)
+	if !known {
+		id = x.newHost(h.Name, template)
+	}
+	about := ecosystem<<aboutBits | present
+	if h.Incomplete {
+		about |= incomplete
+	}
+	x.store(id, had, template, about)
+}
+
+// store gives a host the state that it has from now on, with the difference to
+// its template in x.now, and marks what that changes.
+func (x *Index) store(id uint32, had state, template, about uint32) {
+	if had.present() && had.template != template {
+		x.leave(id, had)
+		had.about &^= present
+	}
+	x.had.decode(had.difference)
+	if !had.present() {
+		x.had = difference{x.had.missing[:0], x.had.added[:0]}
+		t := x.editTemplate(template)
+		if t.join(id); t.n == spelledAt && t.text == "" {
+			t.text = x.spell(t)
 		}
-		slices.Sort(x.list)
-		x.list = slices.Compact(x.list)
 	}
-	row := x.next.hosts.at(id)
-	x.old = decode(x.old[:0], x.template(row), row.difference)
-	x.mark(id, x.old, x.list)
-	x.store(id, h, x.templates.choose(x.list))
-}
-
-// template is the list that a row is the difference to.
-func (x *Index) template(row *host) []uint32 {
-	if !row.present {
-		return nil
-	}
-	return x.templates.lists[row.template]
-}
-
-// store writes a host's row, with x.list as what it has.
-func (x *Index) store(id uint32, h Host, template uint32) {
+	list := (*x.next.templates.at(template)).list
+	apart(x.had.missing, x.now.missing, func(place uint32, comes bool) { x.mark(list[place], lacking, id, comes) })
+	apart(x.had.added, x.now.added, func(tuple uint32, comes bool) { x.mark(tuple, extra, id, comes) })
+	x.next.all.keep(x.generation, id, about&present != 0)
+	x.next.incomplete.keep(x.generation, id, about&incomplete != 0)
 	row := x.next.hosts.edit(x.generation, id)
-	if !row.present {
-		add(&x.next.all, &x.next.allOwner, x.generation, id)
+	x.buffer = x.now.encode(x.buffer)
+	if text := row.difference; text != string(x.buffer) {
+		row.difference = string(x.buffer)
 	}
-	if h.Incomplete != row.incomplete {
-		if h.Incomplete {
-			add(&x.next.incomplete, &x.next.incompleteOwner, x.generation, id)
-		} else {
-			drop(&x.next.incomplete, &x.next.incompleteOwner, x.generation, id)
-		}
+	row.template, row.about = template, about
+	if len(x.pending) >= flushAt {
+		x.flush()
 	}
-	*row = host{name: row.name, difference: x.templates.difference(template, x.list), template: template,
-		ecosystem: x.ecosystem(h.Ecosystem), incomplete: h.Incomplete, present: true}
 }
 
-func (x *Index) newHost(name string) uint32 {
+// leave takes a host out of all sets but those of the snapshot as a whole.
+func (x *Index) leave(id uint32, had state) {
+	t := x.editTemplate(had.template)
+	t.leave(id)
+	x.had.decode(had.difference)
+	for _, place := range x.had.missing {
+		x.mark(t.list[place], lacking, id, false)
+	}
+	for _, f := range x.had.added {
+		x.mark(f, extra, id, false)
+	}
+}
+
+// apart gives what goes from old and what comes in list; both are ascending.
+func apart(old, list []uint32, f func(v uint32, comes bool)) {
+	for len(old) > 0 || len(list) > 0 {
+		switch {
+		case len(list) == 0 || len(old) > 0 && old[0] < list[0]:
+			f(old[0], false)
+			old = old[1:]
+		case len(old) == 0 || list[0] < old[0]:
+			f(list[0], true)
+			list = list[1:]
+		default:
+			old, list = old[1:], list[1:]
+		}
+	}
+}
+
+// newHost finds a number for a host: one that became free, else the next of the
+// block of its template.
+func (x *Index) newHost(name string, template uint32) uint32 {
 	name = strings.Clone(name)
 	var id uint32
 	if n := len(x.freeHosts); n > 0 {
 		id, x.freeHosts = x.freeHosts[n-1], x.freeHosts[:n-1]
-		*x.next.hosts.edit(x.generation, id) = host{name: name}
 	} else {
-		id = x.next.hosts.push(x.generation, host{name: name})
+		b := &x.templates.blocks[template]
+		if b.next == b.end {
+			b.size = min(max(2*b.size, 4), maxBlock)
+			b.next, b.end = x.next.hosts.n, x.next.hosts.n+b.size
+			for range b.size {
+				x.next.hosts.push(x.generation, state{})
+				x.next.hostTexts.push(x.generation, "")
+			}
+		}
+		id = b.next
+		b.next++
 	}
+	*x.next.hostTexts.edit(x.generation, id) = name
 	x.next.hostNames.add(x.generation, x.next.seed, id, name, x.next.hostName)
 	return id
 }
@@ -206,31 +249,29 @@ func (x *Index) ChangeHost(name string, went, came []Package) error {
 	if !known {
 		return fmt.Errorf("the fleet has no host %+q, so that a change of it says nothing; put the host whole", name)
 	}
-	row := x.next.hosts.at(id)
-	ecosystem := x.next.ecosystems[row.ecosystem]
-	if ecosystem == "" {
+	had := *x.next.hosts.at(id)
+	ecosystem := had.ecosystem()
+	if x.next.ecosystems[ecosystem] == "" {
 		return fmt.Errorf("host %+q has no system that advisories name, so that its packages are not held; put the host whole", name)
 	}
-	x.old = decode(x.old[:0], x.template(row), row.difference)
-	x.list = append(x.list[:0], x.old...)
-	for _, p := range went {
-		i, found := 0, false
-		if t := x.interned.find(hashOf(x.next.seed, row.ecosystem, &p), row.ecosystem, &p); t != nil {
-			i, found = slices.BinarySearch(x.list, t.id)
-		}
-		if !found {
+	t, d := *x.next.templates.at(had.template), &x.now
+	d.decode(had.difference)
+	for i := range went {
+		p := &went[i]
+		if f := x.interned.find(hashOf(x.next.seed, ecosystem, p), ecosystem, p); f == nil || !d.goes(t, f.id) {
 			return fmt.Errorf("host %+q is not known to have had %+q %+q; put the host whole", name, p.Source, p.Version)
 		}
-		x.list = slices.Delete(x.list, i, i+1)
 	}
-	for _, p := range came {
-		t := x.intern(row.ecosystem, &p)
-		if i, found := slices.BinarySearch(x.list, t.id); !found {
-			x.list = slices.Insert(x.list, i, t.id)
-		}
+	for i := range came {
+		p := &came[i]
+		d.comes(t, x.intern(ecosystem, p, hashOf(x.next.seed, ecosystem, p)).id)
 	}
-	x.mark(id, x.old, x.list)
-	x.store(id, Host{Ecosystem: ecosystem, Incomplete: row.incomplete}, row.template)
+	if d.len() > x.limit(t) { // another template may be nearer
+		h := x.next.host(id, d)
+		x.PutHost(h)
+		return nil
+	}
+	x.store(id, had, had.template, had.about)
 	return nil
 }
 
@@ -241,15 +282,12 @@ func (x *Index) RemoveHost(name string) bool {
 	if !known {
 		return false
 	}
-	row := x.next.hosts.edit(x.generation, id)
-	x.old = decode(x.old[:0], x.template(row), row.difference)
-	x.mark(id, x.old, nil)
-	x.next.hostNames.remove(x.generation, x.next.seed, id, row.name)
-	drop(&x.next.all, &x.next.allOwner, x.generation, id)
-	if row.incomplete {
-		drop(&x.next.incomplete, &x.next.incompleteOwner, x.generation, id)
-	}
-	*row = host{}
+	x.leave(id, *x.next.hosts.at(id))
+	x.next.hostNames.remove(x.generation, x.next.seed, id, name)
+	x.next.all.keep(x.generation, id, false)
+	x.next.incomplete.keep(x.generation, id, false)
+	*x.next.hosts.edit(x.generation, id) = state{}
+	*x.next.hostTexts.edit(x.generation, id) = ""
 	x.freeHosts = append(x.freeHosts, id)
 	return true
 }

@@ -5,11 +5,38 @@ import (
 	"math/bits"
 )
 
+// tuple is a source package of one release in one version, interned. It is
+// never changed.
+type tuple struct {
+	text      string // the source package, the version and what orders versions; see version.Key
+	id        uint32
+	subject   uint32
+	ecosystem uint32
+	cut, end  uint32 // where the source package and the version end
+	loose     bool   // no place in the order: unsettled, or the version cannot be read
+	unsettled bool
+}
+
+func (t *tuple) source() string  { return t.text[:t.cut] }
+func (t *tuple) version() string { return t.text[t.cut:t.end] }
+func (t *tuple) key() string     { return t.text[t.end:] }
+
+// is tells whether the tuple is that package, byte by byte.
+func (t *tuple) is(ecosystem uint32, p *Package) bool {
+	n := len(p.Source)
+	return t.cut == uint32(n) && t.end == uint32(n+len(p.Version)) && t.ecosystem == ecosystem && t.unsettled == p.Unsettled &&
+		t.text[n:t.end] == p.Version && t.text[:n] == p.Source
+}
+
+// slab is how many tuples are made at once: fewer pieces for the collector.
+const slab = 256
+
 // interned finds tuples by what they are: a hash table with open addressing.
 // The hash only says where to look; the same is what is the same byte by byte.
 type interned struct {
 	slots []slot // a power of two, at most half of them taken
 	n     int
+	slab  []tuple
 }
 
 type slot struct {
@@ -30,10 +57,20 @@ func (t *interned) find(hash uint64, ecosystem uint32, p *Package) *tuple {
 		if s.tuple == nil {
 			return nil
 		}
-		if s.hash == hash && s.ecosystem == ecosystem && s.unsettled == p.Unsettled && s.source == p.Source && s.version == p.Version {
+		if s.hash == hash && s.is(ecosystem, p) {
 			return s.tuple
 		}
 	}
+}
+
+// fresh makes a tuple, which add is to put in.
+func (t *interned) fresh() *tuple {
+	if len(t.slab) == 0 {
+		t.slab = make([]tuple, slab)
+	}
+	f := &t.slab[0]
+	t.slab = t.slab[1:]
+	return f
 }
 
 // add puts in a tuple that was not there.

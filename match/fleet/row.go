@@ -3,8 +3,6 @@ package fleet
 import (
 	"slices"
 
-	"github.com/RoaringBitmap/roaring/v2"
-
 	"github.com/patchwrit/patchwrit/advisory"
 	"github.com/patchwrit/patchwrit/match"
 	"github.com/patchwrit/patchwrit/version"
@@ -184,95 +182,76 @@ func (w *row) prefix() bool {
 	return w.kind == stretches && !w.unnamed && w.more == nil && w.first.from == (bound{})
 }
 
-// answers are sets of hosts, to be joined.
-type answers struct{ affected, unknown, studied []*roaring.Bitmap }
-
-// join gives the hosts.
-func (o *answers) join() Answer {
-	return Answer{hostsOf(union(o.affected)), hostsOf(union(o.unknown)), hostsOf(union(o.studied))}
-}
-
-// collect appends the sets of hosts that the row concerns; at gives a subject.
-func (w *row) collect(at func(uint32) *subject, o *answers) {
-	s := at(w.subject)
+// collect adds the hosts that the row concerns.
+func (w *row) collect(o *answers) {
+	s := o.subject(w.subject)
 	if w.kind == crooked {
-		w.judge(at, s, o)
+		w.judge(s, o)
 		return
 	}
 	if w.unnamed {
-		o.unknown = appendHosts(o.unknown, s.ordered)
+		o.unknown.orAll(o.Snapshot, s.ordered)
 		for _, r := range s.releases {
-			o.unknown = appendHosts(appendHosts(o.unknown, at(r).ordered), at(r).loose)
+			o.unknown.orAll(o.Snapshot, o.subject(r).ordered)
+			o.unknown.orAll(o.Snapshot, o.subject(r).loose)
 		}
 	}
-	o.unknown = appendHosts(o.unknown, s.loose)
+	o.unknown.orAll(o.Snapshot, s.loose)
 	switch w.kind {
 	case vague:
-		o.unknown = appendHosts(o.unknown, s.ordered)
+		o.unknown.orAll(o.Snapshot, s.ordered)
 	case studied:
-		o.studied = appendHosts(o.studied, s.ordered)
+		o.studied.orAll(o.Snapshot, s.ordered)
 	case stretches:
-		o.affected = w.affected(s, o.affected)
+		w.affected(s, o)
 	}
 }
 
 // judge asks room match about every version.
-func (w *row) judge(at func(uint32) *subject, s *subject, o *answers) {
+func (w *row) judge(s *subject, o *answers) {
 	ask := func(list []held, unnamed bool) {
-		for _, h := range list {
-			switch state, _ := match.Verdict(w.whole, s.Subject, match.Seen{Version: h.version, Settled: !h.unsettled, Unnamed: unnamed}); state {
+		for i := range list {
+			h := &list[i]
+			switch state, _ := match.Verdict(w.whole, s.Subject, match.Seen{Version: h.version(), Settled: !h.unsettled, Unnamed: unnamed}); state {
 			case match.Affected:
-				o.affected = append(o.affected, h.hosts)
+				o.affected.or(o.Snapshot, h)
 			case match.Unknown:
-				o.unknown = append(o.unknown, h.hosts)
+				o.unknown.or(o.Snapshot, h)
 			case match.UnderInvestigation:
-				o.studied = append(o.studied, h.hosts)
+				o.studied.or(o.Snapshot, h)
 			}
 		}
 	}
 	ask(s.ordered, false)
 	ask(s.loose, false)
 	if w.unnamed {
-		for _, r := range append([]*subject{s}, subjects(at, s.releases)...) {
-			ask(r.ordered, true)
-			ask(r.loose, true)
+		ask(s.ordered, true)
+		ask(s.loose, true)
+		for _, r := range s.releases {
+			ask(o.subject(r).ordered, true)
+			ask(o.subject(r).loose, true)
 		}
 	}
 }
 
-func subjects(at func(uint32) *subject, ids []uint32) (out []*subject) {
-	for _, id := range ids {
-		out = append(out, at(id))
-	}
-	return out
-}
-
-func (w *row) affected(s *subject, out []*roaring.Bitmap) []*roaring.Bitmap {
+func (w *row) affected(s *subject, o *answers) {
 	if w.first.to.version != emptyBound {
 		lo, hi := s.places(w.first)
-		out = appendHosts(out, s.ordered[lo:hi])
+		o.affected.orAll(o.Snapshot, s.ordered[lo:hi])
 	}
 	if w.more == nil {
-		return out
+		return
 	}
 	for _, x := range w.stretches {
 		lo, hi := s.places(x)
-		out = appendHosts(out, s.ordered[lo:hi])
+		o.affected.orAll(o.Snapshot, s.ordered[lo:hi])
 	}
 	if len(w.listed) == 0 {
-		return out
+		return
 	}
-	for _, h := range s.ordered {
-		if _, hit := slices.BinarySearch(w.listed, h.version); hit {
-			out = append(out, h.hosts)
+	for i := range s.ordered {
+		if _, hit := slices.BinarySearch(w.listed, s.ordered[i].version()); hit {
+			o.affected.or(o.Snapshot, &s.ordered[i])
 		}
 	}
-	return out
-}
-
-func appendHosts(out []*roaring.Bitmap, list []held) []*roaring.Bitmap {
-	for _, h := range list {
-		out = append(out, h.hosts)
-	}
-	return out
 }

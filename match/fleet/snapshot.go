@@ -6,6 +6,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"sync"
 
 	"github.com/RoaringBitmap/roaring/v2"
 
@@ -18,16 +19,16 @@ import (
 type Snapshot struct {
 	seed            maphash.Seed
 	tuples          []*tuple
-	templates       [][]uint32
+	templates       paged[*template]
 	ecosystems      []string
 	subjects        paged[*subject]
-	hosts           paged[host]
+	hosts           paged[state]
+	hostTexts       paged[string] // their names
 	records         paged[*record]
 	hostNames       names[uint32]
 	recordNames     names[naming]
-	all, incomplete *roaring.Bitmap
-	// The generations that own the sets; for the writer alone.
-	allOwner, incompleteOwner uint64
+	all, incomplete set
+	spare           *sync.Pool // of empty *gather, for readers
 }
 
 // Answer is whom a record concerns, by what match.Find says of one of the
@@ -46,15 +47,16 @@ func (s *Snapshot) Answer(ref Ref) (Answer, bool) {
 	if !known {
 		return Answer{}, false
 	}
-	var o answers
-	s.collect(id, &o)
-	return o.join(), true
+	o := s.answers()
+	defer o.giveBack()
+	o.collect(id)
+	return o.hosts(), true
 }
 
-func (s *Snapshot) collect(id uint32, o *answers) {
-	r := *s.records.at(id)
+func (o *answers) collect(id uint32) {
+	r := *o.records.at(id)
 	for i := range r.rows {
-		r.rows[i].collect(s.subject, o)
+		r.rows[i].collect(o)
 	}
 }
 
@@ -62,14 +64,15 @@ func (s *Snapshot) collect(id uint32, o *answers) {
 // an id, an alias or an upstream name, and these records. As in a finding the
 // worst answer counts: a host is in one set at most.
 func (s *Snapshot) Named(name string) (Answer, []Ref) {
-	var o answers
+	o := s.answers()
+	defer o.giveBack()
 	var refs []Ref
 	for e := range s.recordNames.each(s.seed, name, s.recordName) {
-		s.collect(e.record, &o)
+		o.collect(e.record)
 		refs = append(refs, (*s.records.at(e.record)).ref)
 	}
 	slices.SortFunc(refs, Ref.compare)
-	a := o.join()
+	a := o.hosts()
 	a.Unknown = a.Unknown.Without(a.Affected)
 	a.Investigated = a.Investigated.Without(a.Affected).Without(a.Unknown)
 	return a, refs
@@ -80,15 +83,13 @@ func (s *Snapshot) Named(name string) (Answer, []Ref) {
 // record's own id.
 func (s *Snapshot) Concerning() []string {
 	keys := map[string]bool{}
-	for i := range s.records.n {
-		r := *s.records.at(i)
-		if r == nil || keys[r.names[r.key]] {
-			continue
-		}
-		var o answers
-		if s.collect(i, &o); len(o.affected)+len(o.unknown)+len(o.studied) > 0 {
-			keys[r.names[r.key]] = true
-		}
+	for i := range s.subjects.n {
+		s.match(s.subject(i), func(w *row, a Answer) bool {
+			if a.Affected.Len()+a.Unknown.Len()+a.Investigated.Len() > 0 {
+				keys[w.of.names[w.of.key]] = true
+			}
+			return true
+		})
 	}
 	return slices.Sorted(maps.Keys(keys))
 }
@@ -105,7 +106,8 @@ type Row struct {
 func (s *Snapshot) Match() iter.Seq[Row] {
 	return func(yield func(Row) bool) {
 		for i := range s.subjects.n {
-			if !s.match(s.subject(i), yield) {
+			about := s.subject(i)
+			if !s.match(about, func(w *row, a Answer) bool { return yield(Row{w.of.ref, about.Subject, a}) }) {
 				return
 			}
 		}
@@ -115,7 +117,7 @@ func (s *Snapshot) Match() iter.Seq[Row] {
 // match gives the rows of one subject. Rows that hold from the beginning on, as
 // nearly all do, are taken by where they end, so that each set of hosts is
 // joined once and not once a row.
-func (s *Snapshot) match(about *subject, yield func(Row) bool) bool {
+func (s *Snapshot) match(about *subject, yield func(*row, Answer) bool) bool {
 	if len(about.rows) == 0 {
 		return true
 	}
@@ -124,29 +126,27 @@ func (s *Snapshot) match(about *subject, yield func(Row) bool) bool {
 		at int
 	}
 	endings := make([]ending, 0, len(about.rows))
+	o := s.answers()
+	defer o.giveBack()
 	for _, w := range about.rows {
 		if w.prefix() {
 			_, hi := about.places(w.first)
 			endings = append(endings, ending{w, hi})
 			continue
 		}
-		var o answers
-		w.collect(s.subject, &o)
-		if !yield(Row{w.of.ref, about.Subject, o.join()}) {
+		w.collect(&o)
+		if !yield(w, o.view()) {
 			return false
 		}
+		o.empty()
 	}
 	slices.SortFunc(endings, func(a, b ending) int { return cmp.Compare(a.at, b.at) })
-	unknown := hostsOf(union(appendHosts(nil, about.loose)))
-	joined, affected, at := roaring.New(), Hosts{}, 0
+	o.unknown.orAll(s, about.loose)
+	at := 0
+	defer func() { o.affected.wipe(s, about.ordered[:at]) }()
 	for _, e := range endings {
-		if at < e.at {
-			for ; at < e.at; at++ {
-				joined.Or(about.ordered[at].hosts)
-			}
-			affected = hostsOf(joined)
-		}
-		if !yield(Row{e.of.ref, about.Subject, Answer{affected, unknown, Hosts{}}}) {
+		o.affected.orAll(s, about.ordered[at:e.at])
+		if at = e.at; !yield(e.row, o.view()) {
 			return false
 		}
 	}
@@ -154,18 +154,20 @@ func (s *Snapshot) match(about *subject, yield func(Row) bool) bool {
 }
 
 // All gives every host.
-func (s *Snapshot) All() Hosts { return hostsOf(s.all) }
+func (s *Snapshot) All() Hosts { return Hosts{set: s.all.bitmap(), n: s.all.len()} }
 
 // Incomplete gives the hosts of which not everything is known: their
 // inventories have gaps or advisories have no name for their system.
-func (s *Snapshot) Incomplete() Hosts { return hostsOf(s.incomplete) }
+func (s *Snapshot) Incomplete() Hosts {
+	return Hosts{set: s.incomplete.bitmap(), n: s.incomplete.len()}
+}
 
 // Name gives a host's name by its number, "" for none.
 func (s *Snapshot) Name(id uint32) string {
 	if id >= s.hosts.n {
 		return ""
 	}
-	return s.hosts.at(id).name
+	return *s.hostTexts.at(id)
 }
 
 // Number gives a host's number by its name.
@@ -177,13 +179,22 @@ func (s *Snapshot) Host(name string) (Host, bool) {
 	if !known {
 		return Host{}, false
 	}
+	var d difference
+	d.decode(s.hosts.at(id).difference)
+	return s.host(id, &d), true
+}
+
+// host gives a host as one with difference d to its template.
+func (s *Snapshot) host(id uint32, d *difference) Host {
 	row := s.hosts.at(id)
-	h := Host{Name: row.name, Ecosystem: s.ecosystems[row.ecosystem], Incomplete: row.incomplete}
-	for _, i := range decode(nil, s.templates[row.template], row.difference) {
-		t := s.tuples[i]
-		h.Packages = append(h.Packages, Package{s.subject(t.subject).Package, t.version, t.unsettled})
+	h := Host{Name: s.hostName(id), Ecosystem: s.ecosystems[row.ecosystem()], Incomplete: row.incomplete()}
+	list := (*s.templates.at(row.template)).tuples(nil, d)
+	h.Packages = make([]Package, len(list))
+	for i, id := range list {
+		t := s.tuples[id]
+		h.Packages[i] = Package{t.source(), t.version(), t.unsettled}
 	}
-	return h, true
+	return h
 }
 
 // Rings parts all hosts into n rings; ring tells by name and may give a number
@@ -193,11 +204,10 @@ func (s *Snapshot) Rings(n int, ring func(name string) int) []Hosts {
 	for i := range sets {
 		sets[i] = roaring.New()
 	}
-	s.all.Iterate(func(id uint32) bool {
-		if i := ring(s.hosts.at(id).name); 0 <= i && i < n {
+	s.all.each(func(id uint32) {
+		if i := ring(s.hostName(id)); 0 <= i && i < n {
 			sets[i].Add(id)
 		}
-		return true
 	})
 	out := make([]Hosts, n)
 	for i := range out {
@@ -208,7 +218,7 @@ func (s *Snapshot) Rings(n int, ring func(name string) int) []Hosts {
 
 func (s *Snapshot) subject(i uint32) *subject { return *s.subjects.at(i) }
 
-func (s *Snapshot) hostName(i uint32) string { return s.hosts.at(i).name }
+func (s *Snapshot) hostName(i uint32) string { return *s.hostTexts.at(i) }
 
 func (s *Snapshot) hostID(name string) (uint32, bool) {
 	for id := range s.hostNames.each(s.seed, name, s.hostName) {

@@ -5,30 +5,22 @@ import (
 	"sort"
 	"strings"
 
-	"github.com/RoaringBitmap/roaring/v2"
-
 	"github.com/patchwrit/patchwrit/advisory"
 	"github.com/patchwrit/patchwrit/version"
 )
 
-// tuple is a source package of one release in one version, interned. It is
-// never changed, but for owner, which is the writer's alone.
-type tuple struct {
-	id        uint32
-	subject   uint32
-	ecosystem uint32
-	loose     bool // no place in the order: unsettled, or the version cannot be read
-	unsettled bool
-	source    string
-	version   string
-	key       string // orders deb versions; see version.Key
-	owner     uint64 // generation that may write to the set of hosts in place
-}
-
-// held is a tuple with the hosts that have it.
+// held is a tuple with the hosts that have it: those of the templates that have
+// it, without those that lack it, and those that have it besides.
 type held struct {
 	*tuple
-	hosts *roaring.Bitmap
+	extra set
+	by    *carried // nil when no template has it
+}
+
+// carried is what a tuple has by templates. It is never changed.
+type carried struct {
+	templates []uint32 // ascending
+	lacking   set
 }
 
 // subject is one source package of one release, or of a distribution as a
@@ -54,17 +46,27 @@ func compare(s version.Scheme, a, aKey, b, bKey string) int {
 	return c
 }
 
-// search finds tuple t's place.
+// search finds tuple t's place. Looking through the first ones costs less than
+// the first comparison of versions.
 func (s *subject) search(t *tuple) (*[]held, int, bool) {
+	list := &s.ordered
+	if t.loose {
+		list = &s.loose
+	}
+	for i := range (*list)[:min(len(*list), 64)] {
+		if (*list)[i].tuple == t {
+			return list, i, true
+		}
+	}
 	if t.loose {
 		i, found := slices.BinarySearchFunc(s.loose, t, func(h held, t *tuple) int { return int(h.id) - int(t.id) })
 		return &s.loose, i, found
 	}
 	i, found := slices.BinarySearchFunc(s.ordered, t, func(h held, t *tuple) int {
-		if c := compare(s.scheme, h.version, h.key, t.version, t.key); c != 0 {
+		if c := compare(s.scheme, h.version(), h.key(), t.version(), t.key()); c != 0 {
 			return c
 		}
-		return strings.Compare(h.version, t.version)
+		return strings.Compare(h.version(), t.version())
 	})
 	return &s.ordered, i, found
 }
@@ -72,14 +74,14 @@ func (s *subject) search(t *tuple) (*[]held, int, bool) {
 // from is the first place whose version is not below b.
 func (s *subject) from(b bound) int {
 	return sort.Search(len(s.ordered), func(i int) bool {
-		return compare(s.scheme, s.ordered[i].version, s.ordered[i].key, b.version, b.key) >= 0
+		return compare(s.scheme, s.ordered[i].version(), s.ordered[i].key(), b.version, b.key) >= 0
 	})
 }
 
 // beyond is the first place whose version is above b.
 func (s *subject) beyond(b bound) int {
 	return sort.Search(len(s.ordered), func(i int) bool {
-		return compare(s.scheme, s.ordered[i].version, s.ordered[i].key, b.version, b.key) > 0
+		return compare(s.scheme, s.ordered[i].version(), s.ordered[i].key(), b.version, b.key) > 0
 	})
 }
 

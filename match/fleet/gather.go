@@ -1,0 +1,161 @@
+package fleet
+
+import (
+	"math/bits"
+
+	"github.com/RoaringBitmap/roaring/v2"
+)
+
+// gather joins the hosts of tuples, one bit for each host.
+type gather struct {
+	words []uint64
+	n     int // bits that are set
+	kept  []uint32
+}
+
+// borrow gives an empty gather; giveBack takes it when it is empty again.
+func (s *Snapshot) borrow() *gather {
+	g, _ := s.spare.Get().(*gather)
+	if n := int(s.hosts.n+63) / 64; g == nil || cap(g.words) < n {
+		g = &gather{words: make([]uint64, n, n+n/8)}
+	} else {
+		g.words = g.words[:n]
+	}
+	return g
+}
+
+func (s *Snapshot) giveBack(g *gather) { s.spare.Put(g) }
+
+func (g *gather) has(i uint32) bool { return g.words[i/64]>>(i%64)&1 != 0 }
+
+func (g *gather) add(i uint32) {
+	if !g.has(i) {
+		g.words[i/64] |= 1 << (i % 64)
+		g.n++
+	}
+}
+
+func (g *gather) drop(i uint32) {
+	if g.has(i) {
+		g.words[i/64] &^= 1 << (i % 64)
+		g.n--
+	}
+}
+
+// masks gives the words of a stretch and the bits of the first and the last.
+func (r stretchOfHosts) masks() (from, to int, first, last uint64) {
+	return int(r.first / 64), int(r.last / 64), ^uint64(0) << (r.first % 64), ^uint64(0) >> (63 - r.last%64)
+}
+
+// span adds a stretch of hosts.
+func (g *gather) span(r stretchOfHosts) {
+	from, to, first, last := r.masks()
+	if from == to {
+		first &= last
+		g.n += bits.OnesCount64(first &^ g.words[from])
+		g.words[from] |= first
+		return
+	}
+	g.n += bits.OnesCount64(first&^g.words[from]) + bits.OnesCount64(last&^g.words[to])
+	g.words[from] |= first
+	g.words[to] |= last
+	for i := from + 1; i < to; i++ {
+		g.n += 64 - bits.OnesCount64(g.words[i])
+		g.words[i] = ^uint64(0)
+	}
+}
+
+// or adds the hosts that have a tuple: those whose templates have it, without
+// those that lack it, and those that have it besides.
+func (g *gather) or(s *Snapshot, h *held) {
+	if h.by != nil {
+		g.kept = g.kept[:0]
+		h.by.lacking.each(func(i uint32) {
+			if g.has(i) { // for another tuple
+				g.kept = append(g.kept, i)
+			}
+		})
+		for _, t := range h.by.templates {
+			for _, r := range (*s.templates.at(t)).members {
+				g.span(r)
+			}
+		}
+		h.by.lacking.each(g.drop)
+		for _, i := range g.kept {
+			g.add(i)
+		}
+	}
+	h.extra.each(g.add)
+}
+
+func (g *gather) orAll(s *Snapshot, list []held) {
+	for i := range list {
+		g.or(s, &list[i])
+	}
+}
+
+// wipe takes out whatever or has put in of these tuples, so that g is empty
+// when they are all that it holds.
+func (g *gather) wipe(s *Snapshot, list []held) {
+	for i := range list {
+		h := &list[i]
+		if h.by != nil {
+			for _, t := range h.by.templates {
+				for _, r := range (*s.templates.at(t)).members {
+					from, to, _, _ := r.masks()
+					clear(g.words[from : to+1])
+				}
+			}
+		}
+		h.extra.each(func(i uint32) { g.words[i/64] = 0 })
+	}
+	g.n = 0
+}
+
+func (g *gather) empty() {
+	if g.n > 0 {
+		clear(g.words)
+		g.n = 0
+	}
+}
+
+// hosts gives what was joined, in memory of its own.
+func (g *gather) hosts() Hosts {
+	if g.n == 0 {
+		return Hosts{}
+	}
+	return Hosts{set: roaring.FromDense(g.words, true), n: g.n}
+}
+
+// view gives what was joined, for as long as g stays as it is.
+func (g *gather) view() Hosts { return Hosts{words: g.words, n: g.n} }
+
+// answers are the hosts by what is said of them.
+type answers struct {
+	*Snapshot
+	affected, unknown, studied *gather
+}
+
+func (s *Snapshot) answers() answers { return answers{s, s.borrow(), s.borrow(), s.borrow()} }
+
+func (o *answers) view() Answer {
+	return Answer{o.affected.view(), o.unknown.view(), o.studied.view()}
+}
+
+func (o *answers) hosts() Answer {
+	return Answer{o.affected.hosts(), o.unknown.hosts(), o.studied.hosts()}
+}
+
+func (o *answers) empty() {
+	for _, g := range []*gather{o.affected, o.unknown, o.studied} {
+		g.empty()
+	}
+}
+
+// giveBack gives back what answers borrowed; views of it end.
+func (o *answers) giveBack() {
+	o.empty()
+	for _, g := range []*gather{o.affected, o.unknown, o.studied} {
+		o.Snapshot.giveBack(g)
+	}
+}
