@@ -4,10 +4,13 @@
 // The parties: the control plane's one writer feeds an Index with what hosts
 // have (room inventory) and what the world says (room advisory); any number of
 // readers ask a Snapshot. The objects: a source package of one release in one
-// version is held once, told from others byte by byte, with the set of hosts
-// that have it; a record is compiled to stretches of versions, so that its
-// hosts are the union of a run of these sets. Hosts are held as a difference to
-// a host that was much alike.
+// version is held once, told from others byte by byte; a record is compiled to
+// stretches of versions, so that its hosts are those of a run of packages. Hosts
+// are much alike, so that what one has is held as its difference to a template,
+// a list that it shares with the hosts like it: a package knows the templates
+// that have it, the hosts that lack it all the same and those that have it
+// besides (in Roaring bitmaps where they are many), and a template its hosts,
+// whose numbers lie together.
 //
 // The promise: a Snapshot never changes and may be read by many goroutines
 // without any lock while the writer goes on; whoever holds the newest one swaps
@@ -26,8 +29,10 @@
 // Incomplete; such a host may be missing from any answer and is never clean.
 //
 // What was once interned stays until the Index is built anew: text of versions
-// that no host has any more, and hosts that others are the difference to. An
-// Index is for one goroutine; it has no door to the disk.
+// that no host has any more, and templates without hosts. What a host costs is
+// what sets it apart from the nearest template: a fleet in which no two hosts
+// are alike costs as much as its lists. An Index is for one goroutine; it has no
+// door to the disk.
 package fleet
 
 import (

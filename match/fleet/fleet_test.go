@@ -479,7 +479,7 @@ func TestReadersDoNotWait(t *testing.T) {
 			}
 		})
 	}
-	for i := range 2000 {
+	for i := range 400 {
 		x.PutHost(Host{Name: fmt.Sprint("host-", i), Ecosystem: "Debian:12", Packages: []Package{{"a", fmt.Sprint(i % 9), false}, {fmt.Sprint("b", i), "1", false}}})
 		if i > 1 {
 			if err := x.ChangeHost("host-1", []Package{{"a", fmt.Sprint((i - 1) % 9), false}}, []Package{{"a", fmt.Sprint(i % 9), false}}); err != nil {
@@ -616,6 +616,22 @@ func TestSetsHoldWhatIsPutIn(t *testing.T) {
 		}
 		if want := slices.Sorted(maps.Keys(has)); !slices.Equal(got, want) {
 			t.Fatalf("stretches hold %d numbers, want %d", len(got), len(want))
+		}
+		g := gather{words: make([]uint64, 600_000/64)}
+		for _, r := range members.members {
+			g.span(r)
+			g.span(r) // again says nothing new
+		}
+		if g.n != len(got) || !slices.Equal(g.hosts().Numbers(), append([]uint32{}, got...)) {
+			t.Fatalf("stretches give %d hosts, want %d", g.n, len(got))
+		}
+		var all []uint32
+		for _, n := range got[min(len(got), 3):] {
+			all = append(all, n<<1)
+		}
+		less := s.apply(100, all...)
+		if less.len() != min(len(got), 3) || less.many != nil || !slices.Equal(less.few, got[:less.len()]) {
+			t.Fatalf("taking all but three out of %d leaves %+v", len(got), less)
 		}
 		for _, n := range []uint32{0, 7, 65_536, 199_999} {
 			if s.has(n) != has[n] {

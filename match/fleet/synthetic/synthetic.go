@@ -9,7 +9,7 @@
 // weeks of patches. A host has the 180 packages of its image, about 350 of its
 // role, taken by Zipf's law from 12,000, all in the versions of the week in
 // which it was last patched, save 3 % that are of another week, and 25 packages
-// of its own out of 50,000. Popular packages are patched more often. It is no
+// of its own out of 30,000 (names and versions together). Popular packages are patched more often. It is no
 // picture of a real fleet: hosts are numbered without any order, which
 // compresses worse than the order in which real ones are made.
 package synthetic

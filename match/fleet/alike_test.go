@@ -1,0 +1,176 @@
+package fleet
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/patchwrit/patchwrit/advisory"
+)
+
+// crowd is a fleet of hosts made from few images, so that templates are shared
+// by many, and the reference beside it.
+type crowd struct {
+	*testing.T
+	*rand.Rand
+	*Index
+	naive
+	images [][]Package
+}
+
+const crowded = 160
+
+func newCrowd(t *testing.T, seed uint64) *crowd {
+	c := &crowd{t, rand.New(rand.NewPCG(seed, 0)), New(), naive{map[string]Host{}, map[Ref]advisory.Advisory{}}, nil}
+	for range 3 {
+		var list []Package
+		for i := range 30 {
+			list = append(list, Package{Source: fmt.Sprintf("p%02d", i), Version: c.version()})
+		}
+		list = slices.Insert(list, 12, list[11], Package{Source: "p11", Version: "0.9"}) // twice, and in two versions
+		c.images = append(c.images, list)
+	}
+	return c
+}
+
+func (c *crowd) version() string { return []string{"1.0", "1.1", "2", "3", "no version!"}[c.IntN(5)] }
+
+// put makes a host of an image, with drift, gaps and packages of its own.
+func (c *crowd) put(name string) {
+	k := c.IntN(len(c.images))
+	list := slices.Clone(c.images[k])
+	for range c.IntN(4) {
+		switch i := c.IntN(len(list)); c.IntN(4) {
+		case 0:
+			list[i].Version = c.version()
+		case 1:
+			list = slices.Delete(list, i, min(i+1+c.IntN(3), len(list)))
+		case 2:
+			list = slices.Insert(list, i, Package{Source: fmt.Sprintf("own%d", c.IntN(40)), Version: c.version(), Unsettled: c.IntN(4) == 0})
+		case 3:
+			list[0], list[i] = list[i], list[0]
+		}
+	}
+	h := Host{Name: name, Ecosystem: []string{"Debian:12", "Debian:13", "AlmaLinux:9"}[k], Packages: list}
+	c.PutHost(h)
+	c.hosts[name] = h
+}
+
+// change takes some packages of a host out and puts some in.
+func (c *crowd) change(name string, went, came []Package) {
+	h := c.hosts[name]
+	if err := c.ChangeHost(name, went, came); err != nil {
+		c.Fatal(err)
+	}
+	rest := slices.DeleteFunc(slices.Clone(h.Packages), func(p Package) bool { return slices.Contains(went, p) })
+	h.Packages = append(rest, came...)
+	c.hosts[name] = h
+}
+
+// publish puts a record about one package, in place of one before it or not.
+func (c *crowd) publish() {
+	a := advisory.Advisory{ID: fmt.Sprintf("CVE-2026-%d", c.IntN(8)), Feed: advisory.Feed{Name: "f"}}
+	for _, e := range []string{"Debian:12", "Debian:13", "AlmaLinux:9"} {
+		r := advisory.Range{Introduced: advisory.Beginning, Fixed: c.version()}
+		if c.IntN(4) == 0 {
+			r.Introduced = "1.1"
+		}
+		source := []string{fmt.Sprintf("p%02d", c.IntN(30)), "p11", "agent"}[c.IntN(3)]
+		a.Affected = append(a.Affected, advisory.Affected{Ecosystem: e, Package: source, Ranges: []advisory.Range{r}})
+	}
+	if c.IntN(8) == 0 {
+		a.Withdrawn = 1
+	}
+	c.records[c.PutAdvisory(&a)] = a
+}
+
+// step changes the whole fleet a little, or much.
+func (c *crowd) step(round int) {
+	for i := range crowded {
+		name := fmt.Sprint("host-", i)
+		h, known := c.hosts[name]
+		switch {
+		case !known && (round == 0 || c.IntN(2) == 0), c.IntN(40) == 0:
+			c.put(name)
+		case !known:
+		case c.IntN(40) == 0:
+			c.RemoveHost(name)
+			delete(c.hosts, name)
+		case round == 1: // a package comes to all, one goes from most
+			c.change(name, nil, []Package{{Source: "agent", Version: c.version()}})
+		case round == 2 || c.IntN(20) == 0:
+			if len(h.Packages) > 0 {
+				p := h.Packages[c.IntN(len(h.Packages))]
+				c.change(name, []Package{p}, []Package{{Source: p.Source, Version: c.version()}})
+			}
+		case c.IntN(20) == 0:
+			c.PutHost(h) // nothing new
+		}
+	}
+	for range 5 {
+		c.publish()
+	}
+	ref := Ref{Feed: "f", ID: fmt.Sprintf("CVE-2026-%d", c.IntN(8))}
+	c.RemoveAdvisory(ref)
+	delete(c.records, ref)
+}
+
+// TestManyAlikeHosts holds a fleet of alike hosts to the reference through
+// rounds of changes, and the snapshots of earlier rounds to what they said.
+func TestManyAlikeHosts(t *testing.T) {
+	seeds := uint64(12)
+	if testing.Short() {
+		seeds = 1
+	}
+	for seed := range seeds {
+		c := newCrowd(t, seed)
+		var past []*Snapshot
+		var want []map[string]bool
+		for round := range 6 {
+			c.step(round)
+			past, want = append(past, c.Commit()), append(want, c.findings())
+			for i := range past {
+				if i < round && round < 5 {
+					continue // the older ones again at the end
+				}
+				if d := differ(findings(past[i]), want[i]); len(d) > 0 {
+					t.Fatalf("seed %d, snapshot %d after round %d: %d differ:\n%s", seed, i, round, len(d), strings.Join(d[:min(len(d), 20)], "\n"))
+				}
+			}
+			c.alike(past[round])
+		}
+	}
+}
+
+// alike checks that hosts stand as differences to few templates, whose text is
+// the packages', and that all is said of each host.
+func (c *crowd) alike(s *Snapshot) {
+	shared := 0
+	for i := range s.templates.n {
+		t := *s.templates.at(i)
+		if n := 0; t.text != "" {
+			r := reader{template: t, tuples: s.tuples}
+			for ; r.at < len(t.order); n++ {
+				f := s.tuples[t.list[t.order[r.at]]]
+				if same, _ := r.next(f.ecosystem, &Package{Source: f.source(), Version: f.version()}); !same {
+					c.Fatalf("template %d spells package %d otherwise than %q %q", i, n, f.source(), f.version())
+				}
+				r.skip(1)
+			}
+			shared += t.n
+		}
+	}
+	if shared < len(c.hosts)/2 {
+		c.Errorf("%d of %d hosts share a template with many", shared, len(c.hosts))
+	}
+	for name, want := range c.hosts {
+		got, ok := s.Host(name)
+		for _, p := range want.Packages {
+			if !slices.Contains(got.Packages, p) {
+				c.Fatalf("%s has %v, known %v, and not %v", name, got.Packages, ok, p)
+			}
+		}
+	}
+}
