@@ -231,8 +231,8 @@ func (c *Control) Counts(limit int) ([]Count, error) {
 	}
 	out := []Count{}
 	for _, name := range m.Concerning() {
-		a, _ := m.Named(name)
-		out = append(out, Count{name, a.Affected.Len(), a.Unknown.Len(), a.Investigated.Len()})
+		affected, unknown, investigated := m.Count(name)
+		out = append(out, Count{name, affected, unknown, investigated})
 	}
 	slices.SortFunc(out, func(a, b Count) int {
 		return cmp.Or(b.Affected-a.Affected, b.Unknown-a.Unknown, b.Investigated-a.Investigated, cmp.Compare(a.Name, b.Name))

@@ -85,7 +85,7 @@ func write(path string, table []byte) error {
 
 // measure runs one Go benchmark and keeps what it and its parts say.
 func measure(pkg, name, often string, results map[string]map[string]best) error {
-	argv := []string{"test", "-run", "^$", "-bench", "^Benchmark" + name + "$", "-benchmem", "-timeout", "20m"}
+	argv := []string{"test", "-run", "^$", "-bench", "^Benchmark" + name + "$", "-benchmem", "-timeout", "2h"}
 	if often == "once" {
 		argv = append(argv, "-benchtime", "1x")
 	} else {

@@ -405,6 +405,9 @@ func asked(s *Snapshot, refs map[Ref]bool) map[string]bool {
 	}
 	for _, name := range everyName {
 		a, _ := s.Named(name)
+		if affected, unknown, studied := s.Count(name); affected != a.Affected.Len() || unknown != a.Unknown.Len() || studied != a.Investigated.Len() {
+			got[fmt.Sprintf("%s counts %d %d %d", name, affected, unknown, studied)] = true
+		}
 		for state, set := range sets(a) {
 			for id := range set.All() {
 				got[fmt.Sprintf("%s %s %s", name, state, s.Name(id))] = true

@@ -112,6 +112,19 @@ func (g *gather) wipe(s *Snapshot, list []held) {
 	g.n = 0
 }
 
+// without takes out the hosts of o.
+func (g *gather) without(o *gather) {
+	if g.n == 0 || o.n == 0 {
+		return
+	}
+	g.n = 0
+	for i, w := range o.words {
+		g.words[i] &^= w
+		g.n += bits.OnesCount64(g.words[i])
+	}
+}
+
+// empty clears g; some bits may be set only where n is not 0.
 func (g *gather) empty() {
 	if g.n > 0 {
 		clear(g.words)

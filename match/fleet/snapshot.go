@@ -66,16 +66,28 @@ func (o *answers) collect(id uint32) {
 func (s *Snapshot) Named(name string) (Answer, []Ref) {
 	o := s.answers()
 	defer o.giveBack()
-	var refs []Ref
-	for e := range s.recordNames.each(s.seed, name, s.recordName) {
-		o.collect(e.record)
-		refs = append(refs, (*s.records.at(e.record)).ref)
-	}
+	refs := o.named(name)
 	slices.SortFunc(refs, Ref.compare)
-	a := o.hosts()
-	a.Unknown = a.Unknown.Without(a.Affected)
-	a.Investigated = a.Investigated.Without(a.Affected).Without(a.Unknown)
-	return a, refs
+	return o.hosts(), refs
+}
+
+// Count gives how many hosts Named has in each set, without making the sets.
+func (s *Snapshot) Count(name string) (affected, unknown, investigated int) {
+	o := s.answers()
+	defer o.giveBack()
+	o.named(name)
+	return o.affected.n, o.unknown.n, o.studied.n
+}
+
+func (o *answers) named(name string) (refs []Ref) {
+	for e := range o.recordNames.each(o.seed, name, o.recordName) {
+		o.collect(e.record)
+		refs = append(refs, (*o.records.at(e.record)).ref)
+	}
+	o.unknown.without(o.affected)
+	o.studied.without(o.affected)
+	o.studied.without(o.unknown)
+	return refs
 }
 
 // Concerning lists the vulnerabilities that concern some host, ascending, each
