@@ -174,3 +174,46 @@ func (c *crowd) alike(s *Snapshot) {
 		}
 	}
 }
+
+// TestTheFirstHostKeepsItsOwn lets a template's first host lose packages before
+// a second one cuts the template down.
+func TestTheFirstHostKeepsItsOwn(t *testing.T) {
+	c := newCrowd(t, 7)
+	var list []Package
+	for i := range 40 {
+		p := Package{Source: fmt.Sprintf("p%02d", i), Version: "1.0"}
+		list = append(list, p)
+		a := advisory.Advisory{ID: p.Source, Affected: []advisory.Affected{{Ecosystem: "Debian:12", Package: p.Source,
+			Ranges: []advisory.Range{{Introduced: advisory.Beginning, Fixed: "2"}}}}}
+		c.records[c.PutAdvisory(&a)] = a
+	}
+	h := Host{Name: "first", Ecosystem: "Debian:12", Packages: list}
+	c.PutHost(h)
+	c.hosts[h.Name] = h
+	c.change("first", []Package{list[10], list[20]}, []Package{{Source: "own", Version: "1.0"}})
+	c.Commit()
+	h = Host{Name: "second", Ecosystem: "Debian:12", Packages: slices.Concat(list[:5], list[6:10], list[11:])}
+	c.PutHost(h)
+	c.hosts[h.Name] = h
+	s := c.Commit()
+	if first, second := s.hosts.at(0).template, s.hosts.at(1).template; s.templates.n != 1 || first != second {
+		t.Fatalf("%d templates, the hosts' are %d and %d", s.templates.n, first, second)
+	}
+	if n := len((*s.templates.at(0)).list); n != 38 {
+		t.Errorf("the template has %d packages, want the 38 that were not cut", n)
+	}
+	if d := differ(findings(s), c.findings()); len(d) > 0 {
+		t.Fatalf("findings:\n%s", strings.Join(d, "\n"))
+	}
+	for name, want := range c.hosts {
+		got, _ := s.Host(name)
+		if len(got.Packages) != len(want.Packages) || slices.ContainsFunc(want.Packages, func(p Package) bool { return !slices.Contains(got.Packages, p) }) {
+			t.Errorf("%s has %v, want %v", name, got.Packages, want.Packages)
+		}
+	}
+	c.RemoveHost("first")
+	delete(c.hosts, "first")
+	if d := differ(findings(c.Commit()), c.findings()); len(d) > 0 {
+		t.Fatalf("findings without the first:\n%s", strings.Join(d, "\n"))
+	}
+}

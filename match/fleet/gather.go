@@ -8,23 +8,10 @@ import (
 
 // gather joins the hosts of tuples, one bit for each host.
 type gather struct {
-	words []uint64
-	n     int // bits that are set
+	words []uint64 // nil until there is something to join
+	n     int      // bits that are set
 	kept  []uint32
 }
-
-// borrow gives an empty gather; giveBack takes it when it is empty again.
-func (s *Snapshot) borrow() *gather {
-	g, _ := s.spare.Get().(*gather)
-	if n := int(s.hosts.n+63) / 64; g == nil || cap(g.words) < n {
-		g = &gather{words: make([]uint64, n, n+n/8)}
-	} else {
-		g.words = g.words[:n]
-	}
-	return g
-}
-
-func (s *Snapshot) giveBack(g *gather) { s.spare.Put(g) }
 
 func (g *gather) has(i uint32) bool { return g.words[i/64]>>(i%64)&1 != 0 }
 
@@ -68,6 +55,9 @@ func (g *gather) span(r stretchOfHosts) {
 // or adds the hosts that have a tuple: those whose templates have it, without
 // those that lack it, and those that have it besides.
 func (g *gather) or(s *Snapshot, h *held) {
+	if g.words == nil {
+		g.words = make([]uint64, (s.hosts.n+63)/64)
+	}
 	if h.by != nil {
 		g.kept = g.kept[:0]
 		h.by.lacking.each(func(i uint32) {
@@ -132,12 +122,13 @@ func (g *gather) empty() {
 	}
 }
 
-// hosts gives what was joined, in memory of its own.
-func (g *gather) hosts() Hosts {
-	if g.n == 0 {
-		return Hosts{}
+// hosts gives what was joined, and g is empty.
+func (g *gather) hosts() (h Hosts) {
+	if g.n > 0 {
+		h = Hosts{set: roaring.FromDense(g.words, false), n: g.n}
 	}
-	return Hosts{set: roaring.FromDense(g.words, true), n: g.n}
+	*g = gather{}
+	return h
 }
 
 // view gives what was joined, for as long as g stays as it is.
@@ -146,10 +137,8 @@ func (g *gather) view() Hosts { return Hosts{words: g.words, n: g.n} }
 // answers are the hosts by what is said of them.
 type answers struct {
 	*Snapshot
-	affected, unknown, studied *gather
+	affected, unknown, studied gather
 }
-
-func (s *Snapshot) answers() answers { return answers{s, s.borrow(), s.borrow(), s.borrow()} }
 
 func (o *answers) view() Answer {
 	return Answer{o.affected.view(), o.unknown.view(), o.studied.view()}
@@ -160,15 +149,7 @@ func (o *answers) hosts() Answer {
 }
 
 func (o *answers) empty() {
-	for _, g := range []*gather{o.affected, o.unknown, o.studied} {
-		g.empty()
-	}
-}
-
-// giveBack gives back what answers borrowed; views of it end.
-func (o *answers) giveBack() {
-	o.empty()
-	for _, g := range []*gather{o.affected, o.unknown, o.studied} {
-		o.Snapshot.giveBack(g)
-	}
+	o.affected.empty()
+	o.unknown.empty()
+	o.studied.empty()
 }

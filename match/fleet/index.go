@@ -5,7 +5,6 @@ import (
 	"hash/maphash"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/patchwrit/patchwrit/advisory"
 )
@@ -40,7 +39,7 @@ type Index struct {
 func New() *Index {
 	return &Index{
 		generation: 1,
-		next:       Snapshot{seed: maphash.MakeSeed(), spare: &sync.Pool{}},
+		next:       Snapshot{seed: maphash.MakeSeed()},
 		interned:   interned{slots: make([]slot, 1<<10)},
 		subjects:   map[advisory.Subject]uint32{},
 		releases:   map[advisory.Subject][]uint32{},

@@ -6,7 +6,6 @@ import (
 	"iter"
 	"maps"
 	"slices"
-	"sync"
 
 	"github.com/RoaringBitmap/roaring/v2"
 
@@ -28,7 +27,6 @@ type Snapshot struct {
 	hostNames       names[uint32]
 	recordNames     names[naming]
 	all, incomplete set
-	spare           *sync.Pool // of empty *gather, for readers
 }
 
 // Answer is whom a record concerns, by what match.Find says of one of the
@@ -47,8 +45,7 @@ func (s *Snapshot) Answer(ref Ref) (Answer, bool) {
 	if !known {
 		return Answer{}, false
 	}
-	o := s.answers()
-	defer o.giveBack()
+	o := answers{Snapshot: s}
 	o.collect(id)
 	return o.hosts(), true
 }
@@ -64,8 +61,7 @@ func (o *answers) collect(id uint32) {
 // an id, an alias or an upstream name, and these records. As in a finding the
 // worst answer counts: a host is in one set at most.
 func (s *Snapshot) Named(name string) (Answer, []Ref) {
-	o := s.answers()
-	defer o.giveBack()
+	o := answers{Snapshot: s}
 	refs := o.named(name)
 	slices.SortFunc(refs, Ref.compare)
 	return o.hosts(), refs
@@ -73,8 +69,7 @@ func (s *Snapshot) Named(name string) (Answer, []Ref) {
 
 // Count gives how many hosts Named has in each set, without making the sets.
 func (s *Snapshot) Count(name string) (affected, unknown, investigated int) {
-	o := s.answers()
-	defer o.giveBack()
+	o := answers{Snapshot: s}
 	o.named(name)
 	return o.affected.n, o.unknown.n, o.studied.n
 }
@@ -84,9 +79,9 @@ func (o *answers) named(name string) (refs []Ref) {
 		o.collect(e.record)
 		refs = append(refs, (*o.records.at(e.record)).ref)
 	}
-	o.unknown.without(o.affected)
-	o.studied.without(o.affected)
-	o.studied.without(o.unknown)
+	o.unknown.without(&o.affected)
+	o.studied.without(&o.affected)
+	o.studied.without(&o.unknown)
 	return refs
 }
 
@@ -94,9 +89,9 @@ func (o *answers) named(name string) (refs []Ref) {
 // by the name under which findings join records: the one CVE id, else the
 // record's own id.
 func (s *Snapshot) Concerning() []string {
-	keys := map[string]bool{}
+	keys, o := map[string]bool{}, answers{Snapshot: s}
 	for i := range s.subjects.n {
-		s.match(s.subject(i), func(w *row, a Answer) bool {
+		o.match(s.subject(i), func(w *row, a Answer) bool {
 			if a.Affected.Len()+a.Unknown.Len()+a.Investigated.Len() > 0 {
 				keys[w.of.names[w.of.key]] = true
 			}
@@ -117,9 +112,10 @@ type Row struct {
 // until the next row; Clone what is to be kept.
 func (s *Snapshot) Match() iter.Seq[Row] {
 	return func(yield func(Row) bool) {
+		o := answers{Snapshot: s}
 		for i := range s.subjects.n {
 			about := s.subject(i)
-			if !s.match(about, func(w *row, a Answer) bool { return yield(Row{w.of.ref, about.Subject, a}) }) {
+			if !o.match(about, func(w *row, a Answer) bool { return yield(Row{w.of.ref, about.Subject, a}) }) {
 				return
 			}
 		}
@@ -128,8 +124,8 @@ func (s *Snapshot) Match() iter.Seq[Row] {
 
 // match gives the rows of one subject. Rows that hold from the beginning on, as
 // nearly all do, are taken by where they end, so that each set of hosts is
-// joined once and not once a row.
-func (s *Snapshot) match(about *subject, yield func(*row, Answer) bool) bool {
+// joined once and not once a row. It finds and leaves o empty.
+func (o *answers) match(about *subject, yield func(*row, Answer) bool) bool {
 	if len(about.rows) == 0 {
 		return true
 	}
@@ -138,26 +134,25 @@ func (s *Snapshot) match(about *subject, yield func(*row, Answer) bool) bool {
 		at int
 	}
 	endings := make([]ending, 0, len(about.rows))
-	o := s.answers()
-	defer o.giveBack()
+	defer o.empty()
 	for _, w := range about.rows {
 		if w.prefix() {
 			_, hi := about.places(w.first)
 			endings = append(endings, ending{w, hi})
 			continue
 		}
-		w.collect(&o)
+		w.collect(o)
 		if !yield(w, o.view()) {
 			return false
 		}
 		o.empty()
 	}
 	slices.SortFunc(endings, func(a, b ending) int { return cmp.Compare(a.at, b.at) })
-	o.unknown.orAll(s, about.loose)
+	o.unknown.orAll(o.Snapshot, about.loose)
 	at := 0
-	defer func() { o.affected.wipe(s, about.ordered[:at]) }()
+	defer func() { o.affected.wipe(o.Snapshot, about.ordered[:at]) }()
 	for _, e := range endings {
-		o.affected.orAll(s, about.ordered[at:e.at])
+		o.affected.orAll(o.Snapshot, about.ordered[at:e.at])
 		if at = e.at; !yield(e.row, o.view()) {
 			return false
 		}
