@@ -42,7 +42,7 @@ func (c *crowd) put(name string) {
 	k := c.IntN(len(c.images))
 	list := slices.Clone(c.images[k])
 	for range c.IntN(4) {
-		switch i := c.IntN(len(list)); c.IntN(4) {
+		switch i := c.IntN(len(list)); c.IntN(5) {
 		case 0:
 			list[i].Version = c.version()
 		case 1:
@@ -51,7 +51,12 @@ func (c *crowd) put(name string) {
 			list = slices.Insert(list, i, Package{Source: fmt.Sprintf("own%d", c.IntN(40)), Version: c.version(), Unsettled: c.IntN(4) == 0})
 		case 3:
 			list[0], list[i] = list[i], list[0]
+		case 4:
+			list[i].Unsettled = true
 		}
+	}
+	if c.IntN(10) == 0 {
+		k = c.IntN(len(c.images)) // another system with the same packages
 	}
 	h := Host{Name: name, Ecosystem: []string{"Debian:12", "Debian:13", "AlmaLinux:9"}[k], Packages: list}
 	c.PutHost(h)
@@ -106,7 +111,11 @@ func (c *crowd) step(round int) {
 				c.change(name, []Package{p}, []Package{{Source: p.Source, Version: c.version()}})
 			}
 		case c.IntN(20) == 0:
-			c.PutHost(h) // nothing new
+			if c.IntN(2) == 0 {
+				h.Ecosystem = "Debian:13"
+			}
+			c.PutHost(h) // nothing new, or another system
+			c.hosts[name] = h
 		}
 	}
 	for range 5 {
@@ -215,5 +224,18 @@ func TestTheFirstHostKeepsItsOwn(t *testing.T) {
 	delete(c.hosts, "first")
 	if d := differ(findings(c.Commit()), c.findings()); len(d) > 0 {
 		t.Fatalf("findings without the first:\n%s", strings.Join(d, "\n"))
+	}
+}
+
+func TestListsStayAscending(t *testing.T) {
+	old := []uint32{5, 7}
+	for _, c := range []struct{ changes, want []uint32 }{
+		{[]uint32{9<<1 | on, 11<<1 | on}, []uint32{5, 7, 9, 11}},
+		{[]uint32{3<<1 | on, 7<<1 | on}, []uint32{3, 5, 7}},
+		{[]uint32{7 << 1, 8<<1 | on}, []uint32{5, 8}},
+	} {
+		if got := enlist(old, c.changes); !slices.Equal(got, c.want) || !slices.Equal(old, []uint32{5, 7}) {
+			t.Errorf("%v becomes %v, want %v", old, got, c.want)
+		}
 	}
 }

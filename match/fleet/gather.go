@@ -13,6 +13,28 @@ type gather struct {
 	kept  []uint32
 }
 
+// crews are the hosts of all templates side by side: much less memory to go
+// through than the templates. They are made anew when a host has come, gone or
+// gone over to another template, and not when what it has has changed.
+type crews struct {
+	at      []uint32 // where the stretches of each template begin, and the last ends
+	members []stretchOfHosts
+}
+
+func crewsOf(templates *paged[*template]) *crews {
+	c := &crews{at: make([]uint32, 1, templates.n+1)}
+	for i := range templates.n {
+		c.members = append(c.members, (*templates.at(i)).members...)
+		c.at = append(c.at, uint32(len(c.members)))
+	}
+	return c
+}
+
+// of gives the hosts of a template.
+func (c *crews) of(template uint32) []stretchOfHosts {
+	return c.members[c.at[template]:c.at[template+1]]
+}
+
 func (g *gather) has(i uint32) bool { return g.words[i/64]>>(i%64)&1 != 0 }
 
 func (g *gather) add(i uint32) {
@@ -66,7 +88,7 @@ func (g *gather) or(s *Snapshot, h *held) {
 			}
 		})
 		for _, t := range h.by.templates {
-			for _, r := range (*s.templates.at(t)).members {
+			for _, r := range s.crews.of(t) {
 				g.span(r)
 			}
 		}
@@ -85,13 +107,24 @@ func (g *gather) orAll(s *Snapshot, list []held) {
 }
 
 // wipe takes out whatever or has put in of these tuples, so that g is empty
-// when they are all that it holds.
+// when they are all that it holds. Where they have many hosts, clearing
+// everything is faster than going there again.
 func (g *gather) wipe(s *Snapshot, list []held) {
+	places := 0
+	for i := range list {
+		if places += list[i].extra.len(); list[i].by != nil {
+			places += 8 * len(list[i].by.templates)
+		}
+	}
+	if places > len(g.words)/8 {
+		g.empty()
+		return
+	}
 	for i := range list {
 		h := &list[i]
 		if h.by != nil {
 			for _, t := range h.by.templates {
-				for _, r := range (*s.templates.at(t)).members {
+				for _, r := range s.crews.of(t) {
 					from, to, _, _ := r.masks()
 					clear(g.words[from : to+1])
 				}
@@ -127,7 +160,7 @@ func (g *gather) hosts() (h Hosts) {
 	if g.n > 0 {
 		h = Hosts{set: roaring.FromDense(g.words, false), n: g.n}
 	}
-	*g = gather{}
+	g.words, g.n = nil, 0
 	return h
 }
 

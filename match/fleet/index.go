@@ -21,7 +21,8 @@ type Index struct {
 	freeHosts  []uint32
 	freeRows   []uint32
 	templates  templates
-	slack      int // how much even short lists may differ from their template
+	moved      bool // hosts came to templates or left them
+	slack      int  // how much even short lists may differ from their template
 	pending    []mark
 	sorted     []mark
 
@@ -46,6 +47,7 @@ func New() *Index {
 		ecosystems: map[string]uint32{},
 		templates:  templates{by: map[uint64][perWord]uint32{}},
 		slack:      8,
+		moved:      true,
 	}
 }
 
@@ -54,6 +56,9 @@ func (x *Index) Commit() *Snapshot {
 	x.flush()
 	if cap(x.pending) > flushAt/64 {
 		x.pending, x.sorted = nil, nil
+	}
+	if x.moved {
+		x.next.crews, x.moved = crewsOf(&x.next.templates), false
 	}
 	s := x.next
 	x.generation++

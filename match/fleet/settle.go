@@ -182,6 +182,7 @@ func (x *Index) newTemplate(ecosystem uint32, packages []Package, about [words]u
 		}
 	}
 	id := x.next.templates.push(x.generation, t)
+	x.moved = true
 	x.templates.blocks = append(x.templates.blocks, block{})
 	x.templates.know(id, about)
 	for _, f := range t.list {
@@ -191,8 +192,9 @@ func (x *Index) newTemplate(ecosystem uint32, packages []Package, about [words]u
 	return id
 }
 
-// editTemplate gives a template to write to.
+// editTemplate gives a template to write to, and to change the hosts of.
 func (x *Index) editTemplate(id uint32) *template {
+	x.moved = true
 	t := *x.next.templates.at(id)
 	if t.owner != x.generation {
 		c := *t

@@ -19,6 +19,7 @@ type Snapshot struct {
 	seed            maphash.Seed
 	tuples          []*tuple
 	templates       paged[*template]
+	crews           *crews
 	ecosystems      []string
 	subjects        paged[*subject]
 	hosts           paged[state]
