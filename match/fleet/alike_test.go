@@ -149,6 +149,8 @@ func TestManyAlikeHosts(t *testing.T) {
 				}
 			}
 			c.alike(past[round])
+			c.tidy(past[round])
+			c.wiped(past[round])
 		}
 	}
 }
@@ -214,6 +216,7 @@ func TestTheFirstHostKeepsItsOwn(t *testing.T) {
 	if d := differ(findings(s), c.findings()); len(d) > 0 {
 		t.Fatalf("findings:\n%s", strings.Join(d, "\n"))
 	}
+	c.tidy(s)
 	for name, want := range c.hosts {
 		got, _ := s.Host(name)
 		if len(got.Packages) != len(want.Packages) || slices.ContainsFunc(want.Packages, func(p Package) bool { return !slices.Contains(got.Packages, p) }) {
@@ -224,6 +227,46 @@ func TestTheFirstHostKeepsItsOwn(t *testing.T) {
 	delete(c.hosts, "first")
 	if d := differ(findings(c.Commit()), c.findings()); len(d) > 0 {
 		t.Fatalf("findings without the first:\n%s", strings.Join(d, "\n"))
+	}
+}
+
+// wiped checks that joining and wiping a package leaves nothing, in a space so
+// large that wipe goes where the hosts are.
+func (c *crowd) wiped(s *Snapshot) {
+	g := gather{words: make([]uint64, 1<<13)}
+	for i := range s.subjects.n {
+		about := s.subject(i)
+		for _, list := range [][]held{about.ordered, about.loose} {
+			g.orAll(s, list)
+			g.wipe(s, list)
+			if left := slices.IndexFunc(g.words, func(w uint64) bool { return w != 0 }); left >= 0 || g.n != 0 {
+				c.Fatalf("%q: word %d is %x after wiping, %d hosts", about.Package, left, g.words[max(left, 0)], g.n)
+			}
+		}
+	}
+}
+
+// tidy checks that a host lacks a package only where its template has it, and
+// has it besides only where it has not.
+func (c *crowd) tidy(s *Snapshot) {
+	for i := range s.subjects.n {
+		about := s.subject(i)
+		for _, h := range slices.Concat(about.ordered, about.loose) {
+			var by carried
+			if h.by != nil {
+				by = *h.by
+			}
+			by.lacking.each(func(id uint32) {
+				if !slices.Contains(by.templates, s.hosts.at(id).template) || !s.hosts.at(id).present() {
+					c.Errorf("%s lacks %q, which its template has not", s.hostName(id), h.text)
+				}
+			})
+			h.extra.each(func(id uint32) {
+				if slices.Contains(by.templates, s.hosts.at(id).template) || !s.hosts.at(id).present() {
+					c.Errorf("%s has %q besides, and its template has it", s.hostName(id), h.text)
+				}
+			})
+		}
 	}
 }
 
