@@ -10,7 +10,7 @@ import (
 const flushAt = 1 << 23
 
 // mark says what has changed about a tuple: in the upper two bits the kind,
-// below it the number of a host or template, and as the last bit whether it
+// below it the number of a host or template, which is below 2^29, and as the last bit whether it
 // comes or goes.
 type mark struct{ tuple, what uint32 }
 
@@ -21,9 +21,6 @@ const (
 	through              // a template has it
 	kinds   = 3 << 30
 )
-
-// maxNumber is one more than the largest number of a host or template.
-const maxNumber = 1 << 29
 
 func (x *Index) mark(tuple, kind, number uint32, comes bool) {
 	what := kind | number<<1
