@@ -282,3 +282,55 @@ func TestListsStayAscending(t *testing.T) {
 		}
 	}
 }
+
+// TestMisfitsChangeNothing takes from a host what it has not, what it has no
+// more, and one thing twice.
+func TestMisfitsChangeNothing(t *testing.T) {
+	a, b, other := Package{Source: "a", Version: "1"}, Package{Source: "b", Version: "1"}, Package{Source: "a", Version: "0"}
+	x := New()
+	x.PutHost(Host{Name: "h", Ecosystem: "Debian:12", Packages: []Package{a, b}})
+	x.PutHost(Host{Name: "i", Ecosystem: "Debian:12", Packages: []Package{a, b, other}})
+	if err := x.ChangeHost("h", []Package{b}, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, went := range [][]Package{{other}, {b}, {a, a}} {
+		if err := x.ChangeHost("h", went, []Package{{Source: "c", Version: "1"}}); err == nil {
+			t.Errorf("%v was taken from a host that has it not", went)
+		}
+	}
+	if h, _ := x.Commit().Host("h"); !slices.Equal(h.Packages, []Package{a}) {
+		t.Errorf("the host has %v", h.Packages)
+	}
+}
+
+// TestACutTemplateSpellsAnew cuts a template down that many hosts had before.
+func TestACutTemplateSpellsAnew(t *testing.T) {
+	c := newCrowd(t, 8)
+	var list []Package
+	for i := range 40 {
+		list = append(list, Package{Source: fmt.Sprintf("p%02d", i), Version: "1.0"})
+	}
+	put := func(name string, list []Package) {
+		c.hosts[name] = Host{Name: name, Ecosystem: "Debian:12", Packages: list}
+		c.PutHost(c.hosts[name])
+	}
+	for i := range spelledAt {
+		put(fmt.Sprint("h", i), list)
+	}
+	if t0 := *c.next.templates.at(0); t0.text == "" {
+		t.Fatal("many hosts, and the template's text is not kept together")
+	}
+	for i := 1; i < spelledAt; i++ {
+		c.RemoveHost(fmt.Sprint("h", i))
+		delete(c.hosts, fmt.Sprint("h", i))
+	}
+	put("second", slices.Concat(list[:5], list[7:]))
+	put("third", slices.Concat(list[:5], list[7:30]))
+	s := c.Commit()
+	c.tidy(s)
+	for name, want := range c.hosts {
+		if got, _ := s.Host(name); len(got.Packages) != len(want.Packages) || slices.ContainsFunc(want.Packages, func(p Package) bool { return !slices.Contains(got.Packages, p) }) {
+			t.Errorf("%s has %v, want %v", name, got.Packages, want.Packages)
+		}
+	}
+}

@@ -517,6 +517,9 @@ func TestNamesGrow(t *testing.T) {
 	if s := x.Commit(); s.hosts.n != full.hosts.n || s.hosts.n > n+maxBlock {
 		t.Errorf("%d rows for %d hosts, %d before: the number of a removed host was not used again", s.hosts.n, n, full.hosts.n)
 	}
+	if id, _ := x.Commit().Number("late"); full.Name(id) == "" {
+		t.Errorf("late is number %d, which no host had before", id)
+	}
 	for i := range n {
 		name := fmt.Sprint("host-", i)
 		id, ok := full.Number(name)
