@@ -128,6 +128,7 @@ type Control struct {
 	files   map[canon.Digest]opened // of open plans
 	root    trust.Root
 	rules   Rules     // those of root.Policy
+	weaker  refused   // rules that the trust root names and that were not taken over
 	loaded  time.Time // when root was looked at
 	print   string    // of the trust repository when it was read
 	read    time.Time
@@ -200,6 +201,9 @@ func (c *Control) reload(ctx context.Context) error {
 	if c.rules == nil || c.rules.Digest() != root.Policy.Bundle {
 		rules, err := c.Rules(ctx, root.Policy)
 		if err != nil {
+			return err
+		}
+		if err := c.takeOver(ctx, rules, root); err != nil {
 			return err
 		}
 		c.rules = rules

@@ -86,13 +86,7 @@ func (w *town) open() {
 	w.must(err)
 	w.log, err = writer.Open(ctx, writer.Config{Dir: filepath.Join(w.Data(), "log"), Signer: signer, Policy: w.Root().Witnesses})
 	w.must(err)
-	solver := w.Solve
-	if w.solve != nil {
-		solver = w.solve
-	}
-	w.control, err = control.Open(ctx, control.Config{Store: w.store, Log: w.log, Dir: w.Data(), Trust: w.Trust(), Pinned: w.World.House.Pinned,
-		Rules: w.rules, Solve: solver, Sources: func(trust.Root) ([]solve.Source, error) { return nil, nil }, Lease: ask.Leases, Known: w.known, Feeds: w.feeds, Quarantine: w.quarantine,
-		Wake: func(key string) { w.woken.Store(key, true) }, Now: w.now, Random: rand.Reader, Logger: slog.New(slog.DiscardHandler), Terms: w.terms})
+	w.control, err = control.Open(ctx, w.config())
 	w.must(err)
 	w.stop = func() {
 		done, cancel := context.WithTimeout(ctx, 10*time.Second)
@@ -100,6 +94,27 @@ func (w *town) open() {
 		w.log.Close(done)
 		s.Close()
 	}
+}
+
+func (w *town) config() control.Config {
+	solver := w.Solve
+	if w.solve != nil {
+		solver = w.solve
+	}
+	return control.Config{Store: w.store, Log: w.log, Dir: w.Data(), Trust: w.Trust(), Pinned: w.World.House.Pinned,
+		Rules: w.rules, Solve: solver, Sources: func(trust.Root) ([]solve.Source, error) { return nil, nil }, Lease: ask.Leases, Known: w.known, Feeds: w.feeds, Quarantine: w.quarantine,
+		Wake: func(key string) { w.woken.Store(key, true) }, Now: w.now, Random: rand.Reader, Logger: slog.New(slog.DiscardHandler), Terms: w.terms}
+}
+
+// opened says whether a control plane would start over what is on the disk.
+func (w *town) opened() error {
+	w.t.Helper()
+	s, err := sqlite.Open(context.Background(), w.Data())
+	w.must(err)
+	defer s.Close()
+	w.store = s
+	_, err = control.Open(context.Background(), w.config())
+	return err
 }
 
 func (w *town) rules(ctx context.Context, p trust.Policy) (control.Rules, error) {

@@ -659,3 +659,78 @@ func (b brokenFile) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// TestSigners (room trust/ceremony; the scenes are here): what counts is distinct keepers with a signature that verifies.
+func TestSigners(t *testing.T) {
+	three := house.Keepers[:3]
+	same := func(*metadata.TargetsType) {}
+	add := func(s *scene, id, sig string) { // one more signature, and everything above it anew
+		var m map[string]any
+		if err := json.Unmarshal(s.fs["1.targets.json"].Data, &m); err != nil {
+			t.Fatal(err)
+		}
+		m["signatures"] = append(m["signatures"].([]any), map[string]any{"keyid": id, "sig": sig})
+		b, err := json.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.put("1.targets.json", b)
+		s.relink(keepers)
+	}
+	first := func(s *scene) (id, sig string) {
+		m, err := new(metadata.Metadata[metadata.TargetsType]).FromBytes(s.fs["1.targets.json"].Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m.Signatures[0].KeyID, m.Signatures[0].Signature.String()
+	}
+	root, err := new(metadata.Metadata[metadata.RootType]).FromBytes(house.FS["1.root.json"].Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		do   func(*scene)
+		want int
+	}{
+		"by all": {func(s *scene) { resign(s, "1.targets.json", three, same) }, 3},
+		"by two": {func(s *scene) { resign(s, "1.targets.json", keepers, same) }, 2},
+		"by a stranger too": {func(s *scene) {
+			resign(s, "1.targets.json", append(slices.Clone(keepers), stranger), same)
+		}, 2},
+		"with a third keeper's name on another's signature": {func(s *scene) {
+			resign(s, "1.targets.json", keepers, same)
+			id, sig := first(s)
+			for _, other := range root.Signed.Roles[metadata.TARGETS].KeyIDs {
+				if k := root.Signed.Keys[other]; other != id && k.Value.PublicKey == fmt.Sprintf("%x", []byte(house.Keepers[2].Public().(ed25519.PublicKey))) {
+					add(s, other, sig)
+					return
+				}
+			}
+			t.Fatal("the third keeper is not in the root")
+		}, 2},
+		"by one key under two ids": {func(s *scene) {
+			id, _ := first(s)
+			alias := strings.Repeat("ab", 32)
+			resign(s, "1.root.json", keepers, func(r *metadata.RootType) {
+				r.Keys[alias] = r.Keys[id]
+				for _, role := range r.Roles {
+					role.KeyIDs = append(role.KeyIDs, alias)
+				}
+			})
+			s.pin = canon.SumFile(s.fs["1.root.json"].Data)
+			resign(s, "1.targets.json", keepers, same)
+			_, sig := first(s)
+			add(s, alias, sig)
+		}, 2},
+	} {
+		s := newScene(t)
+		c.do(s)
+		r, err := s.load()
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if n, err := ceremony.Signers(s.fs, r); err != nil || n != c.want {
+			t.Errorf("%s: %d signers, want %d; %v", name, n, c.want, err)
+		}
+	}
+}

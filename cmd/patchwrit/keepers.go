@@ -65,6 +65,11 @@ func carryOut(cmd *cobra.Command, edit func(*ceremony.Contents) error, k *ceremo
 	if err != nil {
 		return err
 	}
+	return carryOutAs(cmd, dir, s, edit, k)
+}
+
+// carryOutAs is carryOut once it is known who signs.
+func carryOutAs(cmd *cobra.Command, dir string, s ceremony.Signing, edit func(*ceremony.Contents) error, k *ceremony.Keepers) (err error) {
 	stage, _ := cmd.Flags().GetString("stage")
 	past, _ := cmd.Flags().GetInt64("past")
 	switch {
@@ -347,6 +352,9 @@ func trustSignCmd() *cobra.Command {
 				return err
 			}
 			showStage(cmd.ErrOrStderr(), st, changes)
+			if slices.ContainsFunc(changes, func(c ceremony.Change) bool { return c.Name == "policy.json" }) {
+				tell(cmd, "the rules change: ask for both bundles and look at 'patchwrit policy diff OLD NEW' before you sign")
+			}
 			if err := confirmStage(cmd, st, yes); err != nil {
 				return err
 			}

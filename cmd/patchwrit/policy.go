@@ -22,7 +22,7 @@ func init() { verbs = append(verbs, policyCmd) }
 
 func policyCmd() *cobra.Command {
 	cmd := &cobra.Command{Use: "policy", Short: "sign, test, compare and activate the rules that decide about plans"}
-	cmd.AddCommand(policySignCmd(), policyTestCmd(), policyExplainCmd(), policyDiffCmd(), policyReplayCmd())
+	cmd.AddCommand(policySignCmd(), policyTestCmd(), policyExplainCmd(), policyDiffCmd(), policyReplayCmd(), policyActivateCmd())
 	return cmd
 }
 
@@ -31,7 +31,7 @@ func policySignCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sign",
 		Short: "pack and sign a policy bundle (the standard rules, or your own)",
-		Long: "Packs .rego files into a signed bundle. Pin the bundle in the trust repository (patchwrit trust init --policy, trust set-policy):\n" +
+		Long: "Packs .rego files into a signed bundle. Pin the bundle in the trust repository (patchwrit trust init --policy, later policy activate):\n" +
 			"only the pinned file counts. KEY is made when it is not there; its public half is written to KEY.pem.",
 		Example: "  patchwrit policy sign --key policy.key --out policy.tar.gz",
 		Args:    exactly(0),

@@ -22,7 +22,7 @@ func init() { verbs = append(verbs, trustCmd) }
 // trustCmd makes and shows trust repositories.
 func trustCmd() *cobra.Command {
 	cmd := &cobra.Command{Use: "trust", Short: "make and show the trust repository: who may permit what"}
-	cmd.AddCommand(trustInitCmd(), trustShowCmd(), trustAddHostCmd(), trustSetPolicyCmd(), trustAddPersonCmd(), trustRevokeCmd(), trustSetWitnessesCmd(), trustEndGrantCmd(),
+	cmd.AddCommand(trustInitCmd(), trustShowCmd(), trustAddHostCmd(), trustAddPersonCmd(), trustRevokeCmd(), trustSetWitnessesCmd(), trustEndGrantCmd(),
 		trustRenewCmd(), trustNewKeeperCmd(), trustRotateCmd(), trustSignCmd(), trustPublishCmd())
 	return cmd
 }
@@ -300,26 +300,6 @@ func trustAddHostCmd() *cobra.Command {
 			}
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), h.ID)
 			return err
-		},
-	}
-	addKeeperFlags(cmd)
-	return cmd
-}
-
-func trustSetPolicyCmd() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "set-policy BUNDLE KEY.pem",
-		Short: "pin a signed policy bundle; the keepers sign",
-		Args:  exactly(2),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			p, err := pinPolicy(args[0], args[1])
-			if err != nil {
-				return err
-			}
-			return carryOut(cmd, func(c *ceremony.Contents) error {
-				c.Policy = p
-				return nil
-			}, nil)
 		},
 	}
 	addKeeperFlags(cmd)

@@ -760,3 +760,110 @@ func golden(t *testing.T, name, got string) {
 		t.Errorf("%s (%v): got\n%s", name, err, got)
 	}
 }
+
+// TestWeakerRulesNeedTwoKeepers: in a house whose threshold is one, and only
+// there, somebody could change the rules alone.
+func TestWeakerRulesNeedTwoKeepers(t *testing.T) {
+	key := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: []byte("a DER key")})
+	first, second := canon.SumFile([]byte("first")), canon.SumFile([]byte("second"))
+	one, both := house.Signing(), house.Signing()
+	one.Keys, both.Keys = one.Keys[:1], both.Keys[:2]
+	twice := one
+	twice.Keys = append(slices.Clone(one.Keys), one.Keys[0])
+	because := func(why error) func(ceremony.Signing) ceremony.Signing {
+		return func(s ceremony.Signing) ceremony.Signing {
+			s.Harmless = func(old, now trust.Policy) error {
+				if old.Bundle != first {
+					t.Errorf("it is asked about %+v", old)
+				}
+				return why
+			}
+			return s
+		}
+	}
+	for name, c := range map[string]struct {
+		pinned canon.Digest // before
+		next   canon.Digest
+		s      ceremony.Signing
+		code   refusal.Code
+		word   string
+	}{
+		"by one":                         {first, second, one, "PW-POLICY-WEAKER", "nothing shows"},
+		"by one, twice":                  {first, second, twice, "PW-TRUST-METADATA", "multiple signatures"},
+		"by two":                         {first, second, both, "", ""},
+		"by one, shown to be weaker":     {first, second, because(errors.New("a counterexample"))(one), "PW-POLICY-WEAKER", "a counterexample"},
+		"by two, shown to be weaker":     {first, second, because(errors.New("a counterexample"))(both), "", ""},
+		"by one, shown to be harmless":   {first, second, because(nil)(one), "", ""},
+		"the first rules, by one":        {"", second, one, "", ""},
+		"taking the rules away, by one":  {first, "", one, "PW-POLICY-WEAKER", "nothing shows"},
+		"taking the rules away, by both": {first, "", both, "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := settled(t)
+			if c.pinned != "" {
+				if _, err := ceremony.SetPolicy(dir, house.Signing(), c.pinned, key); err != nil {
+					t.Fatal(err)
+				}
+			}
+			all := publicOf(house.Keepers...)
+			if _, err := ceremony.RotateRoot(dir, house.Signing(), ceremony.Keepers{Threshold: 1, Keys: all}); err != nil {
+				t.Fatal(err)
+			}
+			before := snapshot(t, dir)
+			p := trust.Policy{Bundle: c.next}
+			if c.next != "" {
+				p.Key = string(canon.NoteOf(string(key)))
+			}
+			done, err := ceremony.Update(dir, c.s, func(c *ceremony.Contents) error { c.Policy = p; return nil })
+			if refusal.CodeOf(err) != c.code || err != nil && !strings.Contains(err.Error(), c.word) || err == nil && done.Root.Policy.Bundle != c.next {
+				t.Errorf("%v, wanted %q …%s…", err, c.code, c.word)
+			}
+			if (err != nil) != maps.Equal(before, snapshot(t, dir)) {
+				t.Errorf("the disk: %v", err)
+			}
+			if err != nil {
+				return
+			}
+			if n, err := ceremony.Signers(os.DirFS(dir), done.Root); err != nil || n != len(c.s.Keys) {
+				t.Errorf("%d signers, %v", n, err)
+			}
+		})
+	}
+}
+
+// TestAStageWithOtherRulesNeedsTwoKeepers is the same by keepers who sign apart.
+func TestAStageWithOtherRulesNeedsTwoKeepers(t *testing.T) {
+	dir, key := settled(t), pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: []byte("a DER key")})
+	pin := func(text string) func(*ceremony.Contents) error {
+		return func(c *ceremony.Contents) error {
+			c.Policy = trust.Policy{Bundle: canon.SumFile([]byte(text)), Key: string(canon.NoteOf(string(key)))}
+			return nil
+		}
+	}
+	if _, err := ceremony.Update(dir, house.Signing(), pin("first")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ceremony.RotateRoot(dir, house.Signing(), ceremony.Keepers{Threshold: 1, Keys: publicOf(house.Keepers...)}); err != nil {
+		t.Fatal(err)
+	}
+	s := house.Signing()
+	s.Keys = nil
+	st, err := ceremony.NewStage(dir, s, 0, pin("second"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var words []ceremony.Signature
+	for _, k := range house.Keepers[:2] {
+		w, err := st.Sign(dir, house.Pinned, k, ceremony.Signature{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		words = append(words, w)
+	}
+	if _, err := st.Publish(dir, house.Pinned, house.Now, words[:1]); refusal.CodeOf(err) != "PW-POLICY-WEAKER" {
+		t.Errorf("one signature: %v", err)
+	}
+	if done, err := st.Publish(dir, house.Pinned, house.Now, words); err != nil || done.Root.Policy.Bundle != canon.SumFile([]byte("second")) {
+		t.Errorf("two signatures: %v", err)
+	}
+}

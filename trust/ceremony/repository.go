@@ -147,6 +147,11 @@ type Signing struct {
 	Keys   []crypto.Signer // the keepers' Ed25519 keys, at least the threshold
 	Now    time.Time
 	Life   Life
+
+	// Harmless says why rules in force may become weaker, or nil when it is shown
+	// that they do not. Asked when fewer than two keepers sign for other rules; nil:
+	// nothing is shown.
+	Harmless func(old, now trust.Policy) error
 }
 
 func (s Signing) rootEnd() time.Time {

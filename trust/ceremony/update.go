@@ -14,6 +14,7 @@ import (
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
 	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/refusal"
 	"github.com/patchwrit/patchwrit/trust"
 )
 
@@ -277,11 +278,71 @@ func (w *writer) write(dir string) (Done, error) {
 	if err != nil {
 		return Done{}, fmt.Errorf("readers would refuse the result, so nothing was written: %w", err)
 	}
+	if err := w.rules(root); err != nil {
+		return Done{}, err
+	}
 	order := w.out.order()
 	if err := writeFiles(dir, w.out, order); err != nil {
 		return Done{}, err
 	}
 	return Done{Pinned: w.s.Pinned, Root: root, Files: order}, nil
+}
+
+// CodeWeaker is the refusal of rules that are, or may be, weaker than those in
+// force and have fewer than two keepers behind them.
+const CodeWeaker refusal.Code = "PW-POLICY-WEAKER"
+
+// WeakerSigners is how many distinct keepers must sign for rules that are not
+// shown to be as strict as those before, whatever the house's threshold.
+const WeakerSigners = 2
+
+// rules holds a change of the rules to that number. The first rules of a house
+// change nothing; taking rules away counts as a change.
+func (w *writer) rules(next trust.Root) error {
+	old := w.old.Policy
+	if old.Bundle == "" || next.Policy.Bundle == old.Bundle {
+		return nil
+	}
+	n, err := Signers(over{w.base, w.out}, next)
+	if err != nil || n >= WeakerSigners {
+		return err
+	}
+	why := errors.New("nothing shows that they are not weaker than those in force")
+	if w.s.Harmless != nil {
+		if why = w.s.Harmless(old, next.Policy); why == nil {
+			return nil
+		}
+	}
+	return refusal.New(CodeWeaker, "%d keeper has signed for other rules, %d must: %v", n, WeakerSigners, why)
+}
+
+// Signers counts the keepers whose signatures over the targets (people, quorums,
+// rules …) verify, each key once whatever ids it has. The repository in fsys is
+// one that was loaded as root.
+func Signers(fsys fs.FS, root trust.Root) (int, error) {
+	raw, err := fs.ReadFile(fsys, fmt.Sprintf("%d.root.json", root.Versions.Root))
+	if err != nil {
+		return 0, err
+	}
+	keepers, err := new(metadata.Metadata[metadata.RootType]).FromBytes(raw)
+	if err != nil {
+		return 0, err
+	}
+	if raw, err = fs.ReadFile(fsys, fmt.Sprintf("%d.targets.json", root.Versions.Targets)); err != nil {
+		return 0, err
+	}
+	targets, err := new(metadata.Metadata[metadata.TargetsType]).FromBytes(raw)
+	if err != nil {
+		return 0, err
+	}
+	signed, all := map[string]bool{}, keepers.Signed.Roles
+	for _, id := range all[metadata.TARGETS].KeyIDs {
+		keepers.Signed.Roles = map[string]*metadata.Role{metadata.TARGETS: {KeyIDs: []string{id}, Threshold: 1}}
+		if keepers.VerifyDelegate(metadata.TARGETS, targets) == nil {
+			signed[keepers.Signed.Keys[id].Value.PublicKey] = true
+		}
+	}
+	return len(signed), nil
 }
 
 // over is a file system with some files put over another's.

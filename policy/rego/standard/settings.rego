@@ -1,7 +1,7 @@
 package patchwrit
 
 # What a house may want otherwise: change it here, sign, and compare
-# (patchwrit policy compare) before it is activated.
+# (patchwrit policy diff) before it is activated.
 
 # Facts that must be known of a host before a grant lets anything run there.
 needs_known := {"exposed", "level"}
