@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/docs/schema"
 	"github.com/patchwrit/patchwrit/policy/rego"
 	"github.com/patchwrit/patchwrit/policy/rego/standard"
 )
@@ -22,8 +23,21 @@ func init() { verbs = append(verbs, policyCmd) }
 
 func policyCmd() *cobra.Command {
 	cmd := &cobra.Command{Use: "policy", Short: "sign, test, compare and activate the rules that decide about plans"}
-	cmd.AddCommand(policySignCmd(), policyTestCmd(), policyExplainCmd(), policyDiffCmd(), policyReplayCmd(), policyActivateCmd())
+	cmd.AddCommand(policySignCmd(), policyTestCmd(), policyExplainCmd(), policyDiffCmd(), policyReplayCmd(), policyActivateCmd(), policySchemaCmd())
 	return cmd
+}
+
+func policySchemaCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "schema",
+		Short: "print the JSON Schema of what rules see as input",
+		Long:  "Prints the JSON Schema (draft 2020-12) of the rules' input: every member with its meaning and unit. Rules are compiled against it.",
+		Args:  exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := cmd.OutOrStdout().Write(schema.PolicyInput)
+			return err
+		},
+	}
 }
 
 func policySignCmd() *cobra.Command {

@@ -14,14 +14,14 @@ import (
 )
 
 func policyTestCmd() *cobra.Command {
-	least := 0
+	least, bundle := 0, ""
 	cmd := &cobra.Command{
 		Use:   "test [DIR]",
 		Short: "run the tests of a directory of rules (the standard rules, or your own), with coverage",
 		Long: "Runs the test_ rules of the .rego files in DIR as 'opa test' does; todo_test_ rules are skipped. Rules and tests have\n" +
 			"the built-ins that a signed bundle has. Coverage counts the lines of rules, not of *_test.rego.\n\n" +
 			"Exit code 3: a test failed, there is none, or less is covered than --coverage wants.",
-		Example: "  patchwrit policy test\n  patchwrit policy test rules --coverage 90 -o json",
+		Example: "  patchwrit policy test\n  patchwrit policy test rules --coverage 90 -o json\n  patchwrit policy test --bundle policy.tar.gz",
 		Args:    between(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			format, err := output(cmd, "table", "json")
@@ -32,7 +32,7 @@ func policyTestCmd() *cobra.Command {
 			if len(args) == 1 {
 				from = os.DirFS(args[0])
 			}
-			t, err := rego.Test(cmd.Context(), from)
+			t, err := tried(cmd, from, bundle)
 			if err != nil {
 				return err
 			}
@@ -48,9 +48,21 @@ func policyTestCmd() *cobra.Command {
 			return nil
 		},
 	}
+	cmd.Flags().StringVar(&bundle, "bundle", "", "test the rules of this signed bundle: only the *_test.rego files of DIR count (default: the standard rules' tests)")
 	cmd.Flags().IntVar(&least, "coverage", 0, "least percentage of the rules' lines that the tests must reach")
 	addFormatFlag(cmd)
 	return cmd
+}
+
+func tried(cmd *cobra.Command, from fs.FS, bundle string) (rego.Tests, error) {
+	if bundle == "" {
+		return rego.Test(cmd.Context(), from)
+	}
+	raw, err := readBundle(bundle)
+	if err != nil {
+		return rego.Tests{}, err
+	}
+	return rego.TestBundle(cmd.Context(), raw, from)
 }
 
 func printTests(w io.Writer, t rego.Tests, format string) error {

@@ -58,7 +58,8 @@ core   evidence:       KERNEL provenance artefact proposal policy plan/whole
 edge   trust/ceremony: KERNEL
 edge   trust/trusttest: KERNEL trust/ceremony
 edge   feed:           canon refusal version advisory advisory/strictjson advisory/quarantine provenance artefact
-edge   policy/rego:    canon refusal change policy
+edge   docs/schema:
+edge   policy/rego:    canon refusal change policy docs/schema
 edge   pkgmgr:         KERNEL inventory provenance artefact
 edge   inventory/rpmdb: version inventory
 edge   pkgmgr/apt/solve: KERNEL advisory advisory/quarantine inventory inventory/rpmdb match proposal artefact provenance unpack feed pkgmgr
@@ -70,7 +71,6 @@ edge   witness/ask:    KERNEL
 edge   wire:           KERNEL inventory
 edge   store:          KERNEL
 edge   internal/debworld:
-edge   docs/schema:
 
 hall   witness:        KERNEL witness/ask
 hall   agent:          KERNEL inventory provenance artefact pkgmgr

@@ -19,7 +19,11 @@ import (
 //go:embed builtins.txt
 var builtins string
 
-var maxSteps = MaxSteps // a variable for tests only
+// Variables for tests only.
+var (
+	maxSteps  = MaxSteps
+	maxAnswer = MaxAnswer
+)
 
 // Capabilities is what a bundle may use: the built-ins of the allow-list.
 func Capabilities() *ast.Capabilities {

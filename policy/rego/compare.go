@@ -92,13 +92,9 @@ func standardText() (text, error) {
 // OpenUnverified compiles a bundle file without asking who signed it: for
 // comparing and testing rules only, and for bundles that were verified before.
 func OpenUnverified(ctx context.Context, file []byte) (*Engine, error) {
-	if len(file) > MaxBundle {
-		return nil, refusal.New(codeBundle, "%d bytes, limit %d", len(file), MaxBundle)
-	}
-	b, err := bundle.NewCustomReader(bundle.NewTarballLoaderWithBaseURL(bytes.NewReader(file), "")).
-		WithSkipBundleVerification(true).WithRegoVersion(ast.RegoV1).WithSizeLimitBytes(MaxBundle).Read()
+	b, err := readUnverified(file)
 	if err != nil {
-		return nil, refusal.New(codeBundle, "%v", err)
+		return nil, err
 	}
 	e, err := compile(ctx, &b, canon.SumFile(file))
 	if err != nil {
@@ -106,6 +102,18 @@ func OpenUnverified(ctx context.Context, file []byte) (*Engine, error) {
 	}
 	e.file = file
 	return e, nil
+}
+
+func readUnverified(file []byte) (bundle.Bundle, error) {
+	if len(file) > MaxBundle {
+		return bundle.Bundle{}, refusal.New(codeBundle, "%d bytes, limit %d", len(file), MaxBundle)
+	}
+	b, err := bundle.NewCustomReader(bundle.NewTarballLoaderWithBaseURL(bytes.NewReader(file), "")).
+		WithSkipBundleVerification(true).WithRegoVersion(ast.RegoV1).WithSizeLimitBytes(MaxBundle).Read()
+	if err != nil {
+		return b, refusal.New(codeBundle, "%v", err)
+	}
+	return b, nil
 }
 
 // Unsigned compiles the .rego files of rules as Sign would pack them. Its digest

@@ -6,3 +6,10 @@ func SetMaxSteps(n int) func() {
 	maxSteps = n
 	return func() { maxSteps = before }
 }
+
+// SetMaxAnswer sets another bound until the returned function is called.
+func SetMaxAnswer(n int) func() {
+	before := maxAnswer
+	maxAnswer = n
+	return func() { maxAnswer = before }
+}

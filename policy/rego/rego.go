@@ -44,6 +44,7 @@ const (
 	MaxBundle = 8 << 20         // bytes of the bundle file
 	Timeout   = 5 * time.Second // one evaluation; a time-out is deny
 	MaxSteps  = 20_000_000      // of one evaluation; more is deny, on every machine alike
+	MaxAnswer = 16 << 20        // bytes of a decision as JSON; more is deny. Inputs are bounded by canon.MaxBytes
 	keyID     = "patchwrit-policy"
 	query     = "data.patchwrit.decision"
 )
@@ -92,7 +93,7 @@ func compile(ctx context.Context, b *bundle.Bundle, digest canon.Digest) (*Engin
 		return nil, refusal.New(codeBundle, "%v", err)
 	}
 	prepared, err := oparego.New(oparego.Query(query), oparego.ParsedBundle("policy", b),
-		oparego.Capabilities(Capabilities()), oparego.StrictBuiltinErrors(true)).PrepareForEval(ctx)
+		oparego.Capabilities(Capabilities()), oparego.Schemas(inputSchema()), oparego.StrictBuiltinErrors(true)).PrepareForEval(ctx)
 	if err != nil {
 		return nil, refusal.New(codeBundle, "%v", err)
 	}
@@ -158,6 +159,9 @@ func (e *Engine) evaluate(ctx context.Context, input []byte) (answer, error) {
 	raw, err := json.Marshal(results[0].Expressions[0].Value)
 	if err != nil {
 		return a, err
+	}
+	if len(raw) > maxAnswer {
+		return a, fmt.Errorf("the rules' decision has more than %d bytes", maxAnswer)
 	}
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.DisallowUnknownFields()

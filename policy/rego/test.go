@@ -45,6 +45,34 @@ func Test(ctx context.Context, rules fs.FS) (Tests, error) {
 	if err != nil {
 		return Tests{}, refusal.New(codeBundle, "%v", err)
 	}
+	return test(ctx, modules, map[string]any{})
+}
+
+// TestBundle runs the tests in tests (its *_test.rego files; no other file counts)
+// against the rules and data of a bundle file, whoever signed it.
+func TestBundle(ctx context.Context, file []byte, tests fs.FS) (Tests, error) {
+	b, err := readUnverified(file)
+	if err != nil {
+		return Tests{}, err
+	}
+	found, err := modulesOf(tests)
+	if err != nil {
+		return Tests{}, refusal.New(codeBundle, "%v", err)
+	}
+	modules := map[string]*ast.Module{}
+	for path, m := range found {
+		if strings.HasSuffix(path, "_test.rego") {
+			modules[path] = m
+		}
+	}
+	for _, m := range b.Modules {
+		modules["bundle:"+m.Path] = m.Parsed
+	}
+	return test(ctx, modules, b.Data)
+}
+
+// test runs the test_ rules of modules.
+func test(ctx context.Context, modules map[string]*ast.Module, data map[string]any) (Tests, error) {
 	files, named := []bundle.ModuleFile{}, map[string]*ast.Module{}
 	for path, m := range modules {
 		files, named[path] = append(files, bundle.ModuleFile{Path: path, Parsed: m}), m
@@ -59,8 +87,8 @@ func Test(ctx context.Context, rules fs.FS) (Tests, error) {
 			c.Builtins = append(c.Builtins, b) // OPA's tester itself asks for it
 		}
 	}
-	compiler, traced := ast.NewCompiler().WithCapabilities(c), cover.New()
-	results, err := tester.NewRunner().SetCompiler(compiler).SetModules(named).SetStore(inmem.New()).SetDefaultRegoVersion(ast.RegoV1).
+	compiler, traced := ast.NewCompiler().WithCapabilities(c).WithSchemas(inputSchema()), cover.New()
+	results, err := tester.NewRunner().SetCompiler(compiler).SetModules(named).SetStore(inmem.NewFromObject(data)).SetDefaultRegoVersion(ast.RegoV1).
 		SetTimeout(Timeout).RaiseBuiltinErrors(true).SetCoverageQueryTracer(traced).RunTests(ctx, nil)
 	if err != nil {
 		return Tests{}, refusal.New(codeBundle, "%v", err)

@@ -118,3 +118,82 @@ test_overdue_is_not_held if {
 	says(object.union(closed, {"deferred": 2}), {}).outcome == "hold"
 	says({"due": 1}, {"cooldown": 1500}).outcome == "quorum"
 }
+
+# A house may want more to be known: then a grant counts only where it is.
+test_more_must_be_known if {
+	more := {"exposed", "level", "deadline", "triage"}
+	good := {"deadline": is("60D"), "triage": is("none")}
+	d := patchwrit.decision with input as plan_of(good, {}) with patchwrit.needs_known as more
+	d.outcome == "allow"
+	every name, _ in good {
+		e := patchwrit.decision with input as plan_of(object.union(good, {name: is("")}), {}) with patchwrit.needs_known as more
+		e.outcome == "quorum"
+		sprintf("host h: %s is unknown", [name]) in {r.text | some r in e.reasons}
+	}
+}
+
+changed(edits) := json.patch(plan_of({}, {}), edits)
+
+spoken(edits) := {[r.rule, r.outcome] | some r in d.reasons} if d := patchwrit.decision with input as changed(edits)
+
+class_of(edits) := d.class if d := patchwrit.decision with input as changed(edits)
+
+set(path, value) := {"op": "replace", "path": path, "value": value}
+
+test_people_decide_without_a_grant if spoken([set("/grant", "")]) == {["people_decide", "quorum"]}
+
+test_above_grants if {
+	every class in ["sensitive", "critical"] {
+		spoken([set("/plan/class", class)]) == {["above_grants", "quorum"]}
+		class_of([set("/plan/class", class)]) == class
+	}
+}
+
+test_cause if {
+	spoken([set("/dossier/hosts/0/causes/0/advisories", [])]) == {["granted", "allow"], ["cause", "deny"]}
+	spoken([set("/dossier/hosts/0/causes", [])]) == {["granted", "allow"], ["cause", "deny"]}
+}
+
+test_provenance if spoken([set("/dossier/artefacts/0/chain/signers", [])]) == {["granted", "allow"], ["provenance", "deny"]}
+
+test_breaks if spoken([set("/dossier/artefacts/0/breaks", [{}])]) == {["granted", "allow"], ["abi_break", "deny"]}
+
+test_network if {
+	spoken([set("/branches/0/network", true)]) == {["granted", "allow"], ["network", "quorum"]}
+	class_of([set("/branches/0/network", true)]) == "sensitive"
+}
+
+test_unknown_host if spoken([set("/hosts/0/domain", "")]) == {["granted", "allow"], ["known_host", "deny"]}
+
+going_down := [set("/grant", ""), set("/branches/0/changes/0/op", "downgrade")]
+
+test_rollback_by_people if {
+	why := set("/dossier/reason", "it broke")
+	spoken(array.concat(going_down, [why])) == {["people_decide", "quorum"], ["downgrade", "quorum"]}
+	class_of(array.concat(going_down, [why])) == "critical"
+	no_advisory := set("/dossier/hosts/0/causes/0/advisories", [])
+	spoken(array.concat(going_down, [why, no_advisory])) == {["people_decide", "quorum"], ["downgrade", "quorum"]}
+}
+
+test_down_without_a_reason if spoken(going_down) == {["people_decide", "quorum"], ["downgrade", "quorum"], ["rollback", "deny"]}
+
+test_down_beside_other_work if {
+	other := {"op": "add", "path": "/branches/0/changes/1", "value": {"op": "upgrade", "package": "q", "to": "3"}}
+	["rollback", "deny"] in spoken(array.concat(going_down, [other, set("/dossier/reason", "it broke")]))
+}
+
+test_down_under_a_grant if {
+	["rollback", "deny"] in spoken([set("/branches/0/changes/0/op", "downgrade"), set("/dossier/reason", "it broke")])
+}
+
+test_reopens if {
+	again := {"op": "add", "path": "/dossier/hosts/0/causes/0/reopens", "value": ["CVE-1"]}
+	spoken([again]) == {["granted", "allow"], ["security_floor", "quorum"]}
+	none := {"op": "add", "path": "/dossier/hosts/0/causes/0/reopens", "value": []}
+	spoken([none]) == {["granted", "allow"]}
+}
+
+test_freeze_over if {
+	over := set("/hosts/0/labels", [{"key": "freeze_until", "value": "1000"}, {"key": "role", "value": "1700"}])
+	spoken([over]) == {["granted", "allow"]}
+}
