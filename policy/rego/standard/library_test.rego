@@ -187,10 +187,10 @@ test_down_under_a_grant if {
 }
 
 test_reopens if {
-	again := {"op": "add", "path": "/dossier/hosts/0/causes/0/reopens", "value": ["CVE-1"]}
-	spoken([again]) == {["granted", "allow"], ["security_floor", "quorum"]}
-	none := {"op": "add", "path": "/dossier/hosts/0/causes/0/reopens", "value": []}
-	spoken([none]) == {["granted", "allow"]}
+	cause := {"key": "p:a", "advisories": ["C"], "reopens": ["CVE-1"]}
+	spoken([set("/dossier/hosts/0/causes/0", cause)]) == {["granted", "allow"], ["security_floor", "quorum"]}
+	none := object.union(cause, {"reopens": []})
+	spoken([set("/dossier/hosts/0/causes/0", none)]) == {["granted", "allow"]}
 }
 
 test_freeze_over if {
