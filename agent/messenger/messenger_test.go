@@ -23,8 +23,8 @@ import (
 
 	"github.com/patchwrit/patchwrit/agent/parley"
 	"github.com/patchwrit/patchwrit/canon"
-	"github.com/patchwrit/patchwrit/inventory"
 	"github.com/patchwrit/patchwrit/internal/agenttest"
+	"github.com/patchwrit/patchwrit/inventory"
 	"github.com/patchwrit/patchwrit/refusal"
 	"github.com/patchwrit/patchwrit/trust/trusttest"
 	"github.com/patchwrit/patchwrit/wire"
