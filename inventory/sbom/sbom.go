@@ -6,9 +6,11 @@
 // The objects are CycloneDX 1.4 to 1.6 JSON and SPDX 2.3 JSON; what a component
 // is, is told by its purl (purl-spec) and by nothing else.
 //
-// The promise: nothing is dropped in silence. A component without a purl, of a
+// The promise: no package is dropped in silence. A component without a purl, of a
 // type that is not matched, of a second distribution, or of Windows (which is
-// no goal) is counted in a gap, so that the answer is unknown and not clean.
+// no goal) is counted in a gap, so that the answer is unknown and not clean. Files,
+// containers and data without a purl are what packages are made of or come in;
+// they are left out and not counted.
 //
 // It believes the document: what the tool did not see is not there. It checks no
 // signature and no hash, and reads no relationships.
