@@ -230,7 +230,7 @@ func reflectCopy(s State) State {
 // What happens in a usual look is told by the state alone.
 func TestUsualLooksGoOn(t *testing.T) {
 	const a, b, c = "CVE-2026-0001", "CVE-2026-0002", "CVE-2026-0003"
-	s := NewState([]Event{seen(1, a), assessed(1, c14, a), seen(1, b, "DSA-1")})
+	s := NewState([]Event{seen(1, a), assessed(1, c14, a), seen(1, b, "DSA-1"), seen(1, "USN-5")})
 	for name, batch := range map[string][]Event{
 		"again":            {seen(2, a), assessed(2, c14, a), seen(2, b, "DSA-1")},
 		"fixed":            {effective(2, a), absent(2, b, "DSA-1")},
@@ -248,6 +248,7 @@ func TestUsualLooksGoOn(t *testing.T) {
 		"the same second":         {seen(1, a)},
 		"the past":                {seen(0, a)},
 		"an alias of two":         {seen(2, a, "DSA-1")},
+		"another id, perhaps":     {seen(2, "USN-5", "DSA-0")},
 		"an end under a new name": {effective(2, "USN-7")},
 	} {
 		if _, ok := s.Next(batch); ok {
