@@ -48,9 +48,10 @@ test-e2e: ## real apt in real Debian roots, real processes, real browser, every 
 	PATCHWRIT_E2E=1 $(GO) test -count=1 -timeout 30m -p 1 -skip '^(TestScript|TestFleetScripts)$$' $(shell cat internal/e2e-packages.txt)
 
 .PHONY: test-long
-test-long: deps ## what make test leaves out for its length: safeguards of apt, quarantine and depot taken out, one by one; ten thousand poisoned records
+test-long: deps ## what make test leaves out for its length: safeguards of apt, quarantine and depot taken out, one by one; ten thousand poisoned records; tightened settings of the rules
 	$(MAKE) test-mutants ROOMS="pkgmgr/apt advisory/quarantine feed/depot"
 	$(GO) test -count=1 -v -timeout 20m -run 'TenThousand|Clean' ./advisory/quarantine ./feed/depot
+	$(GO) test -count=1 -v -run TestTighterSettingsAreNowhereMilder ./policy/rego
 
 .PHONY: test-fleet
 test-fleet: ## a small fleet with failing, silent and halted hosts; kill -9 of each part at each step of the loop; a control plane that is lost

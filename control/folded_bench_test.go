@@ -63,7 +63,11 @@ func fleetOfClocks(b *testing.B, n, pasts int) (*clockwork, []trust.HostID) {
 		var last Glimpse
 		for k, g := range looks {
 			g.At = w.now.Unix() + int64(k)*24*3600 + int64(i%pasts)
-			s, _ = s.Next(w.eventsOf(g.At, before, lists[g.Seen], none))
+			next, ok := s.Next(w.eventsOf(g.At, before, lists[g.Seen], none))
+			if !ok {
+				b.Fatal("a usual look does not go on from the state")
+			}
+			s = next
 			before, last = lists[g.Seen], g
 			events = append(events, store.Event{Kind: "exposure", At: g.At, Body: canon.MustEncode(g)})
 		}

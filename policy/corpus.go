@@ -94,6 +94,11 @@ var situations = []struct {
 	{"a window that nobody can read", func(in *Input) { window(in) }},
 	{"a window and a freeze", func(in *Input) { window(in, Span{corpusAt + 3600, corpusAt + 7200}); freeze(in, "1767700000") }},
 	{"nothing is known of the host", func(in *Input) { in.Facts.Hosts = []HostFacts{{ID: corpusHost, Data: []string{}, Windows: []Span{}}} }},
+	{"the control plane tells nothing of the host", func(in *Input) {
+		h := &in.Facts.Hosts[0]
+		h.KEV, h.Automatable, h.Total, h.MustPatch, h.Reboot, h.Deadline, h.Triage = Answer{}, Answer{}, Answer{}, Answer{}, Answer{}, Stated{}, Stated{}
+		h.Due = 0
+	}},
 	{"nothing is known of the artefact", func(in *Input) {
 		in.Facts.Artefacts = []ArtefactFacts{{Package: "tool", Arch: "amd64", To: "1.1-1"}}
 	}},
