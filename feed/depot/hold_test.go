@@ -210,13 +210,17 @@ func TestASecondSourceFreesAndIsNamed(t *testing.T) {
 				panic("killed")
 			}
 		}
-		defer func() { _ = recover() }()
+		defer func() {
+			if was := recover(); was != "killed" {
+				t.Errorf("%s was not reached: %v", at, was)
+			}
+		}()
 		if _, met, _ := d.Feed("dsa2"); met {
 			_ = d2.Reconsider(t.Context(), t0+2*dayLong)
 		}
 		keep(t, d2, Rules{Name: "dsa2", Kind: "osv", MaxAge: week, Shrink: 10}, zipOf(t, other), t0+2*dayLong)
 	}
-	for _, at := range []string{"judged again", "said", "held"} {
+	for _, at := range []string{"judged again", "said", "feed written"} {
 		dies(at)
 	}
 	if err := d.Reconsider(t.Context(), t0+2*dayLong); err != nil {
