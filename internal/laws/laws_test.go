@@ -47,6 +47,7 @@ core   provenance:     canon refusal version change trust unpack
 core   artefact:       canon refusal version change unpack
 core   match:          canon version change advisory inventory
 core   inventory/sbom: advisory/strictjson version inventory
+core   inventory/rpmfile: inventory
 core   match/library:  advisory inventory/sbom match
 core   match/flat:     canon refusal advisory match
 core   match/fleet:    version advisory inventory match
@@ -61,7 +62,7 @@ edge   feed:           canon refusal version advisory advisory/strictjson adviso
 edge   docs/schema:
 edge   policy/rego:    canon refusal change policy docs/schema
 edge   pkgmgr:         KERNEL inventory provenance artefact
-edge   inventory/rpmdb: version inventory
+edge   inventory/rpmdb: version inventory inventory/rpmfile
 edge   pkgmgr/apt/solve: KERNEL advisory advisory/quarantine inventory inventory/rpmdb match proposal artefact provenance unpack feed pkgmgr
 edge   tlog/writer:    canon refusal tlog
 edge   writ/issue:     KERNEL plan/whole

@@ -9,9 +9,9 @@
 //
 // The promise: what cannot be read is a gap, with what to do: a header that is no
 // package, a database that is too large or damaged. The two older forms are read
-// by parsers of our own that use each part of the file at most once. It runs no
-// rpm and checks no signature: who can write the database can lie about what is
-// installed. A copy that is made while rpm writes may be damaged, and says so.
+// by room inventory/rpmfile. It runs no rpm and checks no signature: who can write
+// the database can lie about what is installed. A copy that is made while rpm
+// writes may be damaged, and says so.
 package rpmdb
 
 import (
@@ -30,12 +30,13 @@ import (
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
 	"github.com/patchwrit/patchwrit/inventory"
+	"github.com/patchwrit/patchwrit/inventory/rpmfile"
 )
 
 // Limits: the largest real database seen has 200 MB and 5,000 packages.
 const (
 	maxFile     = 2 << 30 // bytes
-	maxPackages = 200_000
+	maxPackages = rpmfile.MaxPackages
 	maxGaps     = 50
 	maxTime     = 2 * time.Minute
 )
@@ -61,10 +62,10 @@ var forms = []struct {
 }{
 	{"rpmdb.sqlite", readSQLite},
 	{"Packages.db", func(_ context.Context, fsys fs.FS, path string) inventory.Database {
-		return readOld(fsys, path, readNDB)
+		return readOld(fsys, path, rpmfile.ReadNDB)
 	}},
 	{"Packages", func(_ context.Context, fsys fs.FS, path string) inventory.Database {
-		return readOld(fsys, path, readBDB)
+		return readOld(fsys, path, rpmfile.ReadBDB)
 	}},
 }
 
@@ -81,7 +82,7 @@ func Find(ctx context.Context, fsys fs.FS) (inventory.Database, bool) {
 }
 
 // readOld reads a copy of one of the older forms.
-func readOld(fsys fs.FS, path string, read func(io.ReaderAt, int64, func(uint32, []byte, error) error) error) inventory.Database {
+func readOld(fsys fs.FS, path string, read func(io.ReaderAt, int64, rpmfile.Take) error) inventory.Database {
 	dir, err := os.MkdirTemp("", "patchwrit-rpm")
 	if err != nil {
 		return gapped("%s cannot be read: %+q", path, err.Error())

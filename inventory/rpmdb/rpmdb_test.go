@@ -1,7 +1,10 @@
 package rpmdb
 
 import (
+	"database/sql"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -94,6 +97,32 @@ func TestWhatCannotBeReadIsAGap(t *testing.T) {
 		if inv := read(t, top); !strings.Contains(fmt.Sprint(inv.Partial), want) {
 			t.Errorf("want %q: %v", want, inv.Partial)
 		}
+	}
+}
+
+// A database has an end, its rows have numbers, and its copy is a file of its own.
+func TestBounds(t *testing.T) {
+	file := filepath.Join(root(t, dirs[0], header("bash", "5.1.8", "6.el9", 0)), dirs[0], "rpmdb.sqlite")
+	if err := headers(t.Context(), file, &collector{seen: maxPackages - 1}); err != nil {
+		t.Errorf("the last package there is room for: %v", err)
+	}
+	if err := headers(t.Context(), file, &collector{seen: maxPackages}); err == nil || !strings.Contains(err.Error(), "more than 200000 packages") {
+		t.Errorf("one package too many: %v", err)
+	}
+	odd := filepath.Join(t.TempDir(), "odd")
+	db, err := sql.Open("sqlite", odd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec("CREATE TABLE Packages (hnum TEXT, blob BLOB); INSERT INTO Packages VALUES ('one', 'x')"); err != nil {
+		t.Fatal(err)
+	}
+	if err := headers(t.Context(), odd, &collector{}); err == nil {
+		t.Error("a row without a number is read")
+	}
+	if err := copyFile(os.DirFS(filepath.Dir(odd)), "odd", odd); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("a copy over a file: %v", err)
 	}
 }
 

@@ -108,10 +108,7 @@ func judge(l sbom.Library, a *advisory.Advisory, parts []*advisory.Affected) mat
 // inside evaluates the parts: whether the version is affected, and the lowest
 // fixed version above it. The error counts only where there is no hit.
 func inside(l sbom.Library, parts []*advisory.Affected) (hit bool, fixed string, err error) {
-	if _, err = Compare(l.Ecosystem, l.Version, l.Version); err != nil {
-		hit = slices.ContainsFunc(parts, func(p *advisory.Affected) bool { return slices.Contains(p.Versions, l.Version) })
-		return hit, "", err
-	}
+	_, err = Compare(l.Ecosystem, l.Version, l.Version)
 	for _, p := range parts {
 		hit = hit || slices.Contains(p.Versions, l.Version)
 		for _, r := range p.Ranges {

@@ -2,6 +2,7 @@ package library
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -36,9 +37,11 @@ func TestOrder(t *testing.T) {
 			t.Errorf("%v: %d %v", p, c, err)
 		}
 	}
-	for _, bad := range [][2]string{{"PyPI", "1.x"}, {"PyPI", ""}, {"npm", "latest"}, {"Maven", "1"}, {"Go", ""}} {
-		if _, err := Compare(bad[0], bad[1], bad[1]); err == nil {
-			t.Errorf("%v is taken", bad)
+	for _, bad := range [][2]string{{"PyPI", "1.x"}, {"PyPI", ""}, {"npm", "latest"}, {"Maven", "1"}, {"Go", ""}, {"Go", "v1.2.3+" + strings.Repeat("x", maxVersion)}, {"PyPI", "1+" + strings.Repeat("x", maxVersion)}} {
+		for _, pair := range [][2]string{{bad[1], "1.0.0"}, {"1.0.0", bad[1]}, {bad[1], bad[1]}} {
+			if _, err := Compare(bad[0], pair[0], pair[1]); err == nil {
+				t.Errorf("%s takes %v", bad[0], pair)
+			}
 		}
 	}
 }
@@ -77,11 +80,15 @@ func TestFind(t *testing.T) {
 		`{"id":"GO-2","affected":[{"package":{"ecosystem":"Go","name":"m"},"ranges":[{"type":"SEMVER","events":[{"introduced":"0"}]}]}]}`,
 		`{"id":"GO-3","withdrawn":"2026-01-01T00:00:00Z","affected":[{"package":{"ecosystem":"Go","name":"m"},"ranges":[{"type":"SEMVER","events":[{"introduced":"0"}]}]}]}`,
 		`{"id":"GO-4","affected":[{"package":{"ecosystem":"Go","name":"n"}}]}`,
-		`{"id":"GO-5","affected":[{"package":{"ecosystem":"Go","name":"l"},"ranges":[{"type":"SEMVER","events":[{"introduced":"1.0.0"},{"last_affected":"1.2.0"}]}],"versions":["0.1.0"]}]}`)
+		`{"id":"GO-5","affected":[{"package":{"ecosystem":"Go","name":"l"},"ranges":[{"type":"SEMVER","events":[{"introduced":"1.0.0"},{"last_affected":"1.2.0"}]}],"versions":["0.1.0","tip"]}]}`,
+		`{"id":"GO-6","affected":[{"package":{"ecosystem":"Go","name":"k"},"versions":["1.0.0","tip"]}]}`,
+		`{"id":"GO-7","affected":[{"package":{"ecosystem":"Go","name":"j"},"ranges":[{"type":"SEMVER","events":[{"introduced":"x"},{"fixed":"1.0.0"}]},{"type":"SEMVER","events":[{"introduced":"0"},{"fixed":"y"}]},{"type":"SEMVER","events":[{"introduced":"0"},{"last_affected":"z"}]}]}]}`)
 	for in, want := range map[string]string{
 		"stdlib 1.18.5": "GO-1 affected found-not-fixable 1.18.6", "stdlib 1.18.6": "", "stdlib 1.19.0": "GO-1 affected found-not-fixable 1.19.1", "stdlib 1.19.1": "",
 		"stdlib devel": "GO-1 unknown version-unreadable ", "m v1.0.0": "GO-2 affected found-not-fixable ", "n 1.0.0": "GO-4 unknown no-range ", "o 1.0.0": "",
 		"l 1.2.0": "GO-5 affected found-not-fixable ", "l 1.2.1": "", "l 0.1.0": "GO-5 affected found-not-fixable ", "l 0.2.0": "",
+		"l tip": "GO-5 affected found-not-fixable ", "l trunk": "GO-5 unknown version-unreadable ", "k 1.0.0": "GO-6 affected found-not-fixable ", "k 1.0.1": "", "k tip": "GO-6 affected found-not-fixable ",
+		"k trunk": "GO-6 unknown version-unreadable ", "j 0.1.0": "GO-7 unknown version-unreadable ",
 	} {
 		var l sbom.Library
 		l.Ecosystem = "Go"

@@ -1,4 +1,4 @@
-package rpmdb
+package rpmfile
 
 import (
 	"encoding/binary"
@@ -37,9 +37,9 @@ type bdb struct {
 	over  []byte // an overflow page
 }
 
-// readBDB gives every value but the one under key 0, which counts packages. The
-// error of one value is given to take in its place; that of the file is returned.
-func readBDB(in io.ReaderAt, length int64, take func(id uint32, value []byte, bad error) error) error {
+// ReadBDB reads a hash database of Berkeley DB: every value but the one under key
+// 0, which counts packages.
+func ReadBDB(in io.ReaderAt, length int64, take Take) error {
 	d, err := openBDB(in, length)
 	if err != nil {
 		return err
@@ -93,7 +93,7 @@ func (d *bdb) page(n uint32, into []byte) error {
 }
 
 // pairs reads the hash page in d.buf.
-func (d *bdb) pairs(n uint32, take func(id uint32, value []byte, bad error) error) error {
+func (d *bdb) pairs(n uint32, take Take) error {
 	entries := int(d.order.Uint16(d.buf[20:]))
 	if bdbHead+2*entries > d.size || entries%2 != 0 {
 		return fmt.Errorf("page %d claims %d entries", n, entries)

@@ -1,4 +1,4 @@
-package rpmdb
+package rpmfile
 
 import (
 	"encoding/binary"
@@ -21,12 +21,12 @@ const (
 	ndbHeader  = 32
 	ndbUnit    = 16 // bytes of a slot, of a block, and of a blob's head
 	ndbTail    = 12
-	ndbMaxPage = maxPackages * ndbUnit / ndbPage * 4 // slots are kept half empty at the most
+	ndbMaxPage = MaxPackages * ndbUnit / ndbPage * 4 // slots are kept half empty at the most
 )
 
-// readNDB gives every blob. Together they may be no larger than the file, which
-// bounds the work.
-func readNDB(in io.ReaderAt, length int64, take func(id uint32, value []byte, bad error) error) error {
+// ReadNDB reads an ndb database. Its blobs together may be no larger than the
+// file, which bounds the work.
+func ReadNDB(in io.ReaderAt, length int64, take Take) error {
 	head := make([]byte, ndbHeader)
 	if _, err := in.ReadAt(head, 0); err != nil {
 		return fmt.Errorf("its header cannot be read: %w", err)
