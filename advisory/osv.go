@@ -229,10 +229,31 @@ func (p *osv) finish() {
 		}
 	}
 	sign(p.a.Severities)
-	for _, f := range p.a.Affected {
-		sign(f.Severities)
+	for i := range p.a.Affected {
+		f := &p.a.Affected[i]
+		if sign(f.Severities); f.Ecosystem == "PyPI" {
+			f.Package = PyPIName(f.Package)
+		}
 	}
 	p.streams()
+}
+
+// PyPIName is the name under which PyPI's records are looked up (PEP 503): lower
+// case, each run of "-", "_" and "." one dash. The OSV schema wants it so, and
+// GitHub's records write names as they are spelled on pypi.org.
+func PyPIName(name string) string {
+	var b strings.Builder
+	dash := false
+	for _, c := range strings.ToLower(name) {
+		run := c == '-' || c == '_' || c == '.'
+		if !run {
+			b.WriteRune(c)
+		} else if !dash {
+			b.WriteByte('-')
+		}
+		dash = run
+	}
+	return b.String()
 }
 
 // streamWord is a stream in the title of an erratum: "Important: nodejs:18

@@ -10,7 +10,6 @@ import (
 
 	"github.com/patchwrit/patchwrit/match"
 	"github.com/patchwrit/patchwrit/match/library"
-	"github.com/patchwrit/patchwrit/pkgmgr/apt/solve"
 )
 
 // findingExplainCmd says why an advisory does or does not concern a system.
@@ -37,10 +36,7 @@ func findingExplainCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			list, err := explainFindings(cmd, seen, q)
-			if err != nil {
-				return err
-			}
+			list := explainFindings(seen, q)
 			if format == "json" {
 				e := json.NewEncoder(cmd.OutOrStdout())
 				e.SetIndent("", "  ")
@@ -65,7 +61,7 @@ func findingExplainCmd() *cobra.Command {
 }
 
 // gapsOf tells what could not be asked at all; an answer beside it is not whole.
-func gapsOf(cmd *cobra.Command, seen solve.Seen) error {
+func gapsOf(cmd *cobra.Command, seen looked) error {
 	gaps := newScanReport(seen).Gaps
 	for _, g := range gaps {
 		fmt.Fprintf(cmd.ErrOrStderr(), "unknown: %s (%s)\n", g.Text, g.Code)
@@ -89,23 +85,36 @@ type explainedFinding struct {
 	Sources []explainedSource `json:"sources"`
 }
 
-func explainFindings(cmd *cobra.Command, seen solve.Seen, q match.Query) ([]explainedFinding, error) {
-	bill, given, err := readBill(cmd)
-	if err != nil {
-		return nil, err
+// answersTo gives the answers that q picks: of a bill's libraries, of packages, or
+// one that says why there is none.
+func answersTo(seen looked, q match.Query) []match.Finding {
+	if seen.bill == nil {
+		return match.Explain(seen.Inventory, seen.Index, q)
 	}
-	var found []match.Finding
-	if given {
-		found = library.Explain(bill.Libraries, seen.Index, q)
+	libs, gaps := seen.bill.Libraries, seen.Inventory.Partial
+	found := library.Explain(libs, seen.Index, q)
+	if seen.Inventory.OS.ID == "" {
+		if len(found) == 0 {
+			found = append(found, library.Nothing(libs, gaps, seen.Index, q))
+		}
+		return found
 	}
-	if !given || len(found) == 0 || bill.Inventory.OS.ID != "" {
-		more := match.Explain(seen.Inventory, seen.Index, q)
-		for _, f := range more {
-			if len(found) == 0 || len(f.Sources) > 0 || f.State != match.NotAffected { // an answer about nothing only where there is no other
-				found = append(found, f)
+	for _, f := range match.Explain(seen.Inventory, seen.Index, q) {
+		switch {
+		case len(f.Sources) > 0 || f.State != match.NotAffected && len(found) > 0:
+			found = append(found, f)
+		case len(found) == 0: // about nothing: what is known of libraries decides where one is asked for
+			if n := library.Nothing(libs, gaps, seen.Index, q); n.Reason.Code == match.NotNamed || n.Reason.Code == match.NotCovered {
+				f = n
 			}
+			found = append(found, f)
 		}
 	}
+	return found
+}
+
+func explainFindings(seen looked, q match.Query) []explainedFinding {
+	found := answersTo(seen, q)
 	type key struct{ name, digest string }
 	at := map[key]int{}
 	snapshots := seen.Index.Snapshots()
@@ -124,7 +133,7 @@ func explainFindings(cmd *cobra.Command, seen solve.Seen, q match.Query) ([]expl
 		}
 		out = append(out, x)
 	}
-	return out, nil
+	return out
 }
 
 func writeExplained(w io.Writer, list []explainedFinding) error {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -37,7 +38,9 @@ func scanCmd() *cobra.Command {
 			"(--source, which needs the trust root).\n\n" +
 			"The system is --root (dpkg, apk, rpm's database in its three forms), or what a bill of materials says (--sbom: CycloneDX 1.4 to 1.6,\n" +
 			"SPDX 2.3, both JSON). Libraries of Go, PyPI, npm and crates.io in a bill are matched and reported as found, not\n" +
-			"fixable here. Windows is not scanned on purpose: its components are answered with unknown.\n\n" +
+			"fixable here. Each component of a bill is counted. One that could be vulnerable and is not matched makes the answer\n" +
+			"unknown: without a purl, of a type or release that is not matched, a container of which no contents are named. Files, data\n" +
+			"and what a component comes in are left out, and said. Windows is not scanned on purpose: unknown.\n\n" +
 			"Without --feed and --source it matches with the whole depot (patchwrit feed update, feed ls).\n\n" +
 			"With --kev, --cve, --epss or --exposed, or with feeds of these kinds in the depot, each affected finding also gets its deadline by CISA BOD 26-04,\n" +
 			"and the findings stand in the order of work. --cve brings CISA's SSVC points (automatable, technical\n" +
@@ -120,38 +123,38 @@ func scanSchemaCmd() *cobra.Command {
 
 // scan looks at what the flags name. Without whole the index knows of --feed only
 // what concerns the system that is looked at.
-func scan(cmd *cobra.Command, whole bool) (solve.Seen, error) {
-	bill, given, err := readBill(cmd)
+func scan(cmd *cobra.Command, whole bool) (looked, error) {
+	bill, err := readBill(cmd)
 	if err != nil {
-		return solve.Seen{}, err
+		return looked{}, err
 	}
-	o, sources, err := lookOptions(cmd, whole || given)
+	o, sources, err := lookOptions(cmd, whole || bill != nil)
 	if err != nil {
-		return solve.Seen{}, err
+		return looked{}, err
 	}
 	if len(sources) == 0 && len(o.Feeds) == 0 && len(o.Records) == 0 && o.More == nil {
-		return solve.Seen{}, usagef("say what to match with: --feed PATH|URL|NAME, --index FILE or --source ORIGIN=URL,SUITE, or fill the depot (patchwrit feed update)")
+		return looked{}, usagef("say what to match with: --feed PATH|URL|NAME, --index FILE or --source ORIGIN=URL,SUITE, or fill the depot (patchwrit feed update)")
 	}
-	if given {
-		return bill.look(o)
+	if bill != nil {
+		return lookAtBill(bill, o)
 	}
 	if len(sources) > 0 {
 		root, err := openHouse(cmd)
 		if err != nil {
-			return solve.Seen{}, err
+			return looked{}, err
 		}
 		if o.Sources, err = sourcesOf(root, sources); err != nil {
-			return solve.Seen{}, err
+			return looked{}, err
 		}
 		if o.Pool, err = poolDir(cmd); err != nil {
-			return solve.Seen{}, err
+			return looked{}, err
 		}
 	}
 	seen, err := solve.Look(cmd.Context(), o)
 	if err == nil {
 		err = learn(cmd, seen)
 	}
-	return seen, err
+	return looked{Seen: seen}, err
 }
 
 // learn keeps in the depot, where there is one, which versions the verified
@@ -304,10 +307,14 @@ type scanReport struct {
 	Unknown   int                 `json:"unknown"`
 	Held      []solve.Held        `json:"quarantine,omitempty"` // records that do not count: of the depot, or with --since
 	Deadlines *basis              `json:"deadlines,omitempty"`  // when asked for
+	Bill      *billReport         `json:"bill,omitempty"`       // with --sbom: what became of its components
+
+	purls map[[2]string]string // of libraries, by name and version
 }
 
-func newScanReport(s solve.Seen) scanReport {
-	r := scanReport{OS: s.Inventory.OS, Findings: []scanFinding{}, Gaps: []match.Reason{}, Snapshots: s.Index.Snapshots(), Held: s.Held}
+func newScanReport(s looked) scanReport {
+	r := scanReport{OS: s.Inventory.OS, Findings: []scanFinding{}, Gaps: []match.Reason{}, Snapshots: s.Index.Snapshots(), Held: s.Held,
+		Bill: newBillReport(s.bill), purls: purls(s.bill)}
 	for _, f := range s.Findings {
 		switch {
 		case f.Advisory == "" && f.Package == "":
@@ -353,7 +360,11 @@ func (r scanReport) write(w io.Writer, format string) error {
 	if err := r.heldTable(w); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "%s %s: %d affected, %d unknown, %d gaps, %d feeds\n", r.OS.ID, r.OS.VersionID, r.Affected, r.Unknown, len(r.Gaps), len(r.Snapshots))
+	if r.Bill != nil {
+		r.Bill.table(w)
+	}
+	system := strings.TrimSpace(r.OS.ID + " " + r.OS.VersionID)
+	_, err := fmt.Fprintf(w, "%s: %d affected, %d unknown, %d gaps, %d feeds\n", cmp.Or(system, "no system"), r.Affected, r.Unknown, len(r.Gaps), len(r.Snapshots))
 	return err
 }
 

@@ -4,10 +4,10 @@ import (
 	"cmp"
 	"encoding/json"
 	"io"
-	"net/url"
 	"slices"
 	"strings"
 
+	"github.com/patchwrit/patchwrit/inventory/sbom"
 	"github.com/patchwrit/patchwrit/match"
 )
 
@@ -75,6 +75,11 @@ func (r scanReport) sarif(w io.Writer) error {
 		Invocations: []sarifInvocation{{Successful: len(r.Gaps) == 0, Notifications: []sarifNotification{}}}}
 	for _, g := range r.Gaps {
 		run.Invocations[0].Notifications = append(run.Invocations[0].Notifications, sarifNotification{"error", sarifText{g.Text}})
+	}
+	if r.Bill != nil {
+		for _, text := range r.Bill.closed() {
+			run.Invocations[0].Notifications = append(run.Invocations[0].Notifications, sarifNotification{"note", sarifText{"Left out: " + text + "."}})
+		}
 	}
 	at := map[string]int{}
 	for _, f := range r.Findings {
@@ -157,6 +162,13 @@ func (r scanReport) vex(w io.Writer) error {
 	for _, g := range r.Gaps {
 		b.Metadata.Properties = append(b.Metadata.Properties, cdxProperty{"patchwrit:unknown:" + string(g.Code), g.Text})
 	}
+	if r.Bill != nil {
+		for _, l := range r.Bill.Left {
+			if !l.Open {
+				b.Metadata.Properties = append(b.Metadata.Properties, cdxProperty{"patchwrit:left-out:" + string(l.Why), l.Sentence()})
+			}
+		}
+	}
 	known := map[string]bool{}
 	for _, f := range r.Findings {
 		ref := r.purl(f.Finding)
@@ -185,26 +197,25 @@ func (r scanReport) vex(w io.Writer) error {
 // purlTypes are the package URL types of systems by os-release's ID.
 var purlTypes = map[string]string{"debian": "deb", "ubuntu": "deb", "alpine": "apk", "almalinux": "rpm", "rocky": "rpm", "rhel": "rpm"}
 
-// purl names an installed package (package-url/purl-spec); rpm's epoch is a
-// qualifier there. A library, which has no architecture, and a package of an
-// unknown system are generic.
+// purl names what a finding is about; rpm's epoch is a qualifier there. A library
+// is named as its bill does. A package of an unknown system is generic.
 func (r scanReport) purl(f match.Finding) string {
+	if p, ok := r.purls[[2]string{f.Package, f.Version}]; ok && f.Arch == "" {
+		return p
+	}
 	kind, ok := purlTypes[r.OS.ID]
-	if !ok || f.Arch == "" {
-		return "pkg:generic/" + url.PathEscape(f.Package) + "@" + url.QueryEscape(f.Version)
+	if !ok {
+		return sbom.Purl{Type: "generic", Name: f.Package, Version: f.Version}.String()
 	}
-	q := url.Values{"distro": {r.OS.ID + "-" + cmp.Or(r.OS.VersionID, "unknown")}}
-	q.Set("arch", f.Arch)
-	v := f.Version
-	if epoch, rest, has := strings.Cut(v, ":"); has && kind == "rpm" {
-		v = rest
-		q.Set("epoch", epoch)
+	p := sbom.Purl{Type: kind, Namespace: r.OS.ID, Name: f.Package, Version: f.Version,
+		Qualifier: map[string]string{"distro": r.OS.ID + "-" + cmp.Or(r.OS.VersionID, "unknown"), "arch": f.Arch}}
+	if epoch, rest, has := strings.Cut(f.Version, ":"); has && kind == "rpm" {
+		p.Version, p.Qualifier["epoch"] = rest, epoch
 	}
-	namespace := r.OS.ID
-	if namespace == "rhel" {
-		namespace = "redhat" // as Red Hat's own purls have it
+	if p.Namespace == "rhel" {
+		p.Namespace = "redhat" // as Red Hat's own purls have it
 	}
-	return "pkg:" + kind + "/" + namespace + "/" + url.PathEscape(f.Package) + "@" + url.QueryEscape(v) + "?" + q.Encode()
+	return p.String()
 }
 
 func indented(w io.Writer, v any) error {

@@ -46,9 +46,9 @@ core   inventory:      canon refusal version change
 core   provenance:     canon refusal version change trust unpack
 core   artefact:       canon refusal version change unpack
 core   match:          canon version change advisory inventory
-core   inventory/sbom: advisory/strictjson version inventory
+core   inventory/sbom: canon advisory/strictjson version inventory
 core   inventory/rpmfile: inventory
-core   match/library:  advisory inventory/sbom match
+core   match/library:  advisory inventory inventory/sbom match
 core   match/flat:     canon refusal advisory match
 core   match/fleet:    version advisory inventory match
 core   priority:       canon change

@@ -2,59 +2,190 @@ package sbom
 
 import (
 	"errors"
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
 
-// purl is a package URL (purl-spec): pkg:type/namespace/name@version?qualifiers#subpath.
-type purl struct {
-	kind, namespace, name, version string
-	qualifiers                     map[string]string
+// Purl is a package URL (ECMA-427, "PURL Specification"):
+// pkg:type/namespace/name@version?qualifiers#subpath. Its parts are decoded and in
+// the form that the type's definition wants, except that names of Go and npm keep
+// their capitals: records tell them apart, and npm's registry does.
+type Purl struct {
+	Type      string
+	Namespace string // segments by slashes; "" when there is none
+	Name      string
+	Version   string            // "" when there is none
+	Qualifier map[string]string // without empty values
+	Subpath   string
 }
 
-var errPurl = errors.New("this is no package URL")
+var errPurl = errors.New("this is no package URL, or one that can be read in two ways")
 
-func parsePurl(s string) (purl, error) {
-	rest, ok := strings.CutPrefix(s, "pkg:")
-	if !ok {
-		return purl{}, errPurl
+// ParsePurl reads a package URL. What the specification wants encoded must be: a
+// second "?" or "#", and a key that stands twice, are an error, because tools
+// read them differently.
+func ParsePurl(s string) (Purl, error) {
+	scheme, rest, ok := strings.Cut(s, ":")
+	if !ok || !strings.EqualFold(scheme, "pkg") || !utf8.ValidString(s) {
+		return Purl{}, errPurl
 	}
-	rest, _, _ = strings.Cut(rest, "#")
+	rest, subpath, _ := strings.Cut(rest, "#")
 	rest, query, _ := strings.Cut(rest, "?")
 	kind, path, ok := strings.Cut(strings.TrimLeft(rest, "/"), "/")
-	if !ok {
-		return purl{}, errPurl
+	if !ok || !wordOf(kind, ".-") || strings.Contains(subpath, "#") || strings.Contains(query, "?") {
+		return Purl{}, errPurl
 	}
-	p := purl{kind: strings.ToLower(kind), qualifiers: map[string]string{}}
-	if i := strings.LastIndexByte(path, '@'); i > 0 { // a name's own @ is %40
-		path, p.version = path[:i], path[i+1:]
+	p := Purl{Type: strings.ToLower(kind), Qualifier: map[string]string{}}
+	path = strings.TrimLeft(path, "/")
+	if i := strings.LastIndexByte(path, '@'); i > 0 || i == 0 && !strings.Contains(path, "/") { // else it is npm's scope, not encoded
+		path, p.Version = path[:i], path[i+1:]
 	}
-	path = strings.Trim(path, "/")
+	path = strings.TrimRight(path, "/")
 	if i := strings.LastIndexByte(path, '/'); i >= 0 {
-		p.namespace, path = path[:i], path[i+1:]
+		p.Namespace, path = path[:i], path[i+1:]
 	}
-	p.name = path
-	for _, part := range []*string{&p.namespace, &p.name, &p.version} {
-		v, err := url.PathUnescape(*part)
-		if err != nil || !utf8.ValidString(v) {
-			return purl{}, errPurl
+	p.Name = path
+	for _, part := range []*string{&p.Namespace, &p.Name, &p.Version} {
+		if *part, ok = decoded(*part); !ok {
+			return Purl{}, errPurl
 		}
-		*part = v
 	}
-	for _, q := range strings.Split(query, "&") {
-		k, v, _ := strings.Cut(q, "=")
-		v, err := url.PathUnescape(v) // a plus stands for itself
-		if err != nil || !utf8.ValidString(v) {
-			return purl{}, errPurl
-		}
-		p.qualifiers[strings.ToLower(k)] = v
+	p.Namespace = strings.Join(strings.FieldsFunc(p.Namespace, isSlash), "/")
+	if p.Subpath, ok = segments(subpath); !ok || !p.qualify(query) || p.Name == "" {
+		return Purl{}, errPurl
 	}
-	if p.kind == "" || p.name == "" {
-		return purl{}, errPurl
-	}
-	if p.kind == "deb" || p.kind == "rpm" || p.kind == "apk" {
-		p.namespace = strings.ToLower(p.namespace)
-	}
+	p.normalise()
 	return p, nil
+}
+
+func isSlash(r rune) bool { return r == '/' }
+
+// decoded undoes percent-encoding; a plus stands for itself.
+func decoded(s string) (string, bool) {
+	v, err := url.PathUnescape(s)
+	return v, err == nil && utf8.ValidString(v)
+}
+
+// wordOf reports whether s begins with a letter and goes on with letters, digits
+// and more.
+func wordOf(s, more string) bool {
+	for i, c := range []byte(s) {
+		letter := c|0x20 >= 'a' && c|0x20 <= 'z'
+		if !letter && (i == 0 || c < '0' || c > '9') && (i == 0 || strings.IndexByte(more, c) < 0) {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 64
+}
+
+// segments reads a subpath: what is empty, "." or ".." is left out.
+func segments(s string) (string, bool) {
+	var out []string
+	for _, part := range strings.Split(s, "/") {
+		v, ok := decoded(part)
+		if !ok || strings.Contains(v, "/") {
+			return "", false
+		}
+		if v != "" && v != "." && v != ".." {
+			out = append(out, v)
+		}
+	}
+	return strings.Join(out, "/"), true
+}
+
+// qualify reads key=value pairs.
+func (p *Purl) qualify(query string) bool {
+	for _, q := range strings.Split(query, "&") {
+		if q == "" {
+			continue
+		}
+		k, v, _ := strings.Cut(q, "=")
+		v, ok := decoded(v)
+		if k = strings.ToLower(k); !ok || !wordOf(k, ".-_") {
+			return false
+		}
+		if v == "" {
+			continue
+		}
+		if _, twice := p.Qualifier[k]; twice {
+			return false
+		}
+		p.Qualifier[k] = v
+	}
+	return true
+}
+
+// normalise applies the definitions of the types that are matched.
+func (p *Purl) normalise() {
+	switch p.Type {
+	case "deb", "apk":
+		p.Namespace, p.Name = strings.ToLower(p.Namespace), strings.ToLower(p.Name)
+	case "rpm":
+		p.Namespace = strings.ToLower(p.Namespace)
+	case "pypi":
+		p.Name = pyName(p.Name)
+	}
+}
+
+// pyName is the normal form of PEP 503: lower case, and each run of "-", "_" and
+// "." one dash.
+func pyName(s string) string {
+	var b strings.Builder
+	run := false
+	for _, c := range strings.ToLower(s) {
+		if c == '-' || c == '_' || c == '.' {
+			if !run {
+				b.WriteByte('-')
+			}
+			run = true
+			continue
+		}
+		run = false
+		b.WriteRune(c)
+	}
+	return b.String()
+}
+
+// String writes the canonical form. Parsing it gives the same Purl.
+func (p Purl) String() string {
+	var b strings.Builder
+	b.WriteString("pkg:" + p.Type + "/")
+	for _, s := range strings.FieldsFunc(p.Namespace, isSlash) {
+		b.WriteString(encoded(s) + "/")
+	}
+	b.WriteString(encoded(p.Name))
+	if p.Version != "" {
+		b.WriteString("@" + encoded(p.Version))
+	}
+	sep := "?"
+	for _, k := range slices.Sorted(maps.Keys(p.Qualifier)) {
+		if v := p.Qualifier[k]; v != "" {
+			b.WriteString(sep + k + "=" + encoded(v))
+			sep = "&"
+		}
+	}
+	sep = "#"
+	for _, s := range strings.FieldsFunc(p.Subpath, isSlash) {
+		b.WriteString(sep + encoded(s))
+		sep = "/"
+	}
+	return b.String()
+}
+
+// encoded leaves what the specification's "Character encoding" leaves: letters,
+// digits, ".-_~" and the colon.
+func encoded(s string) string {
+	const hex = "0123456789ABCDEF"
+	var b strings.Builder
+	for _, c := range []byte(s) {
+		if c|0x20 >= 'a' && c|0x20 <= 'z' || c >= '0' && c <= ':' || strings.IndexByte(".-_~", c) >= 0 {
+			b.WriteByte(c)
+			continue
+		}
+		b.Write([]byte{'%', hex[c>>4], hex[c&15]})
+	}
+	return b.String()
 }

@@ -15,15 +15,16 @@ func cdx(components ...string) string {
 func lib(purl string) string { return fmt.Sprintf(`{"type":"library","name":"x","purl":%q}`, purl) }
 
 func spdx(purl string) string {
-	return fmt.Sprintf(`{"spdxVersion":"SPDX-2.3","packages":[{"name":"x","primaryPackagePurpose":"CONTAINER"},{"name":"y","versionInfo":"1","externalRefs":[{"referenceCategory":"SECURITY","referenceType":"cpe23Type","referenceLocator":"cpe"},{"referenceCategory":"PACKAGE-MANAGER","referenceType":"purl","referenceLocator":%q}]}]}`, purl)
+	return fmt.Sprintf(`{"spdxVersion":"SPDX-2.3","relationships":[{"spdxElementId":"SPDXRef-DOCUMENT","relationshipType":"DESCRIBES","relatedSpdxElement":"it"}],"packages":[{"SPDXID":"it","name":"x","primaryPackagePurpose":"CONTAINER"},{"name":"y","versionInfo":"1","externalRefs":[{"referenceCategory":"SECURITY","referenceType":"cpe23Type","referenceLocator":"cpe"},{"referenceCategory":"PACKAGE-MANAGER","referenceType":"purl","referenceLocator":%q}]}]}`, purl)
 }
 
-func parse(t *testing.T, text string) Document {
+func read(t *testing.T, text string) Document {
 	t.Helper()
 	d, err := Parse([]byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
+	sums(t, d)
 	return d
 }
 
@@ -34,9 +35,18 @@ func TestPackagesOfADistribution(t *testing.T) {
 		"pkg:deb/debian/perl-base@5.36.0-7?distro=debian-12&epoch=1&upstream=perl%405.36.0-6":                                        "debian 12: perl-base  1:5.36.0-7 perl 5.36.0-6",
 		"pkg:rpm/almalinux/openssl-libs@3.0.7-27.el9?arch=x86_64&epoch=1&upstream=openssl-3.0.7-27.el9.src.rpm&distro=almalinux-9.4": "almalinux 9.4: openssl-libs x86_64 1:3.0.7-27.el9 openssl 3.0.7-27.el9",
 		"pkg:apk/alpine/libssl3@3.3.1-r0?arch=x86_64&upstream=openssl&distro=3.20.1":                                                 "alpine 3.20.1: libssl3 x86_64 3.3.1-r0 openssl 3.3.1-r0",
+		"pkg:apk/Alpine/LibSSL3@3.3.1-r0?distro=alpine-3.20.1":                                                                       "alpine 3.20.1: libssl3  3.3.1-r0 libssl3 3.3.1-r0",
+		"pkg:deb/debian/curl@7.50.3-1?arch=i386&distro=stretch":                                                                      "debian 9: curl i386 7.50.3-1 curl 7.50.3-1",
+		"pkg:deb/ubuntu/curl@7.50.3-1?distro=ubuntu-jammy":                                                                           "ubuntu 22.04: curl  7.50.3-1 curl 7.50.3-1",
+		"pkg:deb/debian/vim@9.0-1?distro=debian-12&epoch=0":                                                                          "debian 12: vim  9.0-1 vim 9.0-1",
+		"pkg:rpm/redhat/vim@8.2-1.el9?epoch=2&distro=redhat-9.4":                                                                     "rhel 9.4: vim  2:8.2-1.el9 vim 2:8.2-1.el9",
+		"pkg:rpm/redhat/vim@2:8.2-1.el9?epoch=2&distro=rhel-9.4":                                                                     "rhel 9.4: vim  2:8.2-1.el9 vim 2:8.2-1.el9",
+		"pkg:rpm/redhat/vim@0:8.2-1.el9?epoch=0&distro=rhel-9.4":                                                                     "rhel 9.4: vim  8.2-1.el9 vim 8.2-1.el9",
+		"pkg:rpm/alma/bash@5.1.8-6.el9?distro=alma-9.4&upstream=odd":                                                                 "almalinux 9.4: bash  5.1.8-6.el9 bash 5.1.8-6.el9",
+		"pkg:rpm/almalinux/NetworkManager@1-1.el9?distro=almalinux-9.4":                                                              "almalinux 9.4: NetworkManager  1-1.el9 NetworkManager 1-1.el9",
 	} {
 		for _, text := range []string{cdx(lib(in)), spdx(in)} {
-			d := parse(t, text)
+			d := read(t, text)
 			if len(d.Inventory.Packages) != 1 || len(d.Inventory.Partial) != 0 {
 				t.Errorf("%s: %+v", in, d)
 				continue
@@ -47,7 +57,7 @@ func TestPackagesOfADistribution(t *testing.T) {
 			}
 		}
 	}
-	d := parse(t, cdx(`{"type":"operating-system","name":"debian","version":"12"}`, `{"type":"library","name":"libssl3","purl":"pkg:deb/debian/libssl3@1","properties":[{"name":"aquasecurity:trivy:SrcName","value":"openssl"},{"name":"aquasecurity:trivy:SrcVersion","value":"3.0"},{"name":"aquasecurity:trivy:SrcRelease","value":"1"},{"name":"aquasecurity:trivy:SrcEpoch","value":"2"}]}`))
+	d := read(t, cdx(`{"type":"operating-system","name":"debian","version":"12"}`, `{"type":"library","name":"libssl3","purl":"pkg:deb/debian/libssl3@1","properties":[{"name":"aquasecurity:trivy:SrcName","value":"openssl"},{"name":"aquasecurity:trivy:SrcVersion","value":"3.0"},{"name":"aquasecurity:trivy:SrcRelease","value":"1"},{"name":"aquasecurity:trivy:SrcEpoch","value":"2"}]}`))
 	if p := d.Inventory.Packages; len(p) != 1 || p[0].Source != "openssl" || p[0].SourceVersion != "2:3.0-1" || d.Inventory.OS != (inventory.OS{ID: "debian", VersionID: "12"}) {
 		t.Errorf("%+v", d)
 	}
@@ -58,11 +68,18 @@ func TestLibraries(t *testing.T) {
 		"pkg:golang/golang.org/x/net@v0.17.0":                "Go golang.org/x/net v0.17.0",
 		"pkg:golang/github.com/%21masterminds/semver@v1.0.0": "Go github.com/Masterminds/semver v1.0.0",
 		"pkg:golang/stdlib@go1.22.1":                         "Go stdlib 1.22.1",
+		"pkg:golang/stdlib@1.22rc1":                          "Go stdlib 1.22.0-rc.1",
+		"pkg:golang/std@go1.21beta2":                         "Go stdlib 1.21.0-beta.2",
+		"pkg:golang/google.golang.org/genproto#googleapis":   "Go google.golang.org/genproto ",
+		"pkg:golang/github.com%2Fgorilla%2Fmux@v1.0.0":       "Go github.com/gorilla/mux v1.0.0",
+		"pkg:npm/%40babel%2Fcore@7.0.0":                      "npm @babel/core 7.0.0",
+		"pkg:npm/@babel/core@7.0.0":                          "npm @babel/core 7.0.0",
+		"pkg:pypi/a?repository_url=https://pypi.example":     "PyPI a ",
 		"pkg:pypi/Zope.Interface_x@1.0":                      "PyPI zope-interface-x 1.0",
 		"pkg:npm/%40babel/core@7.0.0":                        "npm @babel/core 7.0.0",
 		"pkg:cargo/time@0.1.0?repository_url=x#sub/p":        "crates.io time 0.1.0",
 	} {
-		d := parse(t, cdx(lib(in), lib(in)))
+		d := read(t, cdx(lib(in), lib(in)))
 		if len(d.Libraries) != 1 || len(d.Inventory.Partial) != 0 {
 			t.Errorf("%s: %+v", in, d)
 		} else if l := d.Libraries[0]; l.Ecosystem+" "+l.Name+" "+l.Version != want {
@@ -71,19 +88,31 @@ func TestLibraries(t *testing.T) {
 	}
 }
 
-// Go's names have capitals that a purl in lower case has lost.
-func TestGoNamesKeepTheirCapitals(t *testing.T) {
-	for name, want := range map[string]string{"github.com/Masterminds/semver": "github.com/Masterminds/semver", "semver": "github.com/masterminds/semver", "evil.example/x": "github.com/masterminds/semver"} {
-		d := parse(t, cdx(fmt.Sprintf(`{"type":"library","name":%q,"purl":"pkg:golang/github.com/masterminds/semver@v1.0.0"}`, name)))
-		if len(d.Libraries) != 1 || d.Libraries[0].Name != want {
-			t.Errorf("%s: %+v", name, d.Libraries)
+// Names of Go and npm have capitals that a purl in lower case has lost.
+func TestNamesKeepTheirCapitals(t *testing.T) {
+	for _, c := range []struct{ group, name, purl, want string }{
+		{"", "github.com/Masterminds/semver", "pkg:golang/github.com/masterminds/semver@v1.0.0", "github.com/Masterminds/semver"},
+		{"github.com/Masterminds", "semver", "pkg:golang/github.com/masterminds/semver@v1.0.0", "github.com/Masterminds/semver"},
+		{"", "semver", "pkg:golang/github.com/masterminds/semver@v1.0.0", "github.com/masterminds/semver"},
+		{"", "evil.example/x", "pkg:golang/github.com/masterminds/semver@v1.0.0", "github.com/masterminds/semver"},
+		{"", "github.com/Masterminds/semver", "pkg:golang/github.com/%21masterminds/semver@v1.0.0", "github.com/Masterminds/semver"},
+		{"", "JSONStream", "pkg:npm/jsonstream@1.3.5", "JSONStream"},
+		{"", "jsonstream", "pkg:npm/JSONStream@1.3.5", "jsonstream"},
+		{"", "x", "pkg:npm/JSONStream@1.3.5", "JSONStream"},
+		{"@Acme", "Kit", "pkg:npm/%40acme/kit@1.0.0", "@Acme/Kit"},
+		{"", "\u212ait", "pkg:npm/kit@1.0.0", "kit"}, // the Kelvin sign folds to k
+		{"", "Rand", "pkg:cargo/rand@1.0.0", "rand"},
+	} {
+		d := read(t, cdx(fmt.Sprintf(`{"type":"library","group":%q,"name":%q,"purl":%q}`, c.group, c.name, c.purl)))
+		if len(d.Libraries) != 1 || d.Libraries[0].Name != c.want {
+			t.Errorf("%+v: %+v", c, d.Libraries)
 		}
 	}
 }
 
 func TestNothingIsDroppedInSilence(t *testing.T) {
 	good := lib("pkg:deb/debian/a@1?distro=debian-12")
-	if d := parse(t, cdx(good)); len(d.Inventory.Partial) != 0 {
+	if d := read(t, cdx(good)); len(d.Inventory.Partial) != 0 {
 		t.Fatalf("the positive control: %+v", d)
 	}
 	for in, want := range map[string]string{
@@ -92,20 +121,40 @@ func TestNothingIsDroppedInSilence(t *testing.T) {
 		lib("pkg:nuget/Newtonsoft.Json@1"):                                             "of the purl type nuget",
 		lib("nonsense"):                                                                "purl that cannot be read",
 		lib("pkg:deb/debian/b@%ff?distro=debian-12"):                                   "purl that cannot be read",
-		`{"type":"library","name":"x"}`:                                                "have no purl",
+		`{"type":"library","name":"x"}`:                                                "no purl, so it is not known",
 		`{"type":"firmware","name":"x"}`:                                               "firmware",
-		lib("pkg:deb/debian/b@1"):                                                      "of which release",
+		lib("pkg:deb/debian/b@1"):                                                      "of which release they are",
+		lib("pkg:deb/debian/b@1?distro=debian-12&epoch=x"):                             "no version that a package can have",
+		lib("pkg:deb/debian/b@1:1?distro=debian-12&epoch=2"):                           "no version that a package can have",
+		lib("pkg:deb/debian/b@1?distro=debian-12&upstream=c%40%20"):                    "no version that a package can have",
+		lib("pkg:deb/debian/b@1?distro=debian-12&upstream=%401"):                       "no version that a package can have",
+		lib("pkg:deb/debian/b@1?distro=debian-12&arch=a%20b"):                          "no version that a package can have",
+		lib("pkg:deb/debian/b%20c@1?distro=debian-12"):                                 "no version that a package can have",
+		lib("pkg:npm/b%20c@1"):                                                         "no version that a package can have",
+		lib("pkg:npm/b@1%202"):                                                         "no version that a package can have",
+		lib("pkg:deb/debian/b@1?distro=sid"):                                           "of which release they are",
+		lib("pkg:deb/debian/b@1?distro=jammy"):                                         "of which release they are",
+		lib("pkg:deb/debian/b@1?distro=debian-12&distro=debian-11"):                    "purl that cannot be read",
+		lib("pkg:oci/debian@sha256%3A244fd47e07d10"):                                   "does not say what is in them",
+		`{"type":"container","name":"x"}`:                                              "does not say what is in them",
+		`{"type":"container","name":"x","components":[{"type":"file","name":"f"}]}`:    "does not say what is in them",
+		`{"type":"machine-learning-model","name":"x"}`:                                 "type machine-learning-model: no purl",
+		`{"type":"hovercraft","name":"x"}`:                                             "type other: no purl",
+		`{"name":"x"}`:                                                                 "type package: no purl",
 		lib("pkg:deb/debian/b@1?distro=debian-11"):                                     "of another system than debian 12",
-		lib("pkg:deb/debian/b?distro=debian-12"):                                       "no version",
-		`{"type":"operating-system","name":"a/b","version":"1"}`:                       "unknown name",
+		lib("pkg:deb/debian/b?distro=debian-12"):                                       "1 of type library: no version (",
+		`{"type":"operating-system","name":"a/b","version":"1"}`:                       "no name or no version",
 	} {
-		d := parse(t, cdx(good, in))
+		d := read(t, cdx(good, in))
 		if !strings.Contains(fmt.Sprint(d.Inventory.Partial), want) || len(d.Inventory.Packages) != 1 {
 			t.Errorf("%s: %+v", in, d.Inventory)
 		}
 	}
-	for in, want := range map[string]string{cdx(): "nothing that could be matched", cdx(`{"type":"operating-system","name":"debian","version":"12"}`): "none of its packages"} {
-		if d := parse(t, in); !strings.Contains(fmt.Sprint(d.Inventory.Partial), want) {
+	for in, want := range map[string]string{
+		cdx(): "no purl, so it is not known what is meant (the first: \"it\")", cdx(`{"type":"operating-system","name":"debian","version":"12"}`): "none of its packages",
+		`{"bomFormat":"CycloneDX","specVersion":"1.6"}`: "nothing that could be matched", `{"bomFormat":"CycloneDX","specVersion":"1.6","metadata":{"component":{"type":"file","name":"dir"}}}`: "nothing that could be matched",
+	} {
+		if d := read(t, in); !strings.Contains(fmt.Sprint(d.Inventory.Partial), want) {
 			t.Errorf("%s: %+v", in, d)
 		}
 	}
@@ -113,6 +162,23 @@ func TestNothingIsDroppedInSilence(t *testing.T) {
 		if d, err := Parse([]byte(in)); err == nil {
 			t.Errorf("%s: %+v", in, d)
 		}
+	}
+}
+
+// sums fails unless every component is counted once.
+func sums(t testing.TB, d Document) {
+	t.Helper()
+	n, open := len(d.Inventory.Packages)+len(d.Libraries), 0
+	for _, l := range d.Left {
+		if n += l.Count; l.Open {
+			open++
+		}
+	}
+	if n != d.Components {
+		t.Fatalf("%d of %d components are counted: %+v", n, d.Components, d.Left)
+	}
+	if len(d.Inventory.Partial) < open || d.Components == 0 && len(d.Inventory.Partial) == 0 {
+		t.Fatalf("what is open is no gap: %+v %+v", d.Left, d.Inventory.Partial)
 	}
 }
 
@@ -124,9 +190,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if len(d.Inventory.Packages)+len(d.Libraries)+len(d.Inventory.Partial) == 0 {
-			t.Fatal("a bill of nothing is not clean")
-		}
+		sums(t, d)
 		if _, err := d.Inventory.Digest(); err != nil {
 			t.Fatal(err)
 		}

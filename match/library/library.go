@@ -20,6 +20,7 @@ import (
 	"strings"
 
 	"github.com/patchwrit/patchwrit/advisory"
+	"github.com/patchwrit/patchwrit/inventory"
 	"github.com/patchwrit/patchwrit/inventory/sbom"
 	"github.com/patchwrit/patchwrit/match"
 )
@@ -48,22 +49,64 @@ func Find(libs []sbom.Library, ix match.Index) []match.Finding {
 	return out
 }
 
+// names are those under which records may speak of a library. crates.io takes no
+// two names that differ in "-" and "_" alone, and tools write either.
+func names(l sbom.Library) []string {
+	out := []string{l.Name}
+	if l.Ecosystem == "crates.io" {
+		out = append(out, strings.ReplaceAll(l.Name, "_", "-"), strings.ReplaceAll(l.Name, "-", "_"))
+		slices.Sort(out)
+	}
+	return slices.Compact(out)
+}
+
+// picks reports whether q asks about a library, by any of its names.
+func picks(q match.Query, l sbom.Library) bool {
+	return q.Package == "" || slices.Contains(names(l), q.Package) || l.Ecosystem == "PyPI" && advisory.PyPIName(q.Package) == l.Name
+}
+
 // Explain returns every answer that q picks, the negative ones too.
 func Explain(libs []sbom.Library, ix match.Index, q match.Query) []match.Finding {
 	out := []match.Finding{}
 	for _, l := range libs {
-		if q.Package != "" && q.Package != l.Name {
+		if !picks(q, l) {
 			continue
 		}
 		start := len(out)
-		for a, parts := range ix.Of(advisory.Subject{Ecosystem: l.Ecosystem, Package: l.Name}) {
-			if q.Advisory == "" || slices.Contains(a.Names(), q.Advisory) {
-				out = append(out, judge(l, a, parts))
+		for _, name := range names(l) {
+			for a, parts := range ix.Of(advisory.Subject{Ecosystem: l.Ecosystem, Package: name}) {
+				if q.Advisory == "" || slices.Contains(a.Names(), q.Advisory) {
+					out = append(out, judge(l, a, parts))
+				}
 			}
 		}
 		slices.SortStableFunc(out[start:], func(a, b match.Finding) int { return strings.Compare(a.Advisory, b.Advisory) })
 	}
 	return out
+}
+
+// Nothing says why Explain has no answer. gaps are those of the bill.
+func Nothing(libs []sbom.Library, gaps []inventory.Gap, ix match.Index, q match.Query) match.Finding {
+	f := match.Finding{Advisory: q.Advisory, Aliases: []string{}, Package: q.Package, State: match.Unknown, Sources: []match.Source{}}
+	answer := func(s match.State, c match.Code, format string, args ...any) match.Finding {
+		f.State, f.Reason = s, match.Reason{Code: c, Text: fmt.Sprintf(format, args...)}
+		return f
+	}
+	if q.Advisory != "" && len(ix.Lookup(q.Advisory)) == 0 {
+		return answer(match.Unknown, match.NoSuchAdvisory, "No feed that was read has a record named %+q.", q.Advisory)
+	}
+	here := slices.IndexFunc(libs, func(l sbom.Library) bool { return q.Package != "" && picks(q, l) })
+	switch {
+	case here < 0 && len(gaps) > 0:
+		return answer(match.Unknown, match.InventoryGap, "Nothing that it names is in the bill, but that is incomplete: %s.", strings.TrimSuffix(gaps[0].Why, "."))
+	case here < 0:
+		return answer(match.NotAffected, match.NotInstalled, "No library that it names is in the bill.")
+	case !ix.Whole(libs[here].Ecosystem):
+		return answer(match.Unknown, match.NotCovered, "No feed that was read speaks about all of %s.", libs[here].Ecosystem)
+	case slices.ContainsFunc(ix.Snapshots(), func(s advisory.Snapshot) bool { return s.Count == 0 || len(s.Partial) > 0 }):
+		return answer(match.Unknown, match.FeedPartial, "No record names it for %s, but a feed is empty or could not be read whole.", libs[here].Ecosystem)
+	}
+	return answer(match.NotAffected, match.NotNamed, "No record that was read names it for %s.", libs[here].Ecosystem)
 }
 
 // judge answers one record on one library.

@@ -8,6 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/patchwrit/patchwrit/advisory"
+	"github.com/patchwrit/patchwrit/inventory"
 	"github.com/patchwrit/patchwrit/inventory/sbom"
 	"github.com/patchwrit/patchwrit/match"
 )
@@ -106,5 +107,77 @@ func TestFind(t *testing.T) {
 	}
 	if f := Explain([]sbom.Library{{Ecosystem: "Go", Name: "stdlib", Version: "1.20.0"}}, ix, match.Query{Advisory: "CVE-2026-1"}); len(f) != 1 || f[0].State != match.NotAffected {
 		t.Errorf("%+v", f)
+	}
+}
+
+// A crate is one under both spellings, a Python package under all.
+func TestNames(t *testing.T) {
+	ix := set(t, `{"id":"RUSTSEC-1","affected":[{"package":{"ecosystem":"crates.io","name":"a-b"},"ranges":[{"type":"SEMVER","events":[{"introduced":"0"}]}]}]}`,
+		`{"id":"RUSTSEC-2","affected":[{"package":{"ecosystem":"crates.io","name":"c_d"},"ranges":[{"type":"SEMVER","events":[{"introduced":"0"}]}]}]}`,
+		`{"id":"GHSA-1","affected":[{"package":{"ecosystem":"PyPI","name":"Zope.Interface"},"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"}]}]}]}`,
+		`{"id":"GHSA-2","affected":[{"package":{"ecosystem":"npm","name":"a-b"},"ranges":[{"type":"SEMVER","events":[{"introduced":"0"}]}]}]}`)
+	for purl, want := range map[string]string{
+		"pkg:cargo/a-b@1.0.0": "RUSTSEC-1", "pkg:cargo/a_b@1.0.0": "RUSTSEC-1", "pkg:cargo/c-d@1.0.0": "RUSTSEC-2", "pkg:cargo/c_d@1.0.0": "RUSTSEC-2", "pkg:cargo/A-B@1.0.0": "",
+		"pkg:pypi/zope_interface@1.0": "GHSA-1", "pkg:pypi/ZOPE..interface@1.0": "GHSA-1", "pkg:npm/a-b@1.0.0": "GHSA-2", "pkg:npm/a_b@1.0.0": "",
+	} {
+		d, err := sbom.Parse([]byte(`{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{"type":"library","name":"x","purl":"` + purl + `"}]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		for _, f := range Find(d.Libraries, ix) {
+			got += f.Advisory
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", purl, got, want)
+		}
+	}
+	libs := []sbom.Library{{Ecosystem: "PyPI", Name: "zope-interface", Version: "1.0"}, {Ecosystem: "crates.io", Name: "a_b", Version: "1.0.0"}}
+	for asked, want := range map[string]int{"Zope.Interface": 1, "a-b": 1, "a.b": 0, "": 2} {
+		if got := Explain(libs, ix, match.Query{Package: asked}); len(got) != want {
+			t.Errorf("%s: %+v", asked, got)
+		}
+	}
+}
+
+// Bills and records spell PyPI's names in one normal form.
+func TestPyPINamesAreOne(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		name := rapid.StringMatching(`[A-Za-z0-9._-]{1,12}`).Draw(t, "name")
+		if p, err := sbom.ParsePurl("pkg:pypi/" + name); err != nil || p.Name != advisory.PyPIName(name) {
+			t.Fatalf("%s: %q %q %v", name, p.Name, advisory.PyPIName(name), err)
+		}
+	})
+}
+
+func TestNothing(t *testing.T) {
+	whole := set(t, `{"id":"GO-1","affected":[{"package":{"ecosystem":"Go","name":"m"},"versions":["1.0.0"]}]}`)
+	part := advisory.Set{Snapshot: advisory.Snapshot{Name: "osv", Count: 1, Partial: []advisory.Gap{{Record: "b", Why: "broken"}}}}
+	a, err := advisory.ParseOSV([]byte(`{"id":"GO-1","affected":[{"package":{"ecosystem":"Go","name":"m"},"versions":["1.0.0"]}]}`), part.Snapshot.Origin())
+	if err != nil {
+		t.Fatal(err)
+	}
+	part.Advisories = append(part.Advisories, a)
+	libs := []sbom.Library{{Ecosystem: "Go", Name: "k", Version: "1.0.0"}, {Ecosystem: "npm", Name: "j", Version: "1.0.0"}}
+	gap := []inventory.Gap{{What: inventory.AreaPackages, Why: "1 of type library."}}
+	for name, c := range map[string]struct {
+		q    match.Query
+		gaps []inventory.Gap
+		ix   match.Index
+		want string
+	}{
+		"no such record":             {match.Query{Advisory: "GO-9", Package: "k"}, nil, whole, "unknown no-such-advisory"},
+		"not named":                  {match.Query{Advisory: "GO-1", Package: "k"}, nil, whole, "not_affected not-named"},
+		"not named, by any":          {match.Query{Package: "k"}, nil, whole, "not_affected not-named"},
+		"not named, a gap elsewhere": {match.Query{Advisory: "GO-1", Package: "k"}, gap, whole, "not_affected not-named"},
+		"not named, a feed broken":   {match.Query{Advisory: "GO-1", Package: "k"}, nil, match.NewIndex(part), "unknown feed-partial"},
+		"no feed of its kind":        {match.Query{Advisory: "GO-1", Package: "j"}, nil, whole, "unknown not-covered"},
+		"not there":                  {match.Query{Advisory: "GO-1", Package: "m"}, nil, whole, "not_affected not-installed"},
+		"not there, nor any":         {match.Query{Advisory: "GO-1"}, nil, whole, "not_affected not-installed"},
+		"not there, as far as known": {match.Query{Advisory: "GO-1", Package: "m"}, gap, whole, "unknown inventory-gap"},
+	} {
+		if f := Nothing(libs, c.gaps, c.ix, c.q); fmt.Sprint(f.State, " ", f.Reason.Code) != c.want || f.Advisory != c.q.Advisory || f.Package != c.q.Package {
+			t.Errorf("%s: %+v", name, f)
+		}
 	}
 }

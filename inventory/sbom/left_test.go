@@ -1,0 +1,121 @@
+package sbom
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// counted is what is left of a document, and whether the answer is whole.
+func counted(d Document) string {
+	var out []string
+	for _, l := range d.Left {
+		open := ""
+		if l.Open {
+			open = " open"
+		}
+		out = append(out, fmt.Sprintf("%s %s %d%s", l.Why, l.Type, l.Count, open))
+	}
+	return fmt.Sprintf("%d: %s; %d gaps", d.Components, strings.Join(out, ", "), len(d.Inventory.Partial))
+}
+
+const (
+	goLib   = `{"type":"library","bom-ref":"lib","name":"n","purl":"pkg:golang/golang.org/x/net@v0.1.0"}`
+	aFile   = `{"type":"file","bom-ref":"f","name":"etc/motd"}`
+	nothing = `{"type":"library","name":"x"}`
+)
+
+// What is left out is counted by reason and type, and only what could be
+// vulnerable makes the answer incomplete.
+func TestEachComponentIsCounted(t *testing.T) {
+	bare := func(rest string) string { return `{"bomFormat":"CycloneDX","specVersion":"1.6"` + rest + `}` }
+	list := func(components ...string) string {
+		return bare(`,"components":[` + strings.Join(components, ",") + `]`)
+	}
+	graph := func(from, to string) string {
+		return fmt.Sprintf(`,"dependencies":[{"ref":%q,"dependsOn":[%q]}]`, from, to)
+	}
+	spdx := func(rest string) string { return `{"spdxVersion":"SPDX-2.3",` + rest + `}` }
+	ref := `"externalRefs":[{"referenceType":"purl","referenceLocator":"pkg:golang/golang.org/x/net@v0.1.0"}]`
+	for name, c := range map[string]struct{ in, want string }{
+		"a library":                           {list(goLib), "1: ; 0 gaps"},
+		"a library, and who says so":          {bare(`,"metadata":{"timestamp":"2026-01-01T00:00:00Z","tools":{"components":[` + nothing + `]}},"components":[` + goLib + `]`), "1: ; 0 gaps"},
+		"files alone":                         {list(aFile, aFile, `{"type":"data","name":"d"}`, `{"type":"cryptographic-asset","name":"k"}`), "4: no-purl cryptographic-asset 1, no-purl data 1, no-purl file 2; 0 gaps"},
+		"files beside a library":              {list(aFile, goLib), "2: no-purl file 1; 0 gaps"},
+		"nothing":                             {list(), "0: ; 1 gaps"},
+		"a subject of files":                  {bare(`,"metadata":{"component":{"type":"application","name":"it"}},"components":[` + aFile + `]`), "2: no-purl application 1 open, no-purl file 1; 1 gaps"},
+		"a subject of libraries":              {bare(`,"metadata":{"component":{"type":"application","name":"it"}},"components":[` + goLib + `]`), "2: subject application 1; 0 gaps"},
+		"a subject with a purl":               {bare(`,"metadata":{"component":{"type":"application","name":"it","purl":"pkg:generic/it@1"}},"components":[` + goLib + `]`), "2: subject application 1; 0 gaps"},
+		"an image with a purl":                {bare(`,"metadata":{"component":{"type":"container","name":"it","purl":"pkg:oci/it@1"}},"components":[` + goLib + `]`), "2: subject container 1; 0 gaps"},
+		"an image of nothing":                 {bare(`,"metadata":{"component":{"type":"container","name":"it","purl":"pkg:oci/it@1"}}`), "1: container-empty container 1 open; 2 gaps"},
+		"a container of a library":            {list(`{"type":"container","name":"c","components":[` + goLib + `]}`), "2: contents container 1; 0 gaps"},
+		"a container of a file":               {list(goLib, `{"type":"container","name":"c","components":[`+aFile+`]}`), "3: container-empty container 1 open, no-purl file 1; 1 gaps"},
+		"a container by the graph":            {bare(`,"components":[{"type":"container","bom-ref":"c","name":"c"},` + goLib + `]` + graph("c", "lib")), "2: contents container 1; 0 gaps"},
+		"a container, the graph has a file":   {bare(`,"components":[{"type":"container","bom-ref":"c","name":"c"},` + goLib + `,` + aFile + `]` + graph("c", "f")), "3: container-empty container 1 open, no-purl file 1; 1 gaps"},
+		"a container, the graph goes nowhere": {bare(`,"components":[{"type":"container","bom-ref":"c","name":"c"},` + goLib + `]` + graph("c", "x")), "2: container-empty container 1 open; 1 gaps"},
+		"a container that holds itself":       {bare(`,"components":[{"type":"container","bom-ref":"c","name":"c"},` + goLib + `]` + graph("c", "c")), "2: container-empty container 1 open; 1 gaps"},
+		"Trivy's lock file":                   {bare(`,"components":[{"type":"application","bom-ref":"c","name":"go.mod","properties":[{"name":"aquasecurity:trivy:Class","value":"lang-pkgs"}]},` + goLib + `]` + graph("c", "lib")), "2: contents application 1; 0 gaps"},
+		"an application of a library":         {bare(`,"components":[{"type":"application","bom-ref":"c","name":"nginx"},` + goLib + `]` + graph("c", "lib")), "2: no-purl application 1 open; 1 gaps"},
+		"the same twice":                      {list(goLib, goLib), "2: repeated library 1; 0 gaps"},
+		"a system and another one":            {list(`{"type":"operating-system","name":"debian","version":"12"}`, `{"type":"operating-system","name":"debian","version":"11"}`, lib("pkg:deb/debian/a@1")), "3: other-system operating-system 1 open, system operating-system 1; 1 gaps"},
+		"a system with a purl":                {list(`{"type":"operating-system","name":"debian","version":"12","purl":"pkg:generic/debian@12"}`, lib("pkg:deb/debian/a@1")), "2: system operating-system 1; 0 gaps"},
+		"types that are not matched":          {list(lib("pkg:nuget/a@1"), lib("pkg:nuget/b@1"), lib("pkg:gem/c@1"), nothing), "4: no-purl library 1 open, type-not-matched library 1 open, type-not-matched library 2 open; 3 gaps"},
+		"SPDX: files":                         {spdx(`"files":[{"SPDXID":"a","fileName":"./a"},{}]`), "2: no-purl file 2; 0 gaps"},
+		"SPDX: a described source tree":       {spdx(`"documentDescribes":["r"],"packages":[{"SPDXID":"r","name":"dir","primaryPackagePurpose":"SOURCE"},{"name":"n",` + ref + `}]`), "2: subject source 1; 0 gaps"},
+		"SPDX: described by itself":           {spdx(`"relationships":[{"spdxElementId":"r","relationshipType":"DESCRIBED_BY","relatedSpdxElement":"SPDXRef-DOCUMENT"}],"packages":[{"SPDXID":"r","name":"dir"},{"name":"n",` + ref + `}]`), "2: subject package 1; 0 gaps"},
+		"SPDX: a container contains":          {spdx(`"relationships":[{"spdxElementId":"r","relationshipType":"CONTAINS","relatedSpdxElement":"n"}],"packages":[{"SPDXID":"r","name":"c","primaryPackagePurpose":"CONTAINER"},{"SPDXID":"n","name":"n",` + ref + `}]`), "2: contents container 1; 0 gaps"},
+		"SPDX: is contained":                  {spdx(`"relationships":[{"spdxElementId":"n","relationshipType":"CONTAINED_BY","relatedSpdxElement":"r"}],"packages":[{"SPDXID":"r","name":"c","primaryPackagePurpose":"CONTAINER"},{"SPDXID":"n","name":"n",` + ref + `}]`), "2: contents container 1; 0 gaps"},
+		"SPDX: another relation":              {spdx(`"relationships":[{"spdxElementId":"r","relationshipType":"COPY_OF","relatedSpdxElement":"n"}],"packages":[{"SPDXID":"r","name":"c","primaryPackagePurpose":"CONTAINER"},{"SPDXID":"n","name":"n",` + ref + `}]`), "2: container-empty container 1 open; 1 gaps"},
+		"SPDX: Trivy's lock file":             {spdx(`"relationships":[{"spdxElementId":"r","relationshipType":"CONTAINS","relatedSpdxElement":"n"}],"packages":[{"SPDXID":"r","name":"go.mod","primaryPackagePurpose":"APPLICATION","annotations":[{"comment":"Class: lang-pkgs"},{"comment":"x"}]},{"SPDXID":"n","name":"n",` + ref + `}]`), "2: contents application 1; 0 gaps"},
+		"SPDX: two purls of one package":      {spdx(`"packages":[{"name":"n","externalRefs":[{"referenceType":"purl","referenceLocator":"pkg:golang/a.b/c@v1"},{"referenceType":"purl","referenceLocator":"pkg:gem/c@1"},{"referenceType":"purl","referenceLocator":"pkg:golang/a.b/c@v1"}]}]`), "2: type-not-matched package 1 open; 1 gaps"},
+	} {
+		if got := counted(read(t, c.in)); got != c.want {
+			t.Errorf("%s:\n got %s\nwant %s", name, got, c.want)
+		}
+	}
+}
+
+// Trivy writes the source package of a Debian package into SPDX's sourceInfo.
+func TestSourceInfo(t *testing.T) {
+	d := read(t, `{"spdxVersion":"SPDX-2.3","packages":[{"name":"libssl3","sourceInfo":"built package from: openssl 1:3.0.9-1","externalRefs":[{"referenceType":"purl","referenceLocator":"pkg:deb/debian/libssl3@3.0.9-1?distro=debian-12"}]},
+{"name":"a","sourceInfo":"package found in: b 2","externalRefs":[{"referenceType":"purl","referenceLocator":"pkg:deb/debian/a@1?distro=debian-12"}]},{"name":"c","sourceInfo":"built package from: d","externalRefs":[{"referenceType":"purl","referenceLocator":"pkg:deb/debian/c@1?distro=debian-12"}]}]}`)
+	got := ""
+	for _, p := range d.Inventory.Packages {
+		got += p.Name + " " + p.Source + " " + p.SourceVersion + "; "
+	}
+	if got != "a a 1; c d 1; libssl3 openssl 1:3.0.9-1; " {
+		t.Error(got)
+	}
+}
+
+// What is hostile stays small: kinds without end are put together, texts are cut
+// and escaped.
+func TestLeftIsBounded(t *testing.T) {
+	var many []string
+	for i := range 3 * maxLeft {
+		many = append(many, lib(fmt.Sprintf("pkg:t%d/a@1", i)))
+	}
+	many = append(many, `{"type":"library","name":"\u001b[31m`+strings.Repeat("x", 5000)+`"}`)
+	d := read(t, cdx(many...))
+	if n := len(d.Left); n > maxLeft+len(says) {
+		t.Errorf("%d entries", n)
+	}
+	for _, l := range d.Left {
+		if len(l.First) > maxFirst || strings.Contains(l.First, "\x1b") {
+			t.Errorf("%q", l.First)
+		}
+	}
+	if last := d.Inventory.Partial[len(d.Inventory.Partial)-1].Why; !strings.Contains(last, "201 of type other: of the purl type several kinds") {
+		t.Error(last)
+	}
+	if _, err := Parse([]byte(cdx(strings.Repeat(`{},`, maxComponents) + "{}"))); err == nil || !strings.Contains(err.Error(), "components") {
+		t.Error(err)
+	}
+	small := []byte(cdx(goLib))
+	if _, err := parse(small, len(small)); err != nil {
+		t.Error(err)
+	}
+	if _, err := parse(small, len(small)-1); err == nil || !strings.Contains(err.Error(), "the limit is") {
+		t.Error(err)
+	}
+}
