@@ -38,11 +38,9 @@ func scanCmd() *cobra.Command {
 			"(--source, which needs the trust root).\n\n" +
 			"The system is --root (dpkg, apk, rpm's database in its three forms), or what a bill of materials says (--sbom: CycloneDX 1.4 to 1.6,\n" +
 			"SPDX 2.3, both JSON). Libraries of Go, PyPI, npm and crates.io in a bill are matched and reported as found, not\n" +
-			"fixable here. Each component of a bill is counted. One that could be vulnerable and is not matched makes the answer\n" +
-			"unknown: without a purl, of a type or release that is not matched, a container of which no contents are named. Files, data\n" +
-			"and what a component comes in are left out, and said. Windows is not scanned on purpose: unknown.\n\n" +
-			"Without --feed and --source it matches with the whole depot (patchwrit feed update, feed ls).\n\n" +
-			"With --kev, --cve, --epss or --exposed, or with feeds of these kinds in the depot, each affected finding also gets its deadline by CISA BOD 26-04,\n" +
+			"fixable here. Each component of a bill is counted. One that could be vulnerable and is not matched (no purl, a type or release that is not matched,\n" +
+			"a container without contents, Windows) makes the answer unknown. Files, data and what others come in are left out, and said.\n\n" +
+			"Without --feed and --source it matches with the whole depot (patchwrit feed update, feed ls).\n\nWith --kev, --cve, --epss or --exposed, or with feeds of these kinds in the depot, each affected finding also gets its deadline by CISA BOD 26-04,\n" +
 			"and the findings stand in the order of work. --cve brings CISA's SSVC points (automatable, technical\n" +
 			"impact) and CVSS scores, each with its source and time. What is not known counts as the stricter value;\n" +
 			"the answer names it, and says what each other value would give.\n\n" +

@@ -108,14 +108,14 @@ func TestLeftIsBounded(t *testing.T) {
 	if last := d.Inventory.Partial[len(d.Inventory.Partial)-1].Why; !strings.Contains(last, "201 of type other: of the purl type several kinds") {
 		t.Error(last)
 	}
-	if _, err := Parse([]byte(cdx(strings.Repeat(`{},`, maxComponents) + "{}"))); err == nil || !strings.Contains(err.Error(), "components") {
+	small := []byte(cdx(goLib, `{"type":"container","components":[`+aFile+`]}`)) // four with the subject
+	if _, err := parse(small, len(small), 4); err != nil {
 		t.Error(err)
 	}
-	small := []byte(cdx(goLib))
-	if _, err := parse(small, len(small)); err != nil {
+	if _, err := parse(small, len(small)-1, 4); err == nil || !strings.Contains(err.Error(), "the limit is") {
 		t.Error(err)
 	}
-	if _, err := parse(small, len(small)-1); err == nil || !strings.Contains(err.Error(), "the limit is") {
+	if _, err := parse(small, len(small), 3); err == nil || !strings.Contains(err.Error(), "more than 3 components") {
 		t.Error(err)
 	}
 }

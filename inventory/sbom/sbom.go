@@ -68,13 +68,13 @@ type component struct {
 
 // Parse reads one document. The error says why it is none, with the byte; what
 // is odd inside it is a gap of the inventory.
-func Parse(raw []byte) (Document, error) { return parse(raw, MaxFile) }
+func Parse(raw []byte) (Document, error) { return parse(raw, MaxFile, maxComponents) }
 
-func parse(raw []byte, limit int) (Document, error) {
+func parse(raw []byte, limit, most int) (Document, error) {
 	if len(raw) > limit {
 		return Document{}, fmt.Errorf("the document has %d bytes, the limit is %d", len(raw), limit)
 	}
-	r := reader{Doc: strictjson.Of(raw)}
+	r := reader{Doc: strictjson.Of(raw), most: most}
 	if err := r.Whole(func() error { return r.Object(r.top) }); err != nil {
 		return Document{}, fmt.Errorf("the bill of materials cannot be read (byte %d): %w", r.At(), err)
 	}
@@ -98,6 +98,7 @@ type edge struct{ from, to string }
 type reader struct {
 	strictjson.Doc
 	bom, spec, spdx string
+	most            int // components
 	list            []component
 	edges           []edge
 	files           int
@@ -270,8 +271,8 @@ func (r *reader) component() error {
 		}
 		return err
 	})
-	if err == nil && len(r.list)+len(purls) >= maxComponents {
-		err = r.Fail("more than %d components", maxComponents)
+	if err == nil && len(r.list)+max(1, len(purls)) > r.most {
+		err = r.Fail("more than %d components", r.most)
 	}
 	c.holds = slices.ContainsFunc(r.list[inside:], func(o component) bool { return !o.part() })
 	for _, p := range purls { // an element of SPDX may have several
