@@ -1,16 +1,10 @@
 package quarantine_test
 
 import (
-	"archive/zip"
-	"bufio"
-	"compress/gzip"
 	"fmt"
-	"io"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -28,35 +22,21 @@ import (
 // zipped reads the OSV records of an archive of the shared data, each id once.
 func zipped(t testing.TB, name string) []advisory.Advisory {
 	t.Helper()
-	z, err := zip.OpenReader(shareddata.Path(t, "../..", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer z.Close()
 	by := map[string]advisory.Advisory{}
-	for _, f := range z.File {
-		if !strings.HasSuffix(f.Name, ".json") {
-			continue
-		}
-		r, err := f.Open()
-		if err != nil {
-			t.Fatal(err)
-		}
-		raw, err := io.ReadAll(r)
-		r.Close()
-		if err != nil {
-			t.Fatal(err)
+	shareddata.Zipped(t, "../..", name, func(file string, raw []byte) {
+		if !strings.HasSuffix(file, ".json") {
+			return
 		}
 		a, err := advisory.ParseOSV(raw, advisory.Feed{Name: path.Base(name), Kind: "osv"})
 		if err != nil {
-			continue
+			return
 		}
 		if had, ok := by[a.ID]; ok { // one id in the folders of several releases
 			had.Affected = append(had.Affected, a.Affected...)
 			a = had
 		}
 		by[a.ID] = a
-	}
+	})
 	out := []advisory.Advisory{}
 	for _, id := range slices.Sorted(maps.Keys(by)) {
 		out = append(out, by[id])
@@ -159,73 +139,23 @@ func TestCleanSnapshotsPass(t *testing.T) {
 	}
 }
 
-var entry = regexp.MustCompile(`^([a-z0-9][a-z0-9+.-]*) \(([^)]+)\) [a-z]`)
-
-// carried is what the two Debian indexes carry, and what the changelogs inside
-// its packages say was carried before.
+// carried is what Debian 12 was ever seen to carry.
 func carried(t testing.TB) []Version {
 	out := []Version{}
-	for _, name := range []string{"debian/Packages-bookworm-12.15-main-subset.gz", "debian/Packages-bookworm-security-2026-11-21.gz"} {
-		for _, p := range stanzas(t, name) {
-			out = append(out, Version{Ecosystem: "Debian:12", Package: p.Source, Version: p.SourceVersion})
-		}
-	}
-	z, err := zip.OpenReader(shareddata.Path(t, "../..", "debian/changelogs-bookworm-security.zip"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer z.Close()
-	for _, f := range z.File {
-		r, err := f.Open()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for lines := bufio.NewScanner(r); lines.Scan(); {
-			if m := entry.FindStringSubmatch(lines.Text()); m != nil {
-				out = append(out, Version{Ecosystem: "Debian:12", Package: m[1], Version: m[2]})
-			}
-		}
-		r.Close()
+	for _, c := range shareddata.Carried(t, "../..") {
+		out = append(out, Version{Ecosystem: "Debian:12", Package: c[0], Version: c[1]})
 	}
 	return out
 }
 
-// stanzas reads an index: binary packages with their sources.
-func stanzas(t testing.TB, name string) (out []inventory.Package) {
-	f, err := os.Open(shareddata.Path(t, "../..", name))
-	if err != nil {
-		t.Fatal(err)
+// everything is a host on which every package of an index is installed.
+func everything(t testing.TB) inventory.Inventory {
+	inv := inventory.Inventory{OS: inventory.OS{ID: "debian", VersionID: "12", Codename: "bookworm"}, Arch: "amd64"}
+	for _, s := range shareddata.Stanzas(t, "../..", shareddata.BookwormMain) {
+		inv.Packages = append(inv.Packages, inventory.Package{Name: s.Package, Arch: s.Arch, Version: s.Version, Scheme: version.Deb,
+			Source: s.Source, SourceVersion: s.SourceVersion, Status: inventory.Status{Want: "install", Flag: "ok", State: "installed"}})
 	}
-	defer f.Close()
-	g, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw, err := io.ReadAll(g)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, block := range strings.Split(string(raw), "\n\n") {
-		m := map[string]string{}
-		for _, line := range strings.Split(block, "\n") {
-			if k, v, ok := strings.Cut(line, ": "); ok && k != "" && k[0] != ' ' {
-				m[k] = v
-			}
-		}
-		if m["Package"] == "" {
-			continue
-		}
-		p := inventory.Package{Name: m["Package"], Arch: m["Architecture"], Version: m["Version"], Scheme: version.Deb, Source: m["Package"], SourceVersion: m["Version"],
-			Status: inventory.Status{Want: "install", Flag: "ok", State: "installed"}}
-		if s := m["Source"]; s != "" {
-			p.Source = s
-			if name, v, ok := strings.Cut(s, " ("); ok {
-				p.Source, p.SourceVersion = name, strings.TrimSuffix(v, ")")
-			}
-		}
-		out = append(out, p)
-	}
-	return out
+	return inv
 }
 
 // poisons are the kinds; each makes one poisoned record of a real one.
@@ -310,8 +240,7 @@ func TestTenThousandPoisonedRecordsChangeNoWork(t *testing.T) {
 	for i := range all {
 		all[i].Severities = []advisory.Severity{{Source: "x", Type: "CVSS_V3", Score: "CVSS:3.1/AV:P/AC:H/PR:H/UI:R/S:U/C:L/I:N/A:N"}}
 	}
-	inv := inventory.Inventory{OS: inventory.OS{ID: "debian", VersionID: "12", Codename: "bookworm"}, Arch: "amd64",
-		Packages: stanzas(t, "debian/Packages-bookworm-12.15-main-subset.gz")}
+	inv := everything(t)
 	last := asOf(all, unix("2026-11-22"))
 	w := NewWorld(carried(t), nil)
 	want := queue(inv, last)

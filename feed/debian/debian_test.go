@@ -1,7 +1,6 @@
 package debian
 
 import (
-	"archive/zip"
 	"bytes"
 	"compress/gzip"
 	"encoding/csv"
@@ -20,6 +19,7 @@ import (
 	"github.com/patchwrit/patchwrit/advisory"
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/internal/debworld"
+	"github.com/patchwrit/patchwrit/internal/shareddata"
 	"github.com/patchwrit/patchwrit/provenance"
 	"github.com/patchwrit/patchwrit/refusal"
 	"github.com/patchwrit/patchwrit/trust"
@@ -139,23 +139,10 @@ func TestFixedVersionOfABranch(t *testing.T) {
 	}
 }
 
-// sharedDir is the data set beside the checkout, or a skip.
-func sharedDir(t *testing.T) string {
-	dir := os.Getenv("PATCHWRIT_SHARED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "data")
-	}
-	if _, err := os.Stat(filepath.Join(dir, "debian")); err != nil {
-		t.Skipf("the shared data set is not here (PATCHWRIT_SHARED names its folder): %v", err)
-	}
-	return filepath.Join(dir, "debian")
-}
-
 // On 63 real changelogs the result equals an independent table: every pair in
 // it with its version, and whatever is not in it is named outside the branch only.
 func TestEqualsTheTableOfRealChangelogs(t *testing.T) {
-	dir := sharedDir(t)
-	f, err := os.Open(filepath.Join(dir, "bookworm-fixed-versions.csv"))
+	f, err := os.Open(shareddata.Path(t, "../..", "debian/bookworm-fixed-versions.csv"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,22 +155,8 @@ func TestEqualsTheTableOfRealChangelogs(t *testing.T) {
 	for _, r := range rows[1:] {
 		table[r[1]+" "+r[0]] = r[2]
 	}
-	z, err := zip.OpenReader(filepath.Join(dir, "changelogs-bookworm-security.zip"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer z.Close()
 	equal, outside := 0, 0
-	for _, file := range z.File {
-		source := strings.TrimSuffix(file.Name, ".changelog.Debian")
-		in, err := file.Open()
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := io.ReadAll(in)
-		if err != nil {
-			t.Fatal(err)
-		}
+	shareddata.Changelogs(t, "../..", func(source string, text []byte) {
 		entries, unread := ParseChangelog(text)
 		if len(unread) != 0 {
 			t.Errorf("%s: %v", source, unread)
@@ -205,7 +178,7 @@ func TestEqualsTheTableOfRealChangelogs(t *testing.T) {
 				outside++
 			}
 		}
-	}
+	})
 	t.Logf("%d pairs equal, %d named outside the branch only", equal, outside)
 	if equal != len(table) || equal != 1041 {
 		t.Errorf("%d of %d pairs", equal, len(table))

@@ -417,11 +417,10 @@ func (d *Depot) Keep(ctx context.Context, r Rules, a Arrived, now int64) (Kept, 
 	if len(a.Against) > 0 {
 		k.State = Refused
 	}
-	again := false
 	err = d.change(r, func(f *Feed) error {
 		f.Tried, f.Failure, f.Until = now, "", 0
 		if last, ok := f.InUse(); ok && last.Digest == k.Digest && k.State == Candidate {
-			again, k = true, f.again(k, a.Checked)
+			k = f.again(k, a.Checked)
 			return os.Remove(a.File)
 		}
 		if err := d.place(a.File, k.Digest); err != nil {
@@ -434,17 +433,17 @@ func (d *Depot) Keep(ctx context.Context, r Rules, a Arrived, now int64) (Kept, 
 		}
 		return nil
 	})
-	if err != nil || again || k.State == Refused {
+	if err != nil {
 		return k, err
 	}
 	d.point("candidate")
 	if err := d.Settle(ctx, r.Name, now); err != nil {
 		return k, err
 	}
-	if k, err = d.settled(r, k, a.Checked); err != nil || k.State != Accepted {
-		return k, err
+	if k, err = d.settled(r, k, a.Checked); err == nil {
+		err = d.Reconsider(ctx, now) // it may speak for what is held of others
 	}
-	return k, d.Reconsider(ctx, now) // it may speak for what is held of others
+	return k, err
 }
 
 // again notes that what is in use came again, at the time checked.

@@ -374,7 +374,7 @@ func TestWhatIsHeldCannotBeExchanged(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := d.Read(t.Context(), "osv", t0, 0); refusal.CodeOf(err) != CodeDepot {
+	if _, _, err := d.Read(t.Context(), "osv", t0, 0); refusal.CodeOf(err) != CodeDepot || !strings.Contains(err.Error(), "no such file") {
 		t.Error("without it:", err)
 	}
 	if err := d.hold("osv", &Kept{}, nil); err != nil {
@@ -387,6 +387,14 @@ func TestWhatIsHeldCannotBeExchanged(t *testing.T) {
 	k.Holds = canon.SumFile(other)
 	if _, err := d.held("osv", k); refusal.CodeOf(err) != CodeDepot {
 		t.Error("the list of another feed:", err)
+	}
+	other = []byte(strings.Replace(string(good), typeHeld, "patchwrit/held/v2", 1))
+	if err := os.WriteFile(d.object(canon.SumFile(other)), other, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	k.Holds = canon.SumFile(other)
+	if _, err := d.held("osv", k); refusal.CodeOf(err) != CodeDepot || !strings.Contains(err.Error(), "no such list") {
+		t.Error("a list of another type:", err)
 	}
 }
 

@@ -2,16 +2,11 @@ package depot
 
 import (
 	"archive/zip"
-	"bufio"
 	"bytes"
-	"compress/gzip"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
 	"math/rand/v2"
-	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -28,67 +23,31 @@ import (
 // realRecords are the raw records of Debian 12, by file name.
 func realRecords(t testing.TB) map[string][]byte {
 	t.Helper()
-	z, err := zip.OpenReader(shareddata.Path(t, "../..", "debian/osv-derived-bookworm.zip"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer z.Close()
 	out := map[string][]byte{}
-	for _, f := range z.File {
-		r, err := f.Open()
-		if err != nil {
-			t.Fatal(err)
-		}
-		raw, err := io.ReadAll(r)
+	shareddata.Zipped(t, "../..", "debian/osv-derived-bookworm.zip", func(name string, raw []byte) {
 		var o object
-		if err == nil {
-			err = json.Unmarshal(raw, &o)
-		}
+		err := json.Unmarshal(raw, &o)
 		o["severity"] = []any{object{"type": "CVSS_V3", "score": "CVSS:3.1/AV:P/AC:H/PR:H/UI:R/S:U/C:L/I:N/A:N"}} // they have none; a jump needs one
 		if err == nil {
-			out[f.Name], err = json.Marshal(o)
+			out[name], err = json.Marshal(o)
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.Close()
-	}
+	})
 	return out
 }
 
-// realHost has every package of two indexes' first, and the world knows both and
-// what the changelogs say was before.
+// realHost has every package of main, and the world knows what Debian 12 ever
+// carried.
 func realHost(t testing.TB, d *Depot, now int64) inventory.Inventory {
 	inv := inventory.Inventory{OS: inventory.OS{ID: "debian", VersionID: "12", Codename: "bookworm"}, Arch: "amd64"}
-	var carried [][2]string
-	for i, name := range []string{"debian/Packages-bookworm-12.15-main-subset.gz", "debian/Packages-bookworm-security-2026-11-21.gz"} {
-		for _, p := range stanzas(t, name) {
-			carried = append(carried, [2]string{p.Source, p.SourceVersion})
-			if i == 0 {
-				inv.Packages = append(inv.Packages, p)
-			}
-		}
+	for _, s := range shareddata.Stanzas(t, "../..", shareddata.BookwormMain) {
+		inv.Packages = append(inv.Packages, inventory.Package{Name: s.Package, Arch: s.Arch, Version: s.Version, Scheme: version.Deb,
+			Source: s.Source, SourceVersion: s.SourceVersion, Status: inventory.Status{Want: "install", Flag: "ok", State: "installed"}})
 	}
-	z, err := zip.OpenReader(shareddata.Path(t, "../..", "debian/changelogs-bookworm-security.zip"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer z.Close()
-	entry := regexp.MustCompile(`^([a-z0-9][a-z0-9+.-]*) \(([^)]+)\) [a-z]`)
-	for _, f := range z.File {
-		r, err := f.Open()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for lines := bufio.NewScanner(r); lines.Scan(); {
-			if m := entry.FindStringSubmatch(lines.Text()); m != nil {
-				carried = append(carried, [2]string{m[1], m[2]})
-			}
-		}
-		r.Close()
-	}
-	for i, list := range [][][2]string{nil, carried} { // somebody has looked from the start
-		_, err = world.Learn(d.World(), []world.Archive{{Ecosystem: "Debian:12", Name: "all", Versions: func(yield func(string, string) bool) {
+	for i, list := range [][][2]string{nil, shareddata.Carried(t, "../..")} { // somebody has looked from the start
+		_, err := world.Learn(d.World(), []world.Archive{{Ecosystem: "Debian:12", Name: "all", Versions: func(yield func(string, string) bool) {
 			for _, c := range list {
 				if !yield(c[0], c[1]) {
 					return
@@ -100,43 +59,6 @@ func realHost(t testing.TB, d *Depot, now int64) inventory.Inventory {
 		}
 	}
 	return inv
-}
-
-func stanzas(t testing.TB, name string) (out []inventory.Package) {
-	f, err := os.Open(shareddata.Path(t, "../..", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	g, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw, err := io.ReadAll(g)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, block := range strings.Split(string(raw), "\n\n") {
-		m := map[string]string{}
-		for _, line := range strings.Split(block, "\n") {
-			if k, v, ok := strings.Cut(line, ": "); ok && k != "" && k[0] != ' ' {
-				m[k] = v
-			}
-		}
-		if m["Package"] == "" {
-			continue
-		}
-		p := inventory.Package{Name: m["Package"], Arch: m["Architecture"], Version: m["Version"], Scheme: version.Deb, Source: m["Package"], SourceVersion: m["Version"],
-			Status: inventory.Status{Want: "install", Flag: "ok", State: "installed"}}
-		if s := m["Source"]; s != "" {
-			p.Source = s
-			if name, v, ok := strings.Cut(s, " ("); ok {
-				p.Source, p.SourceVersion = name, strings.TrimSuffix(v, ")")
-			}
-		}
-		out = append(out, p)
-	}
-	return out
 }
 
 // object is a JSON object of a record.

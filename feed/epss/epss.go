@@ -99,12 +99,14 @@ type Options struct {
 // with a first line #model_version:…,score_date:… (since February 2022). The
 // Snapshot's Digest is the SHA-256 of the bytes as they came. The error is
 // document.ErrUnusable: nothing in it is a file of scores.
-func Read(in io.Reader, o Options) (Scores, error) {
+func Read(in io.Reader, o Options) (Scores, error) { return read(in, o, MaxRows) }
+
+func read(in io.Reader, o Options, most int) (Scores, error) {
 	f, err := document.Open(in, MaxBytes)
 	if err != nil {
 		return Scores{}, err
 	}
-	r := &reading{in: f}
+	r := &reading{in: f, most: most}
 	if err := r.header(); err != nil {
 		return Scores{}, fmt.Errorf("%w: it is no file of EPSS scores (%w)", document.ErrUnusable, err)
 	}
@@ -145,6 +147,7 @@ func dayOfName(source string) string {
 // reading is one pass over a file.
 type reading struct {
 	in     *document.File
+	most   int // rows
 	gaps   document.Gaps
 	rows   []row
 	line   int
@@ -236,8 +239,8 @@ func (r *reading) body() error {
 		if err != nil {
 			return err
 		}
-		if len(r.rows) == MaxRows {
-			return fmt.Errorf("more than %d rows", MaxRows)
+		if len(r.rows) == r.most {
+			return fmt.Errorf("more than %d rows", r.most)
 		}
 		one, err := r.row(b)
 		if err != nil {

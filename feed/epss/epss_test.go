@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -15,11 +14,12 @@ import (
 
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/feed/document"
+	"github.com/patchwrit/patchwrit/internal/shareddata"
 )
 
 var now = Options{Source: "feeds/epss_scores-2026-08-16.csv.gz", Now: time.Unix(1_790_000_000, 0)}
 
-func read(t testing.TB, raw string, o Options) Scores {
+func readAll(t testing.TB, raw string, o Options) Scores {
 	t.Helper()
 	s, err := Read(strings.NewReader(raw), o)
 	if err != nil {
@@ -39,7 +39,7 @@ func TestEveryGenerationIsRead(t *testing.T) {
 		"today's":       {"#model_version:v2025.03.14,score_date:2026-08-16T12:55:00Z\r\ncve,epss,percentile\r\nCVE-2020-5902,1.0,1e-05\r\n", "epss_scores-2020-01-01.csv", "2026-08-16", "v2025.03.14", Score{PPM, 10, true}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := read(t, c.raw, Options{c.source, now.Now})
+			s := readAll(t, c.raw, Options{c.source, now.Now})
 			got, ok := s.Of("CVE-2020-5902")
 			if !ok || got != c.score || s.Day != c.day || s.Model != c.model || len(s.Snapshot.Partial) != 0 || s.Snapshot.Count != 1 {
 				t.Errorf("%+v %+v", got, s)
@@ -53,7 +53,7 @@ func TestEveryGenerationIsRead(t *testing.T) {
 }
 
 func TestUnscoredIsNotZero(t *testing.T) {
-	s := read(t, "cve,epss,percentile\nCVE-2026-0002,0.0,0.0\nCVE-2026-10000,0.1,0.2\n", now)
+	s := readAll(t, "cve,epss,percentile\nCVE-0000-0000,0.5,0.5\nCVE-2026-0002,0.0,0.0\nCVE-2026-10000,0.1,0.2\n", now)
 	if z, ok := s.Of("CVE-2026-0002"); !ok || z != (Score{Ranked: true}) {
 		t.Error(z, ok)
 	}
@@ -76,6 +76,9 @@ func TestWhatIsWrongIsAGap(t *testing.T) {
 		"not a number":           {head + "CVE-2026-0009,NaN,0.2\n" + good, "between 0 and 1"},
 		"hexadecimal":            {head + "CVE-2026-0009,0x1p-2,0.2\n" + good, "between 0 and 1"},
 		"a broken percentile":    {head + "CVE-2026-0009,0.1,\n" + good, "between 0 and 1"},
+		"no digit first":         {head + "CVE-2026-0009,.1,0.2\n" + good, "between 0 and 1"},
+		"no number at all":       {head + "CVE-2026-0009,,0.2\n" + good, "between 0 and 1"},
+		"a long value":           {head + "CVE-2026-0009,0.1" + strings.Repeat("0", 30) + ",0.2\n" + good, "between 0 and 1"},
 		"a column less":          {head + "CVE-2026-0009,0.1\n" + good, "columns"},
 		"a column more":          {head + "CVE-2026-0009,0.1,0.2,0.3\n" + good, "between 0 and 1"},
 		"an empty line":          {head + "\n" + good, "no CVE id"},
@@ -91,7 +94,7 @@ func TestWhatIsWrongIsAGap(t *testing.T) {
 			if raw == "" {
 				raw = cutGzip(t, head+good)
 			}
-			s := read(t, raw, now)
+			s := readAll(t, raw, now)
 			if !strings.Contains(fmt.Sprint(s.Snapshot.Partial), c.gap) {
 				t.Errorf("gaps %v, want %q", s.Snapshot.Partial, c.gap)
 			}
@@ -103,41 +106,41 @@ func TestWhatIsWrongIsAGap(t *testing.T) {
 			}
 		})
 	}
-	if s := read(t, head+good+good, now); s.Snapshot.Count != 1 || len(s.Snapshot.Partial) != 0 {
+	if s := readAll(t, head+good+good, now); s.Snapshot.Count != 1 || len(s.Snapshot.Partial) != 0 {
 		t.Errorf("the same row twice: %+v", s)
 	}
-	if s := read(t, head+good, Options{"scores.csv", now.Now}); !strings.Contains(fmt.Sprint(s.Snapshot.Partial), "age is unknown") {
+	if s := readAll(t, head+good, Options{"scores.csv", now.Now}); !strings.Contains(fmt.Sprint(s.Snapshot.Partial), "age is unknown") {
 		t.Errorf("no day: %+v", s)
 	}
 }
 
 func TestWhatIsNoFileOfScoresIsUnusable(t *testing.T) {
-	for _, raw := range []string{"", "<html>\n", "cve;epss;percentile\n", "cve,percentile,epss\n", "#only\n", strings.Repeat("#\n", 20) + "cve,epss\n", "cve,epss", strings.Repeat("x", 2*document.MaxLine)} {
-		if _, err := Read(strings.NewReader(raw), now); !errors.Is(err, document.ErrUnusable) {
+	for raw, why := range map[string]string{"": "in line 1: EOF", "<html>\n": "other columns", "cve;epss;percentile\n": "other columns", "cve,percentile,epss\n": "other columns", "#only\n": "EOF",
+		strings.Repeat("#\n", 20) + "cve,epss\n": "first 16 lines", "cve,epss": "may be cut short", strings.Repeat("x", 2*document.MaxLine): "a line of more", "\x1f\x8b\x08": "unexpected EOF"} {
+		if _, err := Read(strings.NewReader(raw), now); !errors.Is(err, document.ErrUnusable) || !strings.Contains(err.Error(), why) {
 			t.Errorf("%.40q: %v", raw, err)
 		}
 	}
 }
 
-func shared(t testing.TB, name string) string {
-	dir := os.Getenv("PATCHWRIT_SHARED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "data")
+// TestNoMoreRowsThanTheLimit: what is beyond it is a gap, what was read counts.
+func TestNoMoreRowsThanTheLimit(t *testing.T) {
+	const three = "cve,epss\nCVE-2026-0001,0.1\nCVE-2026-0002,0.1\nCVE-2026-0003,0.1\n"
+	for most, count := range map[int]int{2: 2, 3: 3} {
+		s, err := read(strings.NewReader(three), now, most)
+		if cut := strings.Contains(fmt.Sprint(s.Snapshot.Partial), "more than 2 rows"); err != nil || s.Snapshot.Count != count || cut != (count == 2) {
+			t.Errorf("%d: %+v, %v", most, s.Snapshot, err)
+		}
 	}
-	p := filepath.Join(dir, name)
-	if _, err := os.Stat(p); err != nil {
-		t.Skipf("the shared data set is not here (PATCHWRIT_SHARED names its folder): %v", err)
-	}
-	return p
 }
 
 func real(t testing.TB, day string) (Scores, string) {
-	p := shared(t, "epss/epss_scores-"+day+".csv.gz")
+	p := shareddata.Path(t, "../..", "epss/epss_scores-"+day+".csv.gz")
 	raw, err := os.ReadFile(p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return read(t, string(raw), Options{p, now.Now}), p
+	return readAll(t, string(raw), Options{p, now.Now}), p
 }
 
 // Three real days: each is whole, and every row equals a plain reading of its line.
@@ -181,7 +184,7 @@ func TestRealScoresThroughTime(t *testing.T) {
 // BenchmarkRead reads the whole file of August 2026, packed. "held" is what one
 // reading keeps in memory.
 func BenchmarkRead(b *testing.B) {
-	raw, err := os.ReadFile(shared(b, "epss/epss_scores-2026-08-16.csv.gz"))
+	raw, err := os.ReadFile(shareddata.Path(b, "../..", "epss/epss_scores-2026-08-16.csv.gz"))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -8,13 +8,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/feed/document"
+	"github.com/patchwrit/patchwrit/internal/shareddata"
 )
 
 var now = Options{Source: "kev.json", Now: time.Unix(1_790_000_000, 0)}
@@ -128,22 +128,10 @@ func TestAStaleCatalogueNoLongerSaysNo(t *testing.T) {
 	}
 }
 
-func shared(t testing.TB, name string) string {
-	dir := os.Getenv("PATCHWRIT_SHARED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "data")
-	}
-	p := filepath.Join(dir, name)
-	if _, err := os.Stat(p); err != nil {
-		t.Skipf("the shared data set is not here (PATCHWRIT_SHARED names its folder): %v", err)
-	}
-	return p
-}
-
 // Six real catalogues through time: each is whole, and what goes from one to
 // the next is what the history of the catalogue says was removed.
 func TestRealCataloguesThroughTime(t *testing.T) {
-	h, err := os.Open(shared(t, "kev/kev-history.csv"))
+	h, err := os.Open(shareddata.Path(t, "../..", "kev/kev-history.csv"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +150,7 @@ func TestRealCataloguesThroughTime(t *testing.T) {
 		version       string
 		count, ransom int
 	}{{"2023.04.10", 913, 0}, {"2023.10.19", 1022, 184}, {"2024.04.24", 1102, 224}, {"2024.10.23", 1200, 237}, {"2025.01.23", 1251, 245}, {"2026.08.07", 1662, 338}} {
-		f, err := os.Open(shared(t, "kev/known_exploited_vulnerabilities-"+c.version+".json.gz"))
+		f, err := os.Open(shareddata.Path(t, "../..", "kev/known_exploited_vulnerabilities-"+c.version+".json.gz"))
 		if err != nil {
 			t.Fatal(err)
 		}
