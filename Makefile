@@ -34,7 +34,7 @@ test: deps ## lint, race, real Debian roots, real apt, Chromium, a fleet that is
 	$(MAKE) test-race
 	$(MAKE) test-e2e
 	$(MAKE) test-fleet
-	$(MAKE) test-mutants ROOMS="canon change plan plan/whole tlog trust approval writ provenance policy proposal agent witness priority feed/document feed/kev feed/cve feed/nvd feed/epss"
+	$(MAKE) test-mutants ROOMS="canon change plan plan/whole tlog trust approval writ provenance policy policy/rego/standard proposal agent witness priority feed/document feed/kev feed/cve feed/nvd feed/epss"
 	$(MAKE) test-guest
 
 .PHONY: test-race

@@ -10,6 +10,10 @@
 // removal no test notices is a survivor and fails the run, unless
 // equivalent.txt names it with the reason why nothing can notice it.
 //
+// Rules in Rego are changed in their text instead: a rule or a condition is taken
+// out, a condition negated, a comparison moved, a constant changed; the test_
+// rules beside them judge, in this process.
+//
 // Usage: go run ./internal/mutants [-v] [room …]
 package main
 
@@ -116,6 +120,9 @@ func contains(list []string, s string) bool {
 // testRoom builds the room's tests with the overlay and runs them for each
 // mutant, after they were green without any.
 func testRoom(ctx context.Context, r room, workers int) ([]result, error) {
+	if r.rego {
+		return testRules(ctx, r)
+	}
 	dir, err := os.MkdirTemp("", "mutants-")
 	if err != nil {
 		return nil, err

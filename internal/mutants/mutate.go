@@ -21,6 +21,7 @@ type room struct {
 	refusals bool   // only conditions that end in refusal.New, not every returned error
 	targeted bool   // each mutant meets only the tests in which its condition was true
 	e2e      bool   // with real Debian roots
+	rego     bool   // rules in Rego, whose own test_ rules judge
 	args     []string
 }
 
@@ -31,7 +32,7 @@ func rooms(text string) []room {
 		if len(f) < 2 || strings.HasPrefix(f[0], "#") {
 			continue
 		}
-		r := room{path: f[0], tests: f[0], refusals: f[1] == "refusals"}
+		r := room{path: f[0], tests: f[0], refusals: f[1] == "refusals", rego: f[1] == "rego"}
 		for _, arg := range f[2:] {
 			elsewhere, ok := strings.CutPrefix(arg, "tests=")
 			switch {
@@ -71,6 +72,7 @@ type mutant struct {
 	cond   string // source text
 	start  int    // offsets of the condition
 	end    int
+	with   string // Rego: what stands there instead
 }
 
 func (m mutant) name() string {

@@ -1,7 +1,7 @@
 package patchwrit
 
-# What rules know of hosts and artefacts (docs/POLICY.md). A fact that nobody
-# gave is the empty string, or 0 for a time.
+# What rules know of hosts and artefacts (docs/POLICY.md). An answer that
+# nobody gave is the empty string; times, tags and windows are then not there.
 facts_hosts := object.get(object.get(input, "facts", {}), "hosts", [])
 
 facts_artefacts := object.get(object.get(input, "facts", {}), "artefacts", [])
@@ -18,13 +18,9 @@ _given(id) := f if {
 	f.id == id
 } else := {}
 
-_unknown := {"is": "", "source": ""}
-
-unknown_host := {
-	"id": "", "group": "", "level": _unknown, "data": [], "exposed": _unknown, "kev": _unknown,
-	"automatable": _unknown, "total": _unknown, "must_patch": _unknown, "reboot": _unknown,
-	"deadline": _unknown, "due": 0, "deferred": 0, "triage": _unknown, "windowed": _unknown, "windows": [],
-}
+unknown_host := {name: {"is": ""} | some name in {
+	"level", "exposed", "kev", "automatable", "total", "must_patch", "reboot", "deadline", "triage", "windowed",
+}}
 
 # How long a hold lasts when nothing says when it ends: it is asked again then.
 again := input.at + 3600

@@ -25,9 +25,14 @@ says(h, a) := d if d := patchwrit.decision with input as plan_of(h, a)
 
 rules(h, a) := {r.rule | some r in says(h, a).reasons}
 
+rules_asked(asked) := {r.rule | some r in d.reasons} if d := patchwrit.decision with input as asked
+
 test_good_runs_by_itself if says({}, {}).outcome == "allow"
 
-test_level_observe if says({"level": is("L0")}, {}).outcome == "deny"
+test_level_observe if {
+	says({"level": is("L0")}, {}).outcome == "deny"
+	rules({"level": is("L0")}, {}) == {"autonomy_observe", "granted"}
+}
 
 test_level_people_another_reviewer if {
 	says({"level": is("L1")}, {}).outcome == "quorum"
@@ -37,12 +42,16 @@ test_level_people_another_reviewer if {
 test_level_people if {
 	says({"level": is("L2")}, {}).outcome == "quorum"
 	says({"level": is("L2")}, {}).class == "routine"
+	rules({"level": is("L2")}, {}) == {"autonomy", "granted"}
 }
 
 test_level_near_deadline if {
 	says({"level": is("L3")}, {}).outcome == "quorum"
 	says({"level": is("L3"), "deadline": is("60D")}, {}).outcome == "quorum"
-	says({"level": is("L3"), "deadline": is("14D")}, {}).outcome == "allow"
+	rules({"level": is("L3")}, {}) == {"autonomy", "granted"}
+	every near in ["14D", "3D", "3DF"] {
+		says({"level": is("L3"), "deadline": is(near), "triage": is("done")}, {}).outcome == "allow"
+	}
 }
 
 test_unknown_is_strict if {
@@ -56,12 +65,47 @@ test_no_facts_is_strict if {
 	d.outcome == "quorum"
 }
 
-test_exposed if rules({"exposed": is("yes")}, {}) == {"exposed", "granted"}
+# Whatever a house wants to be known, of a host without facts it is not.
+test_no_facts_is_unknown_in_all if {
+	all := {"level", "exposed", "kev", "automatable", "total", "must_patch", "reboot", "deadline", "triage", "windowed"}
+	d := patchwrit.decision with input as object.remove(plan_of({}, {}), ["facts"]) with patchwrit.needs_known as all
+	{r.text | some r in d.reasons; r.rule == "unknown_fact"} == {sprintf("host h: %s is unknown", [name]) | some name in all}
+}
+
+test_facts_of_another_host_say_nothing if {
+	bad := object.union(host, {"id": "another", "level": is("L0"), "exposed": is("yes")})
+	beside := object.union(plan_of({}, {}), {"facts": {"hosts": [bad, host], "artefacts": [artefact]}})
+	rules_asked(beside) == {"granted"}
+	alone := object.union(plan_of({}, {}), {"facts": {"hosts": [object.union(host, {"id": "another"})], "artefacts": [artefact]}})
+	rules_asked(alone) == {"granted", "unknown_fact"}
+}
+
+test_exposed if {
+	rules({"exposed": is("yes")}, {}) == {"exposed", "granted"}
+	says({"exposed": is("yes")}, {}).outcome == "quorum"
+}
+
+# Without a grant people decide anyway, and only that is said.
+test_lanes_concern_grants_only if {
+	every h in [{"exposed": is("yes")}, {"exposed": is("")}, {"level": is("")}, {"level": is("L3")}] {
+		rules_asked(object.union(plan_of(h, {}), {"grant": ""})) == {"people_decide"}
+	}
+	rules_asked(object.union(plan_of({}, {"major": is("yes")}), {"grant": ""})) == {"people_decide"}
+	rules_asked(object.union(plan_of({}, {}), {"grant": "", "plan": {"class": "sensitive"}})) == {"people_decide"}
+}
 
 test_window_closed if {
 	d := says({"windowed": is("yes"), "windows": [{"from": 2000, "until": 3000}]}, {})
 	d.outcome == "hold"
 	d.until == 2000
+	{r.rule | some r in d.reasons} == {"granted", "window"}
+}
+
+# It is held until the next one begins; one without a length is none.
+test_window_next if {
+	says({"windowed": is("yes"), "windows": [{"from": 10, "until": 20}, {"from": 3000, "until": 4000}, {"from": 2000, "until": 2500}]}, {}).until == 2000
+	says({"windowed": is("yes"), "windows": [{"from": 1000, "until": 1000}]}, {}).until == 4600
+	says({"windowed": is("yes"), "windows": []}, {}).until == 4600
 }
 
 test_window_open if says({"windowed": is("yes"), "windows": [{"from": 1000, "until": 1001}]}, {}).outcome == "allow"
@@ -72,12 +116,33 @@ test_cooldown if {
 	says({}, {"cooldown": 1500}).outcome == "hold"
 	says({}, {"cooldown": 1500}).until == 1500
 	says({}, {"cooldown": 1000}).outcome == "allow"
+	rules({}, {"cooldown": 1500}) == {"cooldown", "granted"}
 }
 
+test_cooldown_of_what_the_plan_does_not_bring if {
+	rules({}, {"package": "q", "cooldown": 1500}) == {"granted"}
+	rules({}, {"to": "3", "cooldown": 1500}) == {"granted"}
+}
+
+frozen(h, until) := object.union(plan_of(h, {}), {"hosts": [{"id": "h", "domain": "a", "labels": [{"key": "freeze_until", "value": until}]}]})
+
 test_freeze if {
-	d := patchwrit.decision with input as object.union(plan_of({"due": 1}, {}), {"hosts": [{"id": "h", "domain": "a", "labels": [{"key": "freeze_until", "value": "1700"}]}]})
+	d := patchwrit.decision with input as frozen({"due": 1}, "1700")
 	d.outcome == "hold"
 	d.until == 1700
+	rules_asked(frozen({}, "1700")) == {"freeze", "granted"}
+}
+
+# Of two holds the later end counts; what is no hold has none.
+test_until if {
+	closed := {"windowed": is("yes"), "windows": [{"from": 2000, "until": 3000}]}
+	every freeze, until in {"1700": 2000, "2500": 2500} {
+		d := patchwrit.decision with input as frozen(closed, freeze)
+		d.until == until
+	}
+	denied := patchwrit.decision with input as frozen({"level": is("L0")}, "1700")
+	[denied.outcome, denied.until] == ["deny", 0]
+	says({}, {}).until == 0
 }
 
 test_forensic if {
@@ -86,23 +151,29 @@ test_forensic if {
 	says({"deadline": is("3DF"), "triage": is("none")}, {}).outcome == "hold"
 	says({"deadline": is("3DF"), "triage": is("done")}, {}).outcome == "allow"
 	says({"deadline": is("3DF"), "due": 1}, {}).outcome == "hold"
+	rules({"deadline": is("3DF")}, {}) == {"forensic_hold", "granted"}
 }
 
 test_data_tags if {
 	every tag in ["gdpr", "pci", "else"] {
 		says({"data": [tag]}, {}).outcome == "quorum"
 		says({"data": [tag]}, {}).class == "sensitive"
+		rules({"data": [tag]}, {}) == {"data_tag", "granted"}
 	}
 	says({"data": ["none"]}, {}).outcome == "allow"
+	says({"data": ["none"]}, {}).class == "routine"
 }
 
 test_health_data_needs_a_window if {
 	says({"data": ["hipaa"]}, {}).outcome == "hold"
+	rules({"data": ["hipaa"]}, {}) == {"data_tag", "data_window", "granted"}
 	says({"data": ["hipaa"], "windowed": is("yes"), "windows": [{"from": 1, "until": 2000}]}, {}).outcome == "quorum"
 }
 
 test_each_trigger_alone if {
-	every name, _ in patchwrit.triggers {
+	names := ["new_publisher", "new_script", "downgrade", "new_vendor", "new_origin", "major", "core"]
+	count(patchwrit.triggers) == count(names)
+	every name in names {
 		rules({}, {name: is("yes")}) == {"granted", sprintf("nonstandard_%s", [name])}
 		says({}, {name: is("yes")}).outcome == "quorum"
 		says({}, {name: is("")}).outcome == "quorum"
@@ -114,9 +185,12 @@ test_overdue_is_not_held if {
 	says(object.union(closed, {"due": 1000}), {}).outcome == "quorum"
 	"overdue" in rules(object.union(closed, {"due": 1000}), {})
 	says(object.union(closed, {"due": 1001}), {}).outcome == "hold"
+	says(object.union(closed, {"due": 0}), {}).outcome == "hold"
 	says(object.union(closed, {"deferred": 3}), {}).outcome == "quorum"
 	says(object.union(closed, {"deferred": 2}), {}).outcome == "hold"
 	says({"due": 1}, {"cooldown": 1500}).outcome == "quorum"
+	rules(closed, {}) == {"granted", "window"}
+	rules(object.union(closed, {"due": 1000}), {}) == {"granted", "overdue"}
 }
 
 # A house may want more to be known: then a grant counts only where it is.

@@ -25,7 +25,7 @@ class_wanted contains 2 if some r in reasons_network
 
 # A rollback is a person's plan: it has a reason and does nothing but go down.
 rollback if {
-	object.get(input.dossier, "reason", "") != ""
+	input.dossier.reason != ""
 	every b in input.branches {
 		every c in b.changes { c.op == "downgrade" }
 	}

@@ -8,9 +8,8 @@ window_open(f) if {
 	input.at < w.until
 }
 
-window_next(f) := min([w.from | some w in f.windows; w.from > input.at]) if {
-	some w in f.windows
-	w.from > input.at
+window_next(f) := next if {
+	next := min([w.from | some w in f.windows; w.from > input.at]) # there is none of no window
 } else := again
 
 soft_holds contains {"rule": "window", "host": id, "until": window_next(f), "text": sprintf("host %s is outside its window", [id])} if {
