@@ -119,15 +119,18 @@ type answer struct {
 }
 
 // Decide evaluates the rules over canonical input bytes. Whatever goes wrong in
-// the rules is a decision to deny that says so; an error means that the input
-// itself is not canonical.
+// the rules is a decision to deny that says so, a time-out included; an error
+// means that the input itself is not canonical, or that ctx was cancelled.
 func (e *Engine) Decide(ctx context.Context, input []byte) (policy.Decision, error) {
 	if err := canon.Check(input); err != nil {
 		return policy.Decision{}, refusal.New(codeInput, "%v", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, Timeout)
+	limited, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
-	a, err := e.evaluate(ctx, input)
+	a, err := e.evaluate(limited, input)
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return policy.Decision{}, ctx.Err() // nobody waits; that is no word of the rules
+	}
 	if err != nil {
 		return policy.Decision{Outcome: policy.Deny, Class: change.Critical, Reasons: []policy.Reason{
 			{Rule: "rules_answer", Outcome: policy.Deny, Text: canon.NoteOf(err.Error())}}}, nil
@@ -146,9 +149,13 @@ func (e *Engine) evaluate(ctx context.Context, input []byte) (answer, error) {
 		return a, err
 	}
 	steps := &steps{cancel: topdown.NewCancel()}
+	defer context.AfterFunc(ctx, steps.cancel.Cancel)() // OPA does not look at ctx when the cancel is not its own
 	results, err := e.query.Eval(ctx, oparego.EvalParsedInput(value), oparego.EvalQueryTracer(steps), oparego.EvalExternalCancel(steps.cancel))
 	if steps.n > maxSteps {
 		return a, fmt.Errorf("the rules took more than %d steps", maxSteps)
+	}
+	if err := ctx.Err(); err != nil {
+		return a, fmt.Errorf("the rules took too long: %w", err)
 	}
 	if err != nil {
 		return a, fmt.Errorf("the rules failed: %w", err)

@@ -8,6 +8,9 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -215,6 +218,139 @@ func TestOnlyThePinnedBundleLoads(t *testing.T) {
 	}
 }
 
+// TestOnlyWhatIsSignedLoads: the pin is that of the changed file each time, so
+// that the signature alone stands in the way.
+func TestOnlyWhatIsSignedLoads(t *testing.T) {
+	source := strings.Replace(good, ", %s", "", 1)
+	bundle, foreign := signed(t, source), func() []byte {
+		b, err := rego.Sign(fstest.MapFS{"rules.rego": {Data: []byte("package patchwrit\n" + source)}}, newKey())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}()
+	const mild = `package patchwrit
+decision := {"outcome": "allow", "class": "routine", "until": 0, "reasons": []}`
+	is := func(part string) func(string) bool {
+		return func(name string) bool { return strings.HasSuffix(name, part) }
+	}
+	only := func(at func(string) bool, edit func([]byte) []byte) []byte {
+		return repack(t, bundle, func(name string, b []byte) []byte {
+			if at(name) {
+				return edit(b)
+			}
+			return b
+		})
+	}
+	signature := func(edit func(parts []string)) []byte {
+		return only(is("signatures.json"), func(b []byte) []byte { return resigned(t, b, edit) })
+	}
+	for name, c := range map[string]struct {
+		bundle []byte
+		says   string
+	}{
+		"a signature with one bit changed": {signature(func(p []string) { p[2] = flipped(t, p[2]) }), "verif"},
+		"a signature of another's words":   {signature(func(p []string) { p[2] = jwtOf(t, foreign)[2] }), "verif"},
+		"a foreign key under our name":     {foreign, "verif"},
+		"foreign words and signature":      {signature(func(p []string) { copy(p, jwtOf(t, foreign)) }), "verif"},
+		"no algorithm": {signature(func(p []string) {
+			p[0], p[2] = base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none"}`)), ""
+		}), "verif"},
+		"changed rules":              {only(is("rules.rego"), func([]byte) []byte { return []byte(mild) }), "digest mismatch"},
+		"changed data":               {only(is("data.json"), func([]byte) []byte { return []byte(`{"patchwrit":{"x":1}}`) }), "digest mismatch"},
+		"a changed manifest":         {only(is("manifest"), func(b []byte) []byte { return bytes.Replace(b, []byte(`"patchwrit"`), []byte(`""`), 1) }), "digest mismatch"},
+		"rules taken out":            {only(is("rules.rego"), func([]byte) []byte { return nil }), "not found in the target bundle"},
+		"rules beside those signed":  {added(t, bundle, "/more.rego", mild), "not included in bundle signature"},
+		"data beside what is signed": {added(t, bundle, "/patchwrit/data.json", `{"x":1}`), "not included in bundle signature"},
+		"the rules twice":            {added(t, bundle, "/rules.rego", mild), "not included in bundle signature"},
+		"the data twice":             {added(t, bundle, "/data.json", `{"patchwrit":{"x":1}}`), "not included in bundle signature"},
+		"no signatures":              {signature(nil), "missing JWT"},
+	} {
+		if _, err := rego.OpenUnverified(context.Background(), c.bundle); err != nil {
+			t.Errorf("%s: something else than the signature is wrong: %v", name, err)
+		}
+		_, err := load(t, c.bundle)
+		if refusal.CodeOf(err) != "PW-POLICY-BUNDLE" || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v, want …%s…", name, err, c.says)
+		}
+	}
+}
+
+// resigned edits the three parts of a bundle's signature; nil: there is none.
+func resigned(t *testing.T, raw []byte, edit func(parts []string)) []byte {
+	t.Helper()
+	var s struct {
+		Signatures []string `json:"signatures"`
+	}
+	if err := json.Unmarshal(raw, &s); err != nil || len(s.Signatures) != 1 {
+		t.Fatalf("%s: %v", raw, err)
+	}
+	if edit == nil {
+		return []byte(`{"signatures":[]}`)
+	}
+	parts := strings.Split(s.Signatures[0], ".")
+	edit(parts)
+	s.Signatures[0] = strings.Join(parts, ".")
+	out, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// jwtOf is the signature of a bundle in its three parts.
+func jwtOf(t *testing.T, bundle []byte) (parts []string) {
+	repack(t, bundle, func(name string, b []byte) []byte {
+		if strings.HasSuffix(name, "signatures.json") {
+			resigned(t, b, func(p []string) { parts = slices.Clone(p) })
+		}
+		return b
+	})
+	return parts
+}
+
+func flipped(t *testing.T, part string) string {
+	t.Helper()
+	b, err := base64.RawURLEncoding.DecodeString(part)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[10] ^= 1
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+// added puts one more file at the end of a bundle.
+func added(t *testing.T, bundle []byte, name, content string) []byte {
+	t.Helper()
+	z, err := gzip.NewReader(bytes.NewReader(bundle))
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var more, out bytes.Buffer
+	to := tar.NewWriter(&more)
+	if err := to.WriteHeader(&tar.Header{Name: name, Mode: 0o600, Size: int64(len(content))}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(to, content); err != nil {
+		t.Fatal(err)
+	}
+	if err := to.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w := gzip.NewWriter(&out)
+	if _, err := w.Write(append(raw[:len(raw)-1024], more.Bytes()...)); err != nil { // an archive ends in 1,024 zeros
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
 // repack changes the files of a bundle; nil leaves one out.
 func repack(t *testing.T, bundle []byte, edit func(name string, b []byte) []byte) []byte {
 	t.Helper()
@@ -286,7 +422,17 @@ func TestRulesThatTakeTooLongAreDeny(t *testing.T) {
 	ctx, stop := context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer stop()
 	d, err := e.Decide(ctx, []byte(`{}`))
-	if err != nil || d.Outcome != policy.Deny || d.Reasons[0].Rule != "rules_answer" {
+	if err != nil || d.Outcome != policy.Deny || d.Reasons[0].Rule != "rules_answer" || !strings.Contains(d.Reasons[0].Text.Text(), "took too long") { // not: too many steps
+		t.Errorf("%+v, %v", d, err)
+	}
+}
+
+// Who stops asking gets no verdict: it could be recorded.
+func TestACancelledQuestionHasNoAnswer(t *testing.T) {
+	e := must(t, signed(t, endless))
+	ctx, stop := context.WithCancel(context.Background())
+	time.AfterFunc(50*time.Millisecond, stop)
+	if d, err := e.Decide(ctx, []byte(`{}`)); !errors.Is(err, context.Canceled) || d.Outcome != "" {
 		t.Errorf("%+v, %v", d, err)
 	}
 }
