@@ -55,25 +55,13 @@ func oldKernel(s wire.Snapshot, inv inventory.Inventory) string {
 	case s.KernelAt >= s.Booted:
 		return "kernel " + s.Kernel + " was replaced under its name and not booted since"
 	case newest.Scheme == "" || newest.Scheme == version.Deb:
-		if build := debianBuild(s.KernelBuild.Text()); build != "" {
+		if build := inventory.DebianBuild(s.KernelBuild.Text()); build != "" {
 			if order, err := version.Compare(version.Deb, build, newest.Version); err != nil || order < 0 {
 				return fmt.Sprintf("build %+q of kernel %s runs, %s is installed", build, s.Kernel, newest.Version)
 			}
 		}
 	}
 	return ""
-}
-
-// debianBuild is the package version that Debian writes into the build of its
-// kernels: "#1 SMP PREEMPT_DYNAMIC Debian 6.1.159-1 (2025-12-30)". "": another
-// maker's.
-func debianBuild(uname string) string {
-	_, after, ok := strings.Cut(uname, " Debian ")
-	if !ok {
-		return ""
-	}
-	v, _, _ := strings.Cut(after, " ")
-	return v
 }
 
 // not says why what was affected may still run, though fixed versions are

@@ -28,7 +28,7 @@ func Read(fsys fs.FS, more ...Database) (Inventory, error) {
 	if inv.Arch = nativeArch(fsys, packages); inv.Arch == "" {
 		inv.Partial = append(inv.Partial, Gap{AreaArch, "the native architecture is not told by the package dpkg, by " + archFile + ", or by all packages alike"})
 	}
-	inv.Kernel.Installed = images(packages)
+	inv.Kernel.Installed = Images(packages)
 	if inv.Partial == nil {
 		inv.Partial = []Gap{}
 	}
@@ -164,9 +164,10 @@ func nativeArch(fsys fs.FS, packages []Package) string {
 	return common
 }
 
-// images picks the kernel image packages. A release begins with three numbers;
-// linux-image-amd64 and linux-image-6.12-amd64 only point at an image.
-func images(packages []Package) []Image {
+// Images picks the kernel image packages, ascending by release; never nil. A
+// release begins with three numbers; linux-image-amd64 and linux-image-6.12-amd64
+// only point at an image.
+func Images(packages []Package) []Image {
 	out := []Image{}
 	for _, p := range packages {
 		if p.Scheme == version.RPM {

@@ -134,7 +134,7 @@ func TestReleasesOfRPMKernels(t *testing.T) {
 		p, _ := ParseRPM(rpm(0, name, "5.14.0", "427.el9_4", "", ""))
 		list = append(list, p)
 	}
-	if got := images(list); len(got) != 1 || got[0].Package != "kernel-core" {
+	if got := Images(list); len(got) != 1 || got[0].Package != "kernel-core" {
 		t.Errorf("%+v", got)
 	}
 }

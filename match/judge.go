@@ -58,6 +58,7 @@ const (
 	Undetermined      Code = "undetermined"     // the source does not know or contradicts itself
 	Quarantined       Code = "quarantined"      // a record that is held would make it affected
 	Stated            Code = "stated"           // people say that it is affected, which alone makes no work
+	KernelUnmatched   Code = "kernel-unmatched" // what runs is of no installed package, or of an older build; told by who knows what runs
 	ModuleUnknown     Code = "module-unknown"   // affected if it comes from the module stream that the record means, and which that is is not known
 )
 

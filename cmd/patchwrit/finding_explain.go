@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -83,11 +84,28 @@ type explainedSource struct {
 type explainedFinding struct {
 	match.Finding
 	Sources []explainedSource `json:"sources"`
+	Runs    string            `json:"runs,omitempty"` // of a kernel: whether it is the one that runs, "yes" or "no"
 }
 
-// answersTo gives the answers that q picks: of a bill's libraries, of packages, or
-// one that says why there is none.
+// answersTo gives the answers that q picks. What a record in quarantine would say
+// is one of them: it takes the place of an answer that there is none.
 func answersTo(seen looked, q match.Query) []match.Finding {
+	found := counting(seen, q)
+	var held []match.Finding
+	for _, f := range seen.Findings {
+		if f.Reason.Code == match.Quarantined && slices.Contains(f.Names(), q.Advisory) && (q.Package == "" || q.Package == f.Package || q.Package == f.Source) {
+			held = append(held, f)
+		}
+	}
+	if len(held) > 0 && len(found) == 1 && len(found[0].Sources) == 0 {
+		return held
+	}
+	return append(found, held...)
+}
+
+// counting gives the answers of the records that count: of a bill's libraries, of
+// packages, or one that says why there is none.
+func counting(seen looked, q match.Query) []match.Finding {
 	if seen.bill == nil {
 		return match.Explain(seen.Inventory, seen.Index, q)
 	}
@@ -121,9 +139,9 @@ func explainFindings(seen looked, q match.Query) []explainedFinding {
 	for i, s := range snapshots {
 		at[key{s.Name, string(s.Digest)}] = i
 	}
-	out := []explainedFinding{}
+	out, kernel := []explainedFinding{}, newKernelReport(seen.Inventory.Kernel, seen.build)
 	for _, f := range found {
-		x := explainedFinding{Finding: f, Sources: []explainedSource{}}
+		x := explainedFinding{Finding: f, Sources: []explainedSource{}, Runs: kernel.runs(f)}
 		for _, s := range f.Sources {
 			es := explainedSource{Source: s}
 			if i, ok := at[key{s.Feed, string(s.Snapshot)}]; ok {
@@ -149,6 +167,9 @@ func writeExplained(w io.Writer, list []explainedFinding) error {
 				fmt.Fprintf(w, " with %s", f.Fixed)
 			}
 			fmt.Fprintln(w)
+		}
+		if f.Runs != "" {
+			fmt.Fprintln(w, "  is the kernel that runs:", f.Runs)
 		}
 		for _, s := range f.Sources {
 			read := "at an unknown time"

@@ -28,28 +28,33 @@ import (
 
 func init() { verbs = append(verbs, scanCmd) }
 
+const scanLong = "Scan reads a system's package database and matches it with feeds (--feed: OSV, the\n" +
+	"Debian security tracker's JSON, Alpine's secdb, Red Hat's CSAF, OpenVEX of your own) and with the changelogs inside a vendor's signed packages\n" +
+	"(--source, which needs the trust root).\n\n" +
+	"The system is --root (dpkg, apk, rpm's database in its three forms), or what a bill of materials says (--sbom: CycloneDX 1.4 to 1.6,\n" +
+	"SPDX 2.3, both JSON). Libraries of Go, PyPI, npm and crates.io in a bill are matched and reported as found, not\n" +
+	"fixable here. Each component of a bill is counted. One that could be vulnerable and is not matched (no purl, a type or release that is not matched,\n" +
+	"a container without contents, Windows) makes the answer unknown. Files, data and what others come in are left out, and said.\n\n" +
+	"Without --feed and --source it matches with the whole depot (patchwrit feed update, feed ls).\n\n" +
+	"With --kev, --cve, --epss or --exposed, or with feeds of these kinds in the depot, each affected finding also gets its deadline by CISA BOD 26-04,\n" +
+	"and the findings stand in the order of work. --cve brings CISA's SSVC points (automatable, technical\n" +
+	"impact) and CVSS scores, each with its source and time. What is not known counts as the stricter value;\n" +
+	"the answer names it, and says what each other value would give.\n\n" +
+	"With --since, what a feed says anew is judged before it counts: withdrawals, lowered versions, jumps of severity, floods,\n" +
+	"look-alike names, impossible versions and times that go back are quarantined, and the record as it was keeps counting.\n" +
+	"The depot's feeds were judged so when they came (patchwrit feed quarantine). Where a held record would make something\n" +
+	"affected that is not by what counts, the answer is unknown.\n\n" +
+	"Of a kernel the answer says whether it is the one that runs (this machine's with --root /, else --kernel); one that runs\n" +
+	"and is of no installed package is unknown.\n\n" +
+	"Packages of a module (RHEL family) are matched with their own stream only; Red Hat's hosts with its CSAF VEX, docs/MATCHING.md.\n\n" +
+	"Exit codes: 3 something is affected, 6 part of the answer is unknown, 0 neither."
+
 // scanCmd finds what is affected on one root.
 func scanCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "scan",
 		Short: "find what is affected on a system, and say what could not be learned",
-		Long: "Scan reads a system's package database and matches it with feeds (--feed: OSV, the\n" +
-			"Debian security tracker's JSON, Alpine's secdb, Red Hat's CSAF, OpenVEX of your own) and with the changelogs inside a vendor's signed packages\n" +
-			"(--source, which needs the trust root).\n\n" +
-			"The system is --root (dpkg, apk, rpm's database in its three forms), or what a bill of materials says (--sbom: CycloneDX 1.4 to 1.6,\n" +
-			"SPDX 2.3, both JSON). Libraries of Go, PyPI, npm and crates.io in a bill are matched and reported as found, not\n" +
-			"fixable here. Each component of a bill is counted. One that could be vulnerable and is not matched (no purl, a type or release that is not matched,\n" +
-			"a container without contents, Windows) makes the answer unknown. Files, data and what others come in are left out, and said.\n\n" +
-			"Without --feed and --source it matches with the whole depot (patchwrit feed update, feed ls).\n\nWith --kev, --cve, --epss or --exposed, or with feeds of these kinds in the depot, each affected finding also gets its deadline by CISA BOD 26-04,\n" +
-			"and the findings stand in the order of work. --cve brings CISA's SSVC points (automatable, technical\n" +
-			"impact) and CVSS scores, each with its source and time. What is not known counts as the stricter value;\n" +
-			"the answer names it, and says what each other value would give.\n\n" +
-			"With --since, what a feed says anew is judged before it counts: withdrawals, lowered versions, jumps of severity, floods,\n" +
-			"look-alike names, impossible versions and times that go back are quarantined, and the record as it was keeps counting.\n" +
-			"The depot's feeds were judged so when they came (patchwrit feed quarantine). Where a held record would make something\n" +
-			"affected that is not by what counts, the answer is unknown.\n\n" +
-			"Packages of a module (RHEL family) are matched with their own stream only; Red Hat's hosts with its CSAF VEX, docs/MATCHING.md.\n\n" +
-			"Exit codes: 3 something is affected, 6 part of the answer is unknown, 0 neither.",
+		Long:  scanLong,
 		Example: "  patchwrit scan --feed Debian.zip\n" +
 			"  patchwrit scan --sbom image.cdx.json --feed AlmaLinux.zip --feed Go.zip\n" +
 			"  patchwrit feed compile --feed Debian.zip -o debian.index && patchwrit scan --index debian.index\n" +
@@ -133,7 +138,12 @@ func scan(cmd *cobra.Command, whole bool) (looked, error) {
 	if len(sources) == 0 && len(o.Feeds) == 0 && len(o.Records) == 0 && o.More == nil {
 		return looked{}, usagef("say what to match with: --feed PATH|URL|NAME, --index FILE or --source ORIGIN=URL,SUITE, or fill the depot (patchwrit feed update)")
 	}
+	running, build, err := runningKernel(cmd, bill != nil)
+	if err != nil {
+		return looked{}, err
+	}
 	if bill != nil {
+		bill.Inventory.Kernel.Running = running
 		return lookAtBill(bill, o)
 	}
 	if len(sources) > 0 {
@@ -152,7 +162,8 @@ func scan(cmd *cobra.Command, whole bool) (looked, error) {
 	if err == nil {
 		err = learn(cmd, seen)
 	}
-	return looked{Seen: seen}, err
+	seen.Inventory.Kernel.Running = running
+	return looked{Seen: seen, build: build}, err
 }
 
 // learn keeps in the depot, where there is one, which versions the verified
@@ -305,6 +316,7 @@ type scanReport struct {
 	Unknown   int                 `json:"unknown"`
 	Held      []solve.Held        `json:"quarantine,omitempty"` // records that do not count: of the depot, or with --since
 	Deadlines *basis              `json:"deadlines,omitempty"`  // when asked for
+	Kernel    *kernelReport       `json:"kernel,omitempty"`     // where one is installed
 	Bill      *billReport         `json:"bill,omitempty"`       // with --sbom: what became of its components
 
 	purls map[[2]string]string // of libraries, by name and version
@@ -312,7 +324,10 @@ type scanReport struct {
 
 func newScanReport(s looked) scanReport {
 	r := scanReport{OS: s.Inventory.OS, Findings: []scanFinding{}, Gaps: []match.Reason{}, Snapshots: s.Index.Snapshots(), Held: s.Held,
-		Bill: newBillReport(s.bill), purls: purls(s.bill)}
+		Kernel: newKernelReport(s.Inventory.Kernel, s.build), Bill: newBillReport(s.bill), purls: purls(s.bill)}
+	if g, ok := r.Kernel.gap(); ok {
+		r.Gaps = append(r.Gaps, g)
+	}
 	for _, f := range s.Findings {
 		switch {
 		case f.Advisory == "" && f.Package == "":
@@ -323,7 +338,7 @@ func newScanReport(s looked) scanReport {
 		default:
 			r.Unknown++
 		}
-		r.Findings = append(r.Findings, scanFinding{Finding: f})
+		r.Findings = append(r.Findings, scanFinding{Finding: f, Runs: r.Kernel.runs(f)})
 	}
 	return r
 }
@@ -358,6 +373,7 @@ func (r scanReport) write(w io.Writer, format string) error {
 	if err := r.heldTable(w); err != nil {
 		return err
 	}
+	r.Kernel.table(w)
 	if r.Bill != nil {
 		r.Bill.table(w)
 	}
@@ -380,7 +396,7 @@ func (r scanReport) table(w io.Writer) error {
 		if fixed == "" {
 			fixed = "-"
 		}
-		fmt.Fprintf(t, "%s\t%s:%s\t%s\t%s\t%s\t%s\n", f.Advisory, f.Package, f.Arch, f.Version, fixed, f.State, f.Reason.Code)
+		fmt.Fprintf(t, "%s\t%s:%s\t%s\t%s\t%s\t%s\n", f.Advisory, f.Package, f.Arch, f.Version, fixed, f.State, f.why())
 	}
 	return t.Flush()
 }

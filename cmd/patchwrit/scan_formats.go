@@ -97,6 +97,9 @@ func (r scanReport) sarif(w io.Writer) error {
 			Locations:    []sarifLocation{{[]sarifLogical{{f.Package, r.purl(f.Finding), "package"}}}},
 			Fingerprints: map[string]string{"patchwrit/v1": f.Advisory + " " + f.Package + ":" + f.Arch},
 			Properties:   map[string]string{"state": string(f.State), "reason": string(f.Reason.Code), "installed": f.Version, "fixed": f.Fixed}})
+		if f.Runs != "" {
+			run.Results[len(run.Results)-1].Properties["runs"] = f.Runs
+		}
 	}
 	return indented(w, sarifLog{"https://json.schemastore.org/sarif-2.1.0.json", "2.1.0", []sarifRun{run}})
 }

@@ -340,6 +340,7 @@ type scanFinding struct {
 	match.Finding
 	Priority *urgency `json:"priority,omitempty"`
 	Held     []string `json:"held,omitempty"` // records in quarantine that are about it: feed and id
+	Runs     string   `json:"runs,omitempty"` // of a kernel: whether it is the one that runs, "yes" or "no"
 }
 
 // basis is what deadlines were made from.
@@ -429,7 +430,7 @@ func (b *basis) table(w io.Writer, findings []scanFinding) error {
 			}
 			groups[key].add(p)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s:%s\t%s\t%s\t%s\t%s\n", class, listed, score, cvss, f.Advisory, f.Package, f.Arch, f.Version, cmp.Or(f.Fixed, "-"), f.State, f.Reason.Code)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s:%s\t%s\t%s\t%s\t%s\n", class, listed, score, cvss, f.Advisory, f.Package, f.Arch, f.Version, cmp.Or(f.Fixed, "-"), f.State, f.why())
 	}
 	if err := t.Flush(); err != nil {
 		return err

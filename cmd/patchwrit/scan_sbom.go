@@ -18,13 +18,15 @@ import (
 func addSubjectFlags(cmd *cobra.Command) {
 	cmd.Flags().String("root", "/", "top directory of the system to look at")
 	cmd.Flags().String("sbom", "", "look at what this bill of materials says, CycloneDX 1.4 to 1.6 or SPDX 2.3 in JSON, instead of a root")
+	cmd.Flags().String("kernel", "", "the kernel that runs there, as uname -r prints it (default: this machine's with --root /, else not known)")
 	cmd.Flags().String("pool", "", "directory that keeps what --source fetches (default: in the user's cache)")
 }
 
 // looked is what was seen, and the bill where it was one that was looked at.
 type looked struct {
 	solve.Seen
-	bill *sbom.Document
+	bill  *sbom.Document
+	build string // of the kernel that runs; "" when it is not known
 }
 
 // readBill reads --sbom; nil means that it was not given.
@@ -61,7 +63,7 @@ func lookAtBill(b *sbom.Document, o solve.Options) (looked, error) {
 	}
 	s.Doubt(o.Held, func(ix match.Index) []match.Finding { return library.Find(b.Libraries, ix) })
 	slices.SortStableFunc(s.Findings, func(x, y match.Finding) int { return aboutAll(y) - aboutAll(x) })
-	return looked{s, b}, s.Index.Err()
+	return looked{Seen: s, bill: b}, s.Index.Err()
 }
 
 // billReport is what became of the bill's components. Their number is that of the

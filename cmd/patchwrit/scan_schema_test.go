@@ -44,6 +44,7 @@ func scanned(t *testing.T) map[string][]string {
 		"debian":      {"--root", debian, "--feed", deb, oldFeeds},
 		"almalinux":   {"--root", alma, oldFeeds, "--feed", rec("alma", "ALSA-1", `"aliases":["CVE-2026-1"],`, "AlmaLinux:9", "openssl-libs", "1:3.0.7-2.el9")},
 		"alpine":      {"--root", alpine, oldFeeds, "--feed", rec("apk", "ALPINE-1", "", "Alpine:v3.20", "openssl", "3.3.2-r0")},
+		"kernel":      {"--root", rpmtest.Root(t, "ID=almalinux\nVERSION_ID=9.4\n", rpmtest.Package{Name: "kernel-core", Version: "5.14.0", Release: "70.el9"}, rpmtest.Package{Name: "kernel-core", Version: "5.14.0", Release: "427.el9"}), "--kernel", "5.14.0-70.el9.x86_64", oldFeeds, "--feed", rec("kernel", "ALSA-2", "", "AlmaLinux:9", "kernel-core", "5.14.0-427.el9")},
 		"bill":        {"--sbom", bill, "--feed", golang, oldFeeds},
 		"unknown":     {"--root", half, "--feed", deb, oldFeeds},
 		"partial":     {"--root", debian, oldFeeds, "--feed", filepath.Dir(broken)},
@@ -78,6 +79,9 @@ func TestScanIsAsItsSchemaSays(t *testing.T) {
 			states[string(f.State)] = true
 		}
 		held, gaps = held+len(doc.Held), gaps+len(doc.Gaps)
+		if name == "kernel" && (len(doc.Findings) != 1 || doc.Findings[0].Runs != "yes" || doc.Kernel.Boot != "older") {
+			t.Errorf("the rpm kernel that runs: %+v %+v", doc.Findings, doc.Kernel)
+		}
 		if name == "deadlines" {
 			gone = []byte(r.out)
 		}

@@ -20,7 +20,7 @@ type gatherer struct {
 
 func gather(format string, r *reader) Document {
 	g := gatherer{doc: Document{Format: format, Components: len(r.list), Libraries: []Library{}, Left: []Left{}}, seen: map[string]bool{}}
-	g.doc.Inventory = inventory.Inventory{Packages: []inventory.Package{}, Kernel: inventory.Kernel{Installed: []inventory.Image{}}, Partial: []inventory.Gap{}}
+	g.doc.Inventory = inventory.Inventory{Packages: []inventory.Package{}, Partial: []inventory.Gap{}}
 	if r.spdx != "" && r.files > 0 {
 		g.doc.Components, g.others = g.doc.Components+r.files, r.files
 		g.count(Left{Why: NoPurl, Type: "file", Count: r.files, First: r.firstFile, Text: says[NoPurl]})
@@ -43,6 +43,7 @@ func gather(format string, r *reader) Document {
 	slices.SortFunc(g.doc.Inventory.Packages, func(a, b inventory.Package) int {
 		return strings.Compare(a.Name+"\x00"+a.Arch+"\x00"+a.Version, b.Name+"\x00"+b.Arch+"\x00"+b.Version)
 	})
+	g.doc.Inventory.Kernel.Installed = inventory.Images(g.doc.Inventory.Packages)
 	slices.SortFunc(g.doc.Libraries, func(a, b Library) int {
 		return strings.Compare(a.Ecosystem+"\x00"+a.Name+"\x00"+a.Version+"\x00"+a.Purl, b.Ecosystem+"\x00"+b.Name+"\x00"+b.Version+"\x00"+b.Purl)
 	})
