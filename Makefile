@@ -29,37 +29,54 @@ lint: ## format, vet, staticcheck, laws
 	$(GO) test -count=1 ./internal/laws/
 
 .PHONY: test
-test: deps ## lint, race, real Debian roots, real apt, Chromium, a fleet that is killed piece by piece, a real guest, mutation run
+test: deps ## lint, race, real records, real Debian roots, real apt, Chromium, a fleet that is killed piece by piece, a real guest, mutation run
 	$(MAKE) lint
 	$(MAKE) test-race
+# The guest waits for its emulator, the other lane for apt, dpkg and people: one of two cores would be idle.
+	$(MAKE) test-bin
+	$(MAKE) -j2 test-lane test-guest
+
+.PHONY: test-lane
+test-lane: ## what make test runs beside the guest
 	$(MAKE) test-e2e
+	$(MAKE) test-real
 	$(MAKE) test-fleet
 	$(MAKE) test-mutants ROOMS="canon change plan plan/whole tlog trust approval writ provenance policy policy/rego/standard proposal agent witness priority feed/document feed/kev feed/cve feed/nvd feed/epss"
-	$(MAKE) test-guest
 
 .PHONY: test-race
 test-race: ## unit tests with the race detector
 # A raced process waits a second before it ends unless told otherwise, and the scripts start hundreds.
 	GORACE=atexit_sleep_ms=50 PATCHWRIT_REAL_ROOTS=no $(GO) test -race -short -timeout 30m $(PKGS)
 
+.PHONY: test-real
+test-real: ## real records of the shared data set, read and matched without the race detector (internal/raced says why)
+	$(GO) test -short -count=1 -timeout 20m $(shell cat internal/real-packages.txt)
+
+TEST_BIN := $(CURDIR)/bin/test
+
+.PHONY: test-bin
+test-bin: ## the programs as they are shipped, linked once for all houses of the tests
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $(TEST_BIN)/ ./cmd/...
+
 .PHONY: test-e2e
-test-e2e: ## real apt in real Debian roots, real processes, real browser, every pair of versions
-# TestScript and TestFleetScripts need no real roots: make test-race has run them.
-	PATCHWRIT_E2E=1 $(GO) test -count=1 -timeout 30m -p 1 -skip '^(TestScript|TestFleetScripts)$$' $(shell cat internal/e2e-packages.txt)
+test-e2e: test-bin ## real apt in real Debian roots, real processes, real browser, every pair of versions
+# These need no real roots: make test-race has run them.
+	PATCHWRIT_E2E=1 PATCHWRIT_TEST_BIN=$(TEST_BIN) $(GO) test -count=1 -timeout 30m -p 1 -skip '^(TestFleetScripts|TestUpIsKilledBackedUpAndRestored|TestWhatThePortSays)$$' $(shell cat internal/e2e-packages.txt)
 
 .PHONY: test-long
-test-long: deps ## what make test leaves out for its length: safeguards of apt, quarantine and depot taken out, one by one; ten thousand poisoned records; tightened settings of the rules
+test-long: deps ## what make test leaves out for its length: safeguards of apt, quarantine and depot taken out, one by one; ten thousand poisoned records; tightened settings of the rules; scripts and real records with the race detector
 	$(MAKE) test-mutants ROOMS="pkgmgr/apt advisory/quarantine feed/depot"
 	$(GO) test -count=1 -v -timeout 20m -run 'TenThousand|Clean' ./advisory/quarantine ./feed/depot
 	$(GO) test -count=1 -v -run TestTighterSettingsAreNowhereMilder ./policy/rego
+	PATCHWRIT_LONG=1 PATCHWRIT_REAL_ROOTS=no GORACE=atexit_sleep_ms=50 $(GO) test -race -short -count=1 -timeout 60m ./cmd/patchwrit $(shell cat internal/real-packages.txt)
 
 .PHONY: test-fleet
-test-fleet: ## a small fleet with failing, silent and halted hosts; kill -9 of each part at each step of the loop; a control plane that is lost
-	PATCHWRIT_E2E=1 PATCHWRIT_LONG=1 $(GO) test -count=1 -v -timeout 60m -run 'TestASmallFleet|TestCrashMatrix|TestRunbook' ./internal/fleet
+test-fleet: test-bin ## a small fleet with failing, silent and halted hosts; kill -9 of each part at each step of the loop; a control plane that is lost
+	PATCHWRIT_E2E=1 PATCHWRIT_LONG=1 PATCHWRIT_TEST_BIN=$(TEST_BIN) $(GO) test -count=1 -v -timeout 60m -run 'TestASmallFleet|TestCrashMatrix|TestRunbook' ./internal/fleet
 
 .PHONY: test-guest
-test-guest: ## boot a real Debian guest: its own kernel, systemd, power cuts, a kernel upgrade
-	PATCHWRIT_E2E=1 $(GO) test -count=1 -v -timeout 60m -p 1 ./internal/debguest ./internal/guesttest
+test-guest: test-bin ## boot a real Debian guest: its own kernel, systemd, power cuts, a kernel upgrade
+	PATCHWRIT_E2E=1 PATCHWRIT_TEST_BIN=$(TEST_BIN) $(GO) test -count=1 -v -timeout 60m -p 1 ./internal/debguest ./internal/guesttest
 
 .PHONY: test-mutants
 test-mutants: ## take out each safeguard by build overlay: a test must turn red (all rooms, or ROOMS=…)

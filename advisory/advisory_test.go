@@ -18,6 +18,7 @@ import (
 
 	"github.com/patchwrit/patchwrit/advisory/strictjson"
 	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/internal/shareddata"
 	"github.com/patchwrit/patchwrit/version"
 )
 
@@ -277,13 +278,10 @@ func TestContainsSaysWhenItCannotKnow(t *testing.T) {
 
 // shared opens a data set beside the checkout, or skips.
 func shared(t *testing.T, name string) *zip.ReadCloser {
-	dir := os.Getenv("PATCHWRIT_SHARED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "shared", "data")
-	}
-	z, err := zip.OpenReader(filepath.Join(dir, name))
+	t.Helper()
+	z, err := zip.OpenReader(shareddata.Path(t, "..", name))
 	if err != nil {
-		t.Skipf("the shared data set %s is not here (PATCHWRIT_SHARED names its folder): %v", name, err)
+		t.Fatal(err)
 	}
 	t.Cleanup(func() { z.Close() })
 	return z

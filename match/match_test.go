@@ -10,7 +10,6 @@ import (
 	"io"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -21,6 +20,7 @@ import (
 
 	"github.com/patchwrit/patchwrit/advisory"
 	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/internal/shareddata"
 	"github.com/patchwrit/patchwrit/inventory"
 	"github.com/patchwrit/patchwrit/version"
 )
@@ -396,15 +396,8 @@ func TestFindEqualsTheNaiveMatcher(t *testing.T) {
 
 // shared gives a file of the data set beside the checkout, or skips.
 func shared(t testing.TB, name string) string {
-	dir := os.Getenv("PATCHWRIT_SHARED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "shared", "data")
-	}
-	path := filepath.Join(dir, name)
-	if _, err := os.Stat(path); err != nil {
-		t.Skipf("the shared data set %s is not here (PATCHWRIT_SHARED names its folder): %v", name, err)
-	}
-	return path
+	t.Helper()
+	return shareddata.Path(t, "..", name)
 }
 
 // bookworm is a root in which every binary of a Packages file is installed.

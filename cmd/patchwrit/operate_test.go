@@ -56,6 +56,7 @@ func bareShop(t *testing.T) *shop.Shop {
 	if os.Getenv("PATCHWRIT_E2E") == "" {
 		t.Skip("PATCHWRIT_E2E is not set: builds the programs and starts witnesses, half a minute")
 	}
+	t.Parallel() // a house of its own, and mostly waiting
 	return shop.New(t, shop.Options{Origins: []string{vendorOrigin(t)}})
 }
 

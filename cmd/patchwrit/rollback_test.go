@@ -27,6 +27,7 @@ func newLoop(t *testing.T) *loop {
 	if os.Getenv("PATCHWRIT_E2E") == "" {
 		t.Skip("PATCHWRIT_E2E is not set: real Debian roots, minutes")
 	}
+	t.Parallel() // a root and a house of its own, and mostly waiting
 	l := &loop{t: t, host: debworld.NewHost(t)}
 	must := func(err error) {
 		t.Helper()

@@ -19,6 +19,7 @@ import (
 
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/internal/evidencetest"
+	"github.com/patchwrit/patchwrit/internal/raced"
 )
 
 func TestMain(m *testing.M) {
@@ -35,6 +36,7 @@ func TestMain(m *testing.M) {
 // pin of the house in $PIN, of another house in $OTHERPIN. The people of the
 // roster are $P1 to $P3. What a script puts into "site" is served at $SITE.
 func TestScript(t *testing.T) {
+	raced.Leave(t, "make test-e2e")
 	w := evidencetest.Must(evidencetest.Options{Now: time.Now().Truncate(time.Second).UTC()})
 	good := w.Raw()
 	edited := bytes.Replace(good, []byte(`"healthy":"unknown"`), []byte(`"healthy":"yes"`), 1)

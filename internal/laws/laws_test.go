@@ -324,3 +324,44 @@ func TestNothingBuiltIsTracked(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatLeavesTheRaceStageIsRunElsewhere keeps the promise of internal/raced:
+// the stage that a test names runs the test's package.
+func TestWhatLeavesTheRaceStageIsRunElsewhere(t *testing.T) {
+	stages := map[string]map[string]bool{}
+	for stage, list := range map[string]string{"make test-real": "real-packages.txt", "make test-e2e": "e2e-packages.txt"} {
+		raw, err := os.ReadFile(filepath.Join(root, "internal", list))
+		if err != nil {
+			t.Fatal(err)
+		}
+		stages[stage] = map[string]bool{}
+		for _, pkg := range strings.Fields(string(raw)) {
+			stages[stage][strings.TrimPrefix(pkg, "./")] = true
+		}
+	}
+	found := 0
+	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(p, "_test.go") {
+			return err
+		}
+		raw, err := os.ReadFile(p)
+		if err != nil {
+			return err
+		}
+		pkg, _ := filepath.Rel(root, filepath.Dir(p))
+		for stage, packages := range stages {
+			leaves := strings.Contains(string(raw), `raced.Leave(t, "`+stage+`")`) ||
+				stage == "make test-real" && (strings.Contains(string(raw), "shareddata.Path(") || strings.Contains(string(raw), "shareddata.Archive("))
+			if leaves && pkg != "internal/laws" {
+				found++
+				if !packages[pkg] {
+					t.Errorf("%s leaves the race detector to %s, which does not run %s", p, stage, pkg)
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil || found == 0 {
+		t.Fatalf("%d tests leave, %v", found, err)
+	}
+}

@@ -2,8 +2,9 @@
 //
 // The parties: a test, and the folder of curated public data that
 // PATCHWRIT_SHARED names, or that stands beside the working tree. The promise:
-// a test whose data is not there is skipped and says so; nothing is ever copied
-// into the repository. It links to no binary.
+// a test whose data is not there is skipped and says so, and so is one under the
+// race detector, where a million records take minutes (package raced); nothing
+// is ever copied into the repository. It links to no binary.
 package shareddata
 
 import (
@@ -15,12 +16,15 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/patchwrit/patchwrit/internal/raced"
 )
 
 // Path is a file of the data set. top leads from the test's folder to the top
 // of the repository: "../..".
 func Path(t testing.TB, top, name string) string {
 	t.Helper()
+	raced.Leave(t, "make test-real")
 	dir := os.Getenv("PATCHWRIT_SHARED")
 	if dir == "" {
 		dir = filepath.Join(top, "..", "shared", "data")
