@@ -3,12 +3,18 @@ package policy
 import (
 	"slices"
 	"strconv"
+
+	"github.com/patchwrit/patchwrit/artefact"
+	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/plan"
+	"github.com/patchwrit/patchwrit/proposal"
+	"github.com/patchwrit/patchwrit/trust"
 )
 
 // Variant is an input that differs from another in one fact only, the same on
 // every host or artefact of the plan.
 type Variant struct {
-	Fact  string // name in Facts, or "grant"
+	Fact  string // name in Facts, or breaks, freeze, grant, network
 	From  string // "mixed" where hosts differ, "unknown" for ""
 	To    string
 	Input Input
@@ -57,7 +63,7 @@ var artefactFacts = []struct {
 }
 
 // Variants are the inputs that differ from in in exactly one fact of the closed
-// list. There are at most 60, in one order.
+// list. There are at most 65, in one order.
 func Variants(in Input) []Variant {
 	out := []Variant{}
 	add := func(name, from, to string, edit func(*Input)) {
@@ -96,7 +102,48 @@ func Variants(in Input) []Variant {
 		add("deferred", common(in.Facts.Hosts, func(h HostFacts) string { return strconv.FormatInt(h.Deferred, 10) }), strconv.FormatInt(n, 10),
 			func(v *Input) { each(v.Facts.Hosts, func(h *HostFacts) { h.Deferred = n }) })
 	}
+	beside(in, add)
 	return out
+}
+
+// someGrant stands for a grant that nobody wrote.
+var someGrant = canon.SumFile([]byte("a grant"))
+
+// beside adds what can be changed beside facts: the grant, the network that
+// maintainer scripts want, programs that would break, and the keepers' freezes.
+func beside(in Input, add func(name, from, to string, edit func(*Input))) {
+	grant, network, breaks, frozen := "none", No, "none", "none"
+	if in.Grant != "" {
+		grant = "named"
+	}
+	if slices.ContainsFunc(in.Branches, func(b plan.Branch) bool { return b.Network }) {
+		network = Yes
+	}
+	if slices.ContainsFunc(in.Dossier.Artefacts, func(f proposal.Fact) bool { return len(f.Breaks) > 0 }) {
+		breaks = "some"
+	}
+	freeze := func(l trust.Label) bool { return l.Key == "freeze_until" }
+	if slices.ContainsFunc(in.Hosts, func(h Host) bool { return slices.ContainsFunc(h.Labels, freeze) }) {
+		frozen = "some"
+	}
+	add("grant", grant, "none", func(v *Input) { v.Grant = "" })
+	add("grant", grant, "named", func(v *Input) { v.Grant = someGrant })
+	for _, to := range answers {
+		add("network", network, to, func(v *Input) {
+			v.Branches = slices.Clone(v.Branches)
+			each(v.Branches, func(b *plan.Branch) { b.Network = to == Yes })
+		})
+	}
+	add("breaks", breaks, "none", func(v *Input) {
+		v.Dossier.Artefacts = slices.Clone(v.Dossier.Artefacts)
+		each(v.Dossier.Artefacts, func(f *proposal.Fact) { f.Breaks = []artefact.Break{} })
+	})
+	add("freeze", frozen, "none", func(v *Input) {
+		v.Hosts = slices.Clone(v.Hosts)
+		each(v.Hosts, func(h *Host) {
+			h.Labels = append([]trust.Label{}, slices.DeleteFunc(slices.Clone(h.Labels), freeze)...)
+		})
+	})
 }
 
 func moment(t, at int64) string {

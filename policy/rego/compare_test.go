@@ -157,7 +157,7 @@ func TestDataOfABundleCount(t *testing.T) {
 // whole corpus no tightening gives a milder answer anywhere.
 func TestTighterSettingsAreNowhereMilder(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it asks 1,400 inputs of eight bundles, a quarter of a minute; make test-long has it")
+		t.Skip("it asks 1,600 inputs of eight bundles, a quarter of a minute; make test-long has it")
 	}
 	for _, s := range [][3]string{
 		{"settings", `:= {"hipaa"}`, `:= {"hipaa", "gdpr", "pci", "else", "none"}`},
