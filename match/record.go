@@ -7,10 +7,10 @@ import (
 	"github.com/patchwrit/patchwrit/inventory"
 )
 
-// Seen is one version of a source package, as a host has it. It does not say from
-// which module stream it comes: Verdict takes one of a module as of an unknown one.
+// Seen is one version of a source package, as a host has it.
 type Seen struct {
 	Version string
+	Module  string // as inventory.Package has it; without a stream it comes from a module of which that is not known
 	Settled bool // it is certain that this version's files are there
 	Unnamed bool // the record speaks of the distribution and of no release
 }
@@ -27,7 +27,7 @@ func Verdict(a *advisory.Advisory, s advisory.Subject, seen Seen) (State, Code) 
 		}
 	}
 	scheme, _ := advisory.SchemeOf(s.Ecosystem)
-	p := inventory.Package{Version: seen.Version, Scheme: scheme, Status: inventory.Status{Want: "install", Flag: "ok", State: inventory.HalfInstalled}}
+	p := inventory.Package{Version: seen.Version, Scheme: scheme, Module: seen.Module, Status: inventory.Status{Want: "install", Flag: "ok", State: inventory.HalfInstalled}}
 	if seen.Settled {
 		p.Status.State = inventory.Installed
 	}

@@ -56,7 +56,8 @@ func (r Ref) compare(o Ref) int {
 // Package is a source package in one version on one host.
 type Package struct {
 	Source, Version string
-	Unsettled       bool // it is open which version's files are there
+	Unsettled       bool   // it is open which version's files are there
+	Module          string // the stream that it comes from, "nodejs:18"; OtherStream when that is not known, "" when it is of none
 }
 
 // Host is what the index takes in of one host.
@@ -67,9 +68,11 @@ type Host struct {
 	Incomplete bool      // the inventory has gaps
 }
 
-// FromInventory gives what the index takes in of an inventory. Packages of a
-// module (rpm) are not: their answer depends on the stream, which the index does
-// not hold, so that a host with such packages is Incomplete.
+// OtherStream stands for a module stream that is not known.
+const OtherStream = "?"
+
+// FromInventory gives what the index takes in of an inventory. A host of Red Hat
+// Enterprise Linux has no one name in advisories, and is Incomplete.
 func FromInventory(name string, inv inventory.Inventory) Host {
 	h := Host{Name: name, Incomplete: len(inv.Partial) > 0}
 	h.Ecosystem, _ = match.Ecosystem(inv.OS)
@@ -77,12 +80,12 @@ func FromInventory(name string, inv inventory.Inventory) Host {
 		if !p.Status.Present() {
 			continue
 		}
-		if _, modular := match.ModuleStream(p); modular {
-			h.Incomplete = true
-			continue
+		stream, modular := match.ModuleStream(p)
+		if modular && stream == "" {
+			stream = OtherStream
 		}
 		for _, n := range match.Names(p) {
-			h.Packages = append(h.Packages, Package{n.Source, n.Version, !p.Status.Settled()})
+			h.Packages = append(h.Packages, Package{n.Source, n.Version, !p.Status.Settled(), stream})
 		}
 	}
 	return h

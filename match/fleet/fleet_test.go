@@ -50,9 +50,17 @@ func label(r Ref) string { return fmt.Sprintf("%s/%s/%d", r.Feed, r.ID, r.Nth) }
 // is not affected.
 func say(a advisory.Advisory, ecosystem string, p Package, unnamed bool) string {
 	scheme, known := advisory.SchemeOf(ecosystem)
+	if scheme == version.RPM { // which module a record means is for room match to tell
+		switch state, _ := match.Verdict(&a, advisory.Subject{Ecosystem: ecosystem, Package: p.Source}, match.Seen{Version: p.Version, Module: p.Module, Settled: !p.Unsettled, Unnamed: unnamed}); state {
+		case match.NotAffected:
+			return ""
+		default:
+			return string(state)
+		}
+	}
 	ranges, hit, broken, loud, words := 0, false, false, false, map[advisory.Status]bool{}
 	for _, f := range a.Affected {
-		if f.Ecosystem != ecosystem || f.Package != p.Source || scheme == version.RPM && f.Module != "" { // no version here is of a module
+		if f.Ecosystem != ecosystem || f.Package != p.Source {
 			continue
 		}
 		listed := slices.Contains(f.Versions, p.Version)
@@ -151,9 +159,9 @@ func answered(t *rapid.T, s *Snapshot, n naive, all map[string]bool) {
 
 var (
 	// The first of each stand more than once, so that versions of one package meet.
-	ecosystems = []string{"Debian:12", "Debian:12", "Debian:12", "Debian:12", "Debian:12", "Debian:13", "AlmaLinux:9", "Alpine:v3.20", "Nowhere:1", "Debian", "Alpine"}
+	ecosystems = []string{"Debian:12", "Debian:12", "Debian:12", "Debian:12", "Debian:12", "Debian:13", "AlmaLinux:9", "AlmaLinux:9", "AlmaLinux:9", "Alpine:v3.20", "Nowhere:1", "Debian", "Alpine", "AlmaLinux"}
 	sources    = []string{"a", "a", "a", "a", "b", "linux", "linux-signed-amd64"}
-	versions   = []string{"1.0", "1.00", "0:1.0", "1.0-0", "1.0-1", "1.0~rc1", "1.0-r1", "1.1", "1.10", "1.9", "2", "1:0.1", "1.0+deb12u1", "0~~", "", "no version!", "_", "x", "2-"}
+	versions   = []string{"1.0", "1.00", "0:1.0", "1.0-0", "1.0-1", "1.0~rc1", "1.0-r1", "1.1", "1.10", "1.9", "2", "1:0.1", "1.0+deb12u1", "0~~", "", "no version!", "_", "x", "2-", "1.1-1.module_el9+1", "1.0-1.module_el9+1"}
 	feeds      = []string{"f", "g"}
 	statuses   = []advisory.Status{advisory.Unfixed, advisory.WontFix, advisory.NotAffected, advisory.NotAffected,
 		advisory.UnderInvestigation, advisory.UnderInvestigation, advisory.Undetermined}
@@ -163,7 +171,12 @@ func drawVersion(t *rapid.T) string { return rapid.SampledFrom(versions).Draw(t,
 
 func drawPackages(t *rapid.T, most int) []Package {
 	return rapid.SliceOfN(rapid.Custom(func(t *rapid.T) Package {
-		return Package{rapid.SampledFrom(sources).Draw(t, "source"), drawVersion(t), rapid.IntRange(0, 9).Draw(t, "state") == 0}
+		p := Package{Source: rapid.SampledFrom(sources).Draw(t, "source"), Version: drawVersion(t), Unsettled: rapid.IntRange(0, 9).Draw(t, "state") == 0,
+			Module: rapid.SampledFrom([]string{"", "", "", "", "nodejs:18", "nodejs:20", OtherStream}).Draw(t, "module")}
+		if p.Module == "" && advisory.ModuleBuild(p.Version) {
+			p.Module = OtherStream
+		}
+		return p
 	}), 0, most).Draw(t, "packages")
 }
 
@@ -198,7 +211,9 @@ func drawAdvisory(t *rapid.T) advisory.Advisory {
 		}
 		if rapid.IntRange(0, 2).Draw(t, "word") == 0 {
 			f.Status = rapid.SampledFrom(statuses).Draw(t, "status")
-			f.Module = rapid.SampledFrom([]string{"", "nodejs:18"}).Draw(t, "module")
+		}
+		if strings.HasPrefix(f.Ecosystem, "AlmaLinux") {
+			f.Module = rapid.SampledFrom([]string{"", "", "nodejs:18"}).Draw(t, "module")
 		}
 		a.Affected = append(a.Affected, f)
 	}
@@ -250,7 +265,7 @@ func change(t *rapid.T, x *Index, n naive, name string) {
 		went = []Package{rapid.SampledFrom(h.Packages).Draw(t, "went")}
 	}
 	if rapid.IntRange(0, 9).Draw(t, "misfit") == 0 {
-		went = append(went, Package{"never", "1.0", false})
+		went = append(went, Package{Source: "never", Version: "1.0"})
 	}
 	err := x.ChangeHost(name, went, came)
 	if misfit := slices.ContainsFunc(went, func(p Package) bool { return p.Source == "never" }); !known || h.Ecosystem == "" || misfit {
@@ -417,13 +432,23 @@ func asked(s *Snapshot, refs map[Ref]bool) map[string]bool {
 	return got
 }
 
-// drawInventory makes a Debian host with dpkg states of every kind.
+// drawInventory makes a Debian host with dpkg states of every kind, or an
+// AlmaLinux host with packages of modules.
 func drawInventory(t *rapid.T) inventory.Inventory {
 	inv := inventory.Inventory{OS: inventory.OS{ID: "debian", VersionID: rapid.SampledFrom([]string{"12", "13", ""}).Draw(t, "release")}}
+	alma := rapid.IntRange(0, 2).Draw(t, "alma") == 0
+	if alma {
+		inv.OS = inventory.OS{ID: "almalinux", VersionID: "9.4"}
+	}
 	for i := range rapid.IntRange(0, 6).Draw(t, "packages") {
 		state := rapid.SampledFrom([]string{inventory.Installed, inventory.Installed, inventory.Installed, inventory.TriggersPending, inventory.HalfInstalled, inventory.ConfigFiles, "odd"}).Draw(t, "state")
-		inv.Packages = append(inv.Packages, inventory.Package{Name: fmt.Sprint("p", i), Arch: "amd64", Version: drawVersion(t), Scheme: version.Deb,
-			Source: rapid.SampledFrom(sources).Draw(t, "source"), SourceVersion: drawVersion(t), Status: inventory.Status{Want: "install", Flag: "ok", State: state}})
+		p := inventory.Package{Name: fmt.Sprint("p", i), Arch: "amd64", Version: drawVersion(t), Scheme: version.Deb,
+			Source: rapid.SampledFrom(sources).Draw(t, "source"), SourceVersion: drawVersion(t), Status: inventory.Status{Want: "install", Flag: "ok", State: state}}
+		if alma {
+			p.Name, p.SourceVersion, p.Scheme = p.Source, p.Version, version.RPM
+			p.Module = rapid.SampledFrom([]string{"", "", "nodejs:18", "nodejs:18:8060:abc", "nodejs:20", "odd"}).Draw(t, "module")
+		}
+		inv.Packages = append(inv.Packages, p)
 	}
 	return inv
 }
@@ -483,9 +508,9 @@ func TestReadersDoNotWait(t *testing.T) {
 		})
 	}
 	for i := range 400 {
-		x.PutHost(Host{Name: fmt.Sprint("host-", i), Ecosystem: "Debian:12", Packages: []Package{{"a", fmt.Sprint(i % 9), false}, {fmt.Sprint("b", i), "1", false}}})
+		x.PutHost(Host{Name: fmt.Sprint("host-", i), Ecosystem: "Debian:12", Packages: []Package{{Source: "a", Version: fmt.Sprint(i % 9)}, {Source: fmt.Sprint("b", i), Version: "1"}}})
 		if i > 1 {
-			if err := x.ChangeHost("host-1", []Package{{"a", fmt.Sprint((i - 1) % 9), false}}, []Package{{"a", fmt.Sprint(i % 9), false}}); err != nil {
+			if err := x.ChangeHost("host-1", []Package{{Source: "a", Version: fmt.Sprint((i - 1) % 9)}}, []Package{{Source: "a", Version: fmt.Sprint(i % 9)}}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -676,16 +701,17 @@ func TestTheSameIsTheSameByteByByte(t *testing.T) {
 		{id: 2, ecosystem: 2, text: "abc", cut: 1, end: 3}, {id: 3, ecosystem: 1, text: "abc", cut: 1, end: 3, unsettled: true},
 		{id: 4, ecosystem: 1, text: "abd", cut: 1, end: 3}, {id: 5, ecosystem: 1, text: "dbc", cut: 1, end: 3},
 		{id: 6, ecosystem: 1, text: "abcd", cut: 1, end: 4}, {id: 7, ecosystem: 1, text: "dabc", cut: 2, end: 4},
+		{id: 8, ecosystem: 1, text: "abc", cut: 1, end: 3, module: "m:1"},
 	}
 	for i := range list {
-		p := Package{list[i].source(), list[i].version(), list[i].unsettled}
+		p := Package{list[i].source(), list[i].version(), list[i].unsettled, list[i].module}
 		if got := table.find(7, list[i].ecosystem, &p); got != nil {
 			t.Errorf("tuple %d is taken for %d", i, got.id)
 		}
 		table.add(7, &list[i])
 	}
 	for i := range list {
-		p := Package{list[i].source(), list[i].version(), list[i].unsettled}
+		p := Package{list[i].source(), list[i].version(), list[i].unsettled, list[i].module}
 		if got := table.find(7, list[i].ecosystem, &p); got != &list[i] {
 			t.Errorf("tuple %d is not found", i)
 		}
@@ -699,8 +725,8 @@ func TestFromInventory(t *testing.T) {
 	}
 	inv.Packages = append(inv.Packages, inventory.Package{Name: "linux-image-amd64", Version: "6.1.140-1", Source: "linux-signed-amd64", SourceVersion: "6.1.140+1",
 		Status: inventory.Status{Want: "install", Flag: "ok", State: inventory.Installed}})
-	want := Host{"h", "Debian:12", []Package{{"installed", "1", false}, {"half-installed", "1", true},
-		{"linux-signed-amd64", "6.1.140+1", false}, {"linux", "6.1.140-1", false}}, true}
+	want := Host{"h", "Debian:12", []Package{{"installed", "1", false, ""}, {"half-installed", "1", true, ""},
+		{"linux-signed-amd64", "6.1.140+1", false, ""}, {"linux", "6.1.140-1", false, ""}}, true}
 	if got := FromInventory("h", inv); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
@@ -710,18 +736,19 @@ func TestFromInventory(t *testing.T) {
 	}
 }
 
-// A package of a module is not indexed, and its host is incomplete.
-func TestPackagesOfModulesAreLeftOut(t *testing.T) {
+// The stream of a module comes with its package; what is of a module whose
+// stream is not known is told from what is of none.
+func TestFromInventoryWithModules(t *testing.T) {
 	p := func(name, ver, module string) inventory.Package {
 		return inventory.Package{Name: name, Arch: "x86_64", Version: ver, Scheme: version.RPM, Module: module, Status: inventory.Status{Flag: "ok", State: inventory.Installed}}
 	}
-	inv := inventory.Inventory{OS: inventory.OS{ID: "almalinux", VersionID: "8.9"}, Packages: []inventory.Package{p("a", "1-1.el8", "")}}
-	if h := FromInventory("h", inv); h.Incomplete || len(h.Packages) != 1 {
-		t.Errorf("%+v", h)
+	inv := inventory.Inventory{OS: inventory.OS{ID: "almalinux", VersionID: "8.9"}, Packages: []inventory.Package{
+		p("a", "1-1.el8", ""), p("b", "1-1.module_el8+1+1", ""), p("c", "1-1", "c:1:1:1")}}
+	want := Host{"h", "AlmaLinux:8", []Package{{"a", "1-1.el8", false, ""}, {"b", "1-1.module_el8+1+1", false, OtherStream}, {"c", "1-1", false, "c:1"}}, false}
+	if got := FromInventory("h", inv); !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
-	for _, m := range []inventory.Package{p("b", "1-1.module_el8+1+1", ""), p("b", "1-1", "b:1:1:1")} {
-		if h := FromInventory("h", inventory.Inventory{OS: inv.OS, Packages: append(inv.Packages[:1:1], m)}); !h.Incomplete || len(h.Packages) != 1 {
-			t.Errorf("%+v", h)
-		}
+	if got := FromInventory("h", inventory.Inventory{OS: inventory.OS{ID: "rhel", VersionID: "9.4"}, Packages: inv.Packages}); got.Ecosystem != "" {
+		t.Errorf("a host of Red Hat Enterprise Linux is indexed as %q", got.Ecosystem)
 	}
 }

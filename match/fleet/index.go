@@ -102,7 +102,7 @@ func (x *Index) edit(id uint32) *subject {
 	}
 	e := *s
 	e.generation = x.generation
-	e.ordered, e.loose = slices.Clone(s.ordered), slices.Clone(s.loose)
+	e.ordered, e.loose, e.streamed = slices.Clone(s.ordered), slices.Clone(s.loose), slices.Clone(s.streamed)
 	*x.next.subjects.edit(x.generation, id) = &e
 	return &e
 }
@@ -119,7 +119,7 @@ func (x *Index) intern(ecosystem uint32, p *Package, hash uint64) *tuple {
 	// One text, not to keep the bytes that they were cut from.
 	*t = tuple{text: p.Source + p.Version + b.key, id: uint32(len(x.next.tuples)), subject: s, ecosystem: ecosystem,
 		cut: uint32(len(p.Source)), end: uint32(len(p.Source) + len(p.Version)),
-		loose: !ok || !about.known || p.Unsettled, unsettled: p.Unsettled}
+		module: strings.Clone(p.Module), place: placeOf(about.scheme, ok && about.known, p), unsettled: p.Unsettled}
 	x.next.tuples = append(x.next.tuples, t)
 	x.interned.add(hash, t)
 	return t
@@ -233,14 +233,13 @@ func (x *Index) newHost(name string, template uint32) uint32 {
 			b.next, b.end = x.next.hosts.n, x.next.hosts.n+b.size
 			for range b.size {
 				x.next.hosts.push(x.generation, state{})
-				x.next.hostTexts.push(x.generation, "")
 			}
 		}
 		id = b.next
 		b.next++
 	}
-	*x.next.hostTexts.edit(x.generation, id) = name
-	x.next.hostNames.add(x.generation, x.next.seed, id, name, x.next.hostName)
+	x.next.hosts.edit(x.generation, id).name = name
+	x.next.hostNames.add(x.generation, x.next.seed, id, name)
 	return id
 }
 
@@ -258,17 +257,23 @@ func (x *Index) ChangeHost(name string, went, came []Package) error {
 	if x.next.ecosystems[ecosystem] == "" {
 		return fmt.Errorf("host %+q has no system that advisories name, so that its packages are not held; put the host whole", name)
 	}
+	x.hashes = x.hashes[:0]
+	for _, list := range [][]Package{went, came} {
+		for i := range list {
+			x.hashes = append(x.hashes, hashOf(x.next.seed, ecosystem, &list[i]))
+		}
+	}
+	x.warm(x.hashes)
 	t, d := *x.next.templates.at(had.template), &x.now
 	d.decode(had.difference)
 	for i := range went {
 		p := &went[i]
-		if f := x.interned.find(hashOf(x.next.seed, ecosystem, p), ecosystem, p); f == nil || !d.goes(t, f.id) {
+		if f := x.interned.find(x.hashes[i], ecosystem, p); f == nil || !d.goes(t, f.id) {
 			return fmt.Errorf("host %+q is not known to have had %+q %+q; put the host whole", name, p.Source, p.Version)
 		}
 	}
 	for i := range came {
-		p := &came[i]
-		d.comes(t, x.intern(ecosystem, p, hashOf(x.next.seed, ecosystem, p)).id)
+		d.comes(t, x.intern(ecosystem, &came[i], x.hashes[len(went)+i]).id)
 	}
 	if d.len() > x.limit(t) { // another template may be nearer
 		h := x.next.host(id, d)
@@ -291,7 +296,6 @@ func (x *Index) RemoveHost(name string) bool {
 	x.next.all.keep(x.generation, id, false)
 	x.next.incomplete.keep(x.generation, id, false)
 	*x.next.hosts.edit(x.generation, id) = state{}
-	*x.next.hostTexts.edit(x.generation, id) = ""
 	x.freeHosts = append(x.freeHosts, id)
 	return true
 }
@@ -313,7 +317,7 @@ func (x *Index) PutNth(a *advisory.Advisory, nth int) Ref {
 		id = x.next.records.push(x.generation, r)
 	}
 	for i, name := range r.names {
-		x.next.recordNames.add(x.generation, x.next.seed, naming{id, uint32(i)}, name, x.next.recordName)
+		x.next.recordNames.add(x.generation, x.next.seed, naming{id, uint32(i)}, name)
 	}
 	for i := range r.rows {
 		s := x.edit(r.rows[i].subject)

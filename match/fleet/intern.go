@@ -3,18 +3,41 @@ package fleet
 import (
 	"hash/maphash"
 	"math/bits"
+
+	"github.com/patchwrit/patchwrit/version"
 )
 
 // tuple is a source package of one release in one version, interned. It is
 // never changed.
 type tuple struct {
 	text      string // the source package, the version and what orders versions; see version.Key
+	module    string
 	id        uint32
 	subject   uint32
 	ecosystem uint32
 	cut, end  uint32 // where the source package and the version end
-	loose     bool   // no place in the order: unsettled, or the version cannot be read
+	place     place
 	unsettled bool
+}
+
+// place is how records are asked about a tuple.
+type place uint8
+
+const (
+	ordered  place = iota // by its place in the order of versions
+	loose                 // it has none: unsettled, or the version cannot be read
+	streamed              // each record by itself, as it may mean another module stream
+)
+
+// placeOf chooses it; readable: its version has a place in the order.
+func placeOf(s version.Scheme, readable bool, p *Package) place {
+	switch {
+	case p.Module != "" && s == version.RPM:
+		return streamed
+	case !readable || p.Unsettled:
+		return loose
+	}
+	return ordered
 }
 
 func (t *tuple) source() string  { return t.text[:t.cut] }
@@ -24,7 +47,7 @@ func (t *tuple) key() string     { return t.text[t.end:] }
 // is tells whether the tuple is that package, byte by byte.
 func (t *tuple) is(ecosystem uint32, p *Package) bool {
 	n := len(p.Source)
-	return t.cut == uint32(n) && t.end == uint32(n+len(p.Version)) && t.ecosystem == ecosystem && t.unsettled == p.Unsettled &&
+	return t.cut == uint32(n) && t.end == uint32(n+len(p.Version)) && t.ecosystem == ecosystem && t.unsettled == p.Unsettled && t.module == p.Module &&
 		t.text[n:t.end] == p.Version && t.text[:n] == p.Source
 }
 
@@ -47,6 +70,9 @@ type slot struct {
 // hashOf is seeded, so that nobody can choose versions that meet in one slot.
 func hashOf(seed maphash.Seed, ecosystem uint32, p *Package) uint64 {
 	h := maphash.String(seed, p.Source) ^ bits.RotateLeft64(maphash.String(seed, p.Version), 29)
+	if p.Module != "" {
+		h ^= bits.RotateLeft64(maphash.String(seed, p.Module), 47)
+	}
 	return h + uint64(ecosystem)*0x9e3779b97f4a7c15
 }
 

@@ -33,15 +33,39 @@ func (x *Index) mark(tuple, kind, number uint32, comes bool) {
 // flush works the pending marks into the sets, tuple by tuple.
 func (x *Index) flush() {
 	marks := x.sort()
-	for len(marks) > 0 {
+	for at, warm := 0, 0; at < len(marks); {
 		n := 1
-		for n < len(marks) && marks[n].tuple == marks[0].tuple {
+		for at+n < len(marks) && marks[at+n].tuple == marks[at].tuple {
 			n++
 		}
-		x.work(x.next.tuples[marks[0].tuple], marks[:n])
-		marks = marks[n:]
+		if at >= warm {
+			warm = min(at+64, len(marks))
+			x.approach(marks[at:warm])
+		}
+		x.work(x.next.tuples[marks[at].tuple], marks[at:at+n])
+		at += n
 	}
 	x.pending = x.pending[:0]
+}
+
+// approach reads what work will read, for many marks at once; see warm.
+func (x *Index) approach(marks []mark) {
+	if len(marks) < 4 {
+		return
+	}
+	sum := uint64(0)
+	for _, m := range marks {
+		sum += uint64(x.next.tuples[m.tuple].subject)
+	}
+	for _, m := range marks {
+		sum += uint64(len((*x.next.subjects.at(x.next.tuples[m.tuple].subject)).ordered))
+	}
+	for _, m := range marks {
+		if list := (*x.next.subjects.at(x.next.tuples[m.tuple].subject)).ordered; len(list) > 0 {
+			sum += uint64(len(list[0].extra.few))
+		}
+	}
+	x.read = sum
 }
 
 // digit is how many bits of a number the sorting takes at once.

@@ -3,13 +3,14 @@ package fleet
 import (
 	"hash/maphash"
 	"iter"
+	"math/bits"
 	"slices"
 )
 
 // A page is small, as one change copies it; a shelf holds many pages, so that
 // the list of shelves is short too.
 const (
-	pageSize  = 32
+	pageSize  = 16
 	shelfSize = 256
 )
 
@@ -78,23 +79,29 @@ func (p *paged[T]) push(generation uint64, v T) uint32 {
 const bucketLoad = 4
 
 // names finds things by text: a hash table that grows by one bucket at a time
-// (linear hashing), so that no single step is long. The hash only chooses the
-// bucket; whether a name is the same is for the bytes to say.
+// (linear hashing), so that no single step is long. The hash only says where to
+// look; whether a name is the same is for the bytes to say.
 type names[E comparable] struct {
-	buckets paged[[]E]
+	buckets paged[[]named[E]]
 	count   uint32
 }
 
+// named is a thing with its name's hash, so that others in the same bucket need
+// not be looked at.
+type named[E comparable] struct {
+	what E
+	hash uint32
+}
+
+func nameHash(seed maphash.Seed, name string) uint32 { return uint32(maphash.String(seed, name)) }
+
 // bucket is where a hash belongs among n buckets.
-func bucket(hash uint64, n uint32) uint32 {
-	level := uint32(1)
-	for level*2 <= n {
-		level *= 2
-	}
-	if i := uint32(hash) & (level*2 - 1); i < n {
+func bucket(hash, n uint32) uint32 {
+	level := uint32(1) << (bits.Len32(n) - 1)
+	if i := hash & (level*2 - 1); i < n {
 		return i
 	}
-	return uint32(hash) & (level - 1)
+	return hash & (level - 1)
 }
 
 // each gives everything whose text by of is name.
@@ -103,8 +110,9 @@ func (t *names[E]) each(seed maphash.Seed, name string, of func(E) string) iter.
 		if t.buckets.n == 0 {
 			return
 		}
-		for _, e := range *t.buckets.at(bucket(maphash.String(seed, name), t.buckets.n)) {
-			if of(e) == name && !yield(e) {
+		hash := nameHash(seed, name)
+		for _, e := range *t.buckets.at(bucket(hash, t.buckets.n)) {
+			if e.hash == hash && of(e.what) == name && !yield(e.what) {
 				return
 			}
 		}
@@ -112,29 +120,26 @@ func (t *names[E]) each(seed maphash.Seed, name string, of func(E) string) iter.
 }
 
 // add puts in e, whose text is name and which was not there.
-func (t *names[E]) add(generation uint64, seed maphash.Seed, e E, name string, of func(E) string) {
+func (t *names[E]) add(generation uint64, seed maphash.Seed, e E, name string) {
 	if t.count >= t.buckets.n*bucketLoad {
-		t.split(generation, seed, of)
+		t.split(generation)
 	}
 	t.count++
-	b := t.buckets.edit(generation, bucket(maphash.String(seed, name), t.buckets.n))
-	*b = append((*b)[:len(*b):len(*b)], e)
+	hash := nameHash(seed, name)
+	b := t.buckets.edit(generation, bucket(hash, t.buckets.n))
+	*b = append((*b)[:len(*b):len(*b)], named[E]{e, hash})
 }
 
 // split adds one bucket and shares out the one that it takes from.
-func (t *names[E]) split(generation uint64, seed maphash.Seed, of func(E) string) {
+func (t *names[E]) split(generation uint64) {
 	n := t.buckets.push(generation, nil)
 	if n == 0 {
 		return
 	}
-	level := uint32(1)
-	for level*2 <= n {
-		level *= 2
-	}
-	from := t.buckets.edit(generation, n-level)
-	var stay, move []E
+	from := t.buckets.edit(generation, n-1<<(bits.Len32(n)-1))
+	var stay, move []named[E]
 	for _, e := range *from {
-		if bucket(maphash.String(seed, of(e)), n+1) == n {
+		if bucket(e.hash, n+1) == n {
 			move = append(move, e)
 		} else {
 			stay = append(stay, e)
@@ -146,10 +151,10 @@ func (t *names[E]) split(generation uint64, seed maphash.Seed, of func(E) string
 
 // remove takes e, whose text is name, out.
 func (t *names[E]) remove(generation uint64, seed maphash.Seed, e E, name string) {
-	b := t.buckets.edit(generation, bucket(maphash.String(seed, name), t.buckets.n))
-	var rest []E
+	b := t.buckets.edit(generation, bucket(nameHash(seed, name), t.buckets.n))
+	var rest []named[E]
 	for _, other := range *b {
-		if other != e {
+		if other.what != e {
 			rest = append(rest, other)
 		}
 	}

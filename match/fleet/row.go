@@ -28,9 +28,9 @@ type row struct {
 
 // more is what few rows have.
 type more struct {
-	stretches []stretch // all but the first
-	listed    []string  // single versions, ascending
-	whole     *advisory.Advisory
+	stretches []stretch          // all but the first
+	listed    []string           // single versions, ascending
+	whole     *advisory.Advisory // for room match to judge; of all rows in which a module stream may count
 }
 
 type kind uint8
@@ -81,8 +81,11 @@ func compile(a *advisory.Advisory, nth int, subject func(advisory.Subject) uint3
 	for _, s := range order {
 		w := rowOf(a, s.Ecosystem, parts[s])
 		w.unnamed = base(s.Ecosystem) == s.Ecosystem
-		if w.kind == crooked {
-			w.more = &more{whole: a}
+		if scheme, _ := advisory.SchemeOf(s.Ecosystem); w.kind == crooked || scheme == version.RPM {
+			if w.more == nil {
+				w.more = &more{}
+			}
+			w.whole = a
 		}
 		w.of, w.subject = r, subject(s)
 		r.rows = append(r.rows, w)
@@ -179,14 +182,14 @@ func boundOf(scheme version.Scheme, v string) (bound, bool) {
 
 // prefix reports that the row is a single stretch from the beginning on.
 func (w *row) prefix() bool {
-	return w.kind == stretches && !w.unnamed && w.more == nil && w.first.from == (bound{})
+	return w.kind == stretches && !w.unnamed && w.first.from == (bound{}) && (w.more == nil || len(w.stretches)+len(w.listed) == 0)
 }
 
 // collect adds the hosts that the row concerns.
 func (w *row) collect(o *answers) {
 	s := o.subject(w.subject)
+	w.judge(s, o)
 	if w.kind == crooked {
-		w.judge(s, o)
 		return
 	}
 	if w.unnamed {
@@ -207,12 +210,14 @@ func (w *row) collect(o *answers) {
 	}
 }
 
-// judge asks room match about every version.
+// judge asks room match about every version of a crooked row, else about those
+// that come from modules.
 func (w *row) judge(s *subject, o *answers) {
 	ask := func(list []held, unnamed bool) {
 		for i := range list {
 			h := &list[i]
-			switch state, _ := match.Verdict(w.whole, s.Subject, match.Seen{Version: h.version(), Settled: !h.unsettled, Unnamed: unnamed}); state {
+			seen := match.Seen{Version: h.version(), Module: h.module, Settled: !h.unsettled, Unnamed: unnamed}
+			switch state, _ := match.Verdict(w.whole, s.Subject, seen); state {
 			case match.Affected:
 				o.affected.or(o.Snapshot, h)
 			case match.Unknown:
@@ -222,14 +227,18 @@ func (w *row) judge(s *subject, o *answers) {
 			}
 		}
 	}
-	ask(s.ordered, false)
-	ask(s.loose, false)
+	all := func(s *subject, unnamed bool) {
+		ask(s.streamed, unnamed)
+		if w.kind == crooked {
+			ask(s.ordered, unnamed)
+			ask(s.loose, unnamed)
+		}
+	}
+	all(s, false)
 	if w.unnamed {
-		ask(s.ordered, true)
-		ask(s.loose, true)
+		all(s, true)
 		for _, r := range s.releases {
-			ask(o.subject(r).ordered, true)
-			ask(o.subject(r).loose, true)
+			all(o.subject(r), true)
 		}
 	}
 }

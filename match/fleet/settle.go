@@ -36,7 +36,7 @@ func (x *Index) spell(t *template) string {
 	var b strings.Builder
 	for _, place := range t.order {
 		f := x.next.tuples[t.list[place]]
-		if f.unsettled || len(f.source()) > 255 || len(f.version()) > 255 {
+		if f.unsettled || f.module != "" || len(f.source()) > 255 || len(f.version()) > 255 {
 			return ""
 		}
 		b.WriteByte(byte(len(f.source())))
@@ -66,7 +66,7 @@ func (r *reader) next(ecosystem uint32, p *Package) (same, sameSource bool) {
 	cut := r.byte + 2 + int(r.text[r.byte])
 	end := cut + int(r.text[r.byte+1])
 	sameSource = r.text[r.byte+2:cut] == p.Source
-	return sameSource && r.text[cut:end] == p.Version && !p.Unsettled, sameSource
+	return sameSource && r.text[cut:end] == p.Version && !p.Unsettled && p.Module == "", sameSource
 }
 
 // skip goes on by n packages.
@@ -142,27 +142,32 @@ func (x *Index) fit(ecosystem uint32, packages []Package, id uint32) bool {
 	return d.len() <= limit
 }
 
-// lookUp gives the tuples of the packages of x.strange. What it will need is
-// read first, for all of them, so that the processor waits for memory once and
-// not for one after another.
+// lookUp gives the tuples of the packages of x.strange.
 func (x *Index) lookUp(ecosystem uint32, packages []Package) []uint32 {
 	x.changes, x.slots = x.changes[:0], x.slots[:0]
-	mask, sum := uint64(len(x.interned.slots)-1), uint64(0)
 	for _, i := range x.strange {
-		hash := hashOf(x.next.seed, ecosystem, &packages[i])
-		x.slots = append(x.slots, hash)
+		x.slots = append(x.slots, hashOf(x.next.seed, ecosystem, &packages[i]))
+	}
+	x.warm(x.slots)
+	for k, i := range x.strange {
+		x.changes = append(x.changes, x.intern(ecosystem, &packages[i], x.slots[k]).id)
+	}
+	return x.changes
+}
+
+// warm reads what finding tuples with these hashes will read, for all of them,
+// so that the processor waits for memory once and not for one after another.
+func (x *Index) warm(hashes []uint64) {
+	mask, sum := uint64(len(x.interned.slots)-1), uint64(0)
+	for _, hash := range hashes {
 		sum += x.interned.slots[hash&mask].hash
 	}
-	for _, hash := range x.slots {
+	for _, hash := range hashes {
 		if t := x.interned.slots[hash&mask].tuple; t != nil && len(t.text) > 0 {
 			sum += uint64(t.text[0])
 		}
 	}
 	x.read = sum
-	for k, i := range x.strange {
-		x.changes = append(x.changes, x.intern(ecosystem, &packages[i], x.slots[k]).id)
-	}
-	return x.changes
 }
 
 // newTemplate makes a template of a host's list.
@@ -264,7 +269,7 @@ func (x *Index) wordsOf(list []uint32) [words]uint64 {
 	hashes := make([]uint64, len(list))
 	for i, id := range list {
 		t := x.next.tuples[id]
-		hashes[i] = hashOf(x.next.seed, t.ecosystem, &Package{Source: t.source(), Version: t.version()})
+		hashes[i] = hashOf(x.next.seed, t.ecosystem, &Package{Source: t.source(), Version: t.version(), Module: t.module})
 	}
 	return wordsOf(hashes)
 }

@@ -23,7 +23,6 @@ type Snapshot struct {
 	ecosystems      []string
 	subjects        paged[*subject]
 	hosts           paged[state]
-	hostTexts       paged[string] // their names
 	records         paged[*record]
 	hostNames       names[uint32]
 	recordNames     names[naming]
@@ -137,7 +136,7 @@ func (o *answers) match(about *subject, yield func(*row, Answer) bool) bool {
 	endings := make([]ending, 0, len(about.rows))
 	defer o.empty()
 	for _, w := range about.rows {
-		if w.prefix() {
+		if w.prefix() && len(about.streamed) == 0 {
 			_, hi := about.places(w.first)
 			endings = append(endings, ending{w, hi})
 			continue
@@ -175,7 +174,7 @@ func (s *Snapshot) Name(id uint32) string {
 	if id >= s.hosts.n {
 		return ""
 	}
-	return *s.hostTexts.at(id)
+	return s.hostName(id)
 }
 
 // Number gives a host's number by its name.
@@ -200,7 +199,7 @@ func (s *Snapshot) host(id uint32, d *difference) Host {
 	h.Packages = make([]Package, len(list))
 	for i, id := range list {
 		t := s.tuples[id]
-		h.Packages[i] = Package{t.source(), t.version(), t.unsettled}
+		h.Packages[i] = Package{t.source(), t.version(), t.unsettled, t.module}
 	}
 	return h
 }
@@ -226,7 +225,7 @@ func (s *Snapshot) Rings(n int, ring func(name string) int) []Hosts {
 
 func (s *Snapshot) subject(i uint32) *subject { return *s.subjects.at(i) }
 
-func (s *Snapshot) hostName(i uint32) string { return *s.hostTexts.at(i) }
+func (s *Snapshot) hostName(i uint32) string { return s.hosts.at(i).name }
 
 func (s *Snapshot) hostID(name string) (uint32, bool) {
 	for id := range s.hostNames.each(s.seed, name, s.hostName) {

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"slices"
 	"sort"
 	"strings"
@@ -30,8 +31,9 @@ type subject struct {
 	generation uint64
 	scheme     version.Scheme
 	known      bool
-	ordered    []held   // ascending by version; equal versions by their text
+	ordered    []held   // ascending by version; equal versions by their text and module
 	loose      []held   // those without a place in the order, by tuple
+	streamed   []held   // those of modules, by tuple
 	rows       []*row   // in no order
 	releases   []uint32 // of a distribution as a whole: the package's releases
 }
@@ -46,29 +48,36 @@ func compare(s version.Scheme, a, aKey, b, bKey string) int {
 	return c
 }
 
+func (s *subject) list(p place) *[]held {
+	switch p {
+	case loose:
+		return &s.loose
+	case streamed:
+		return &s.streamed
+	}
+	return &s.ordered
+}
+
 // search finds tuple t's place. Looking through the first ones costs less than
 // the first comparison of versions.
 func (s *subject) search(t *tuple) (*[]held, int, bool) {
-	list := &s.ordered
-	if t.loose {
-		list = &s.loose
-	}
+	list := s.list(t.place)
 	for i := range (*list)[:min(len(*list), 64)] {
 		if (*list)[i].tuple == t {
 			return list, i, true
 		}
 	}
-	if t.loose {
-		i, found := slices.BinarySearchFunc(s.loose, t, func(h held, t *tuple) int { return int(h.id) - int(t.id) })
-		return &s.loose, i, found
+	if t.place != ordered {
+		i, found := slices.BinarySearchFunc(*list, t, func(h held, t *tuple) int { return int(h.id) - int(t.id) })
+		return list, i, found
 	}
 	i, found := slices.BinarySearchFunc(s.ordered, t, func(h held, t *tuple) int {
 		if c := compare(s.scheme, h.version(), h.key(), t.version(), t.key()); c != 0 {
 			return c
 		}
-		return strings.Compare(h.version(), t.version())
+		return cmp.Or(strings.Compare(h.version(), t.version()), strings.Compare(h.module, t.module))
 	})
-	return &s.ordered, i, found
+	return list, i, found
 }
 
 // from is the first place whose version is not below b.

@@ -25,6 +25,7 @@ type template struct {
 
 // state is what is held of a host. A host with the zero state does not exist.
 type state struct {
+	name       string
 	difference string // see encode
 	template   uint32
 	about      uint32 // the ecosystem and, in the lowest bits, what follows
