@@ -334,3 +334,30 @@ func TestACutTemplateSpellsAnew(t *testing.T) {
 		}
 	}
 }
+
+// TestAlikeButForTheModule has so many hosts like one another that their
+// template's text is kept; one more has the same version from another module.
+func TestAlikeButForTheModule(t *testing.T) {
+	host := func(i int, module string) Host {
+		h := Host{Name: fmt.Sprint("host-", i), Ecosystem: "AlmaLinux:9"}
+		for k := range 30 {
+			h.Packages = append(h.Packages, Package{Source: fmt.Sprint("p", k), Version: "1.0-1"})
+		}
+		h.Packages[7].Module = module
+		return h
+	}
+	for _, c := range [][2]string{{"nodejs:18", ""}, {"", "nodejs:18"}, {"nodejs:18", OtherStream}} {
+		x := New()
+		for i := range spelledAt + 1 {
+			x.PutHost(host(i, c[0]))
+		}
+		x.PutHost(host(99, c[1]))
+		s := x.Commit()
+		for i, want := range map[int]string{0: c[0], spelledAt: c[0], 99: c[1]} {
+			h, _ := s.Host(fmt.Sprint("host-", i))
+			if k := slices.IndexFunc(h.Packages, func(p Package) bool { return p.Source == "p7" }); k < 0 || h.Packages[k].Module != want {
+				t.Errorf("many of %q and one of %q: host %d has %v", c[0], c[1], i, h.Packages)
+			}
+		}
+	}
+}

@@ -57,7 +57,7 @@ func (r Ref) compare(o Ref) int {
 type Package struct {
 	Source, Version string
 	Unsettled       bool   // it is open which version's files are there
-	Module          string // the stream that it comes from, "nodejs:18"; OtherStream when that is not known, "" when it is of none
+	Module          string // of rpm, the stream that it comes from, "nodejs:18"; OtherStream when that is not known, "" when it is of none
 }
 
 // Host is what the index takes in of one host.
