@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/patchwrit/patchwrit/match"
 	"github.com/patchwrit/patchwrit/match/library"
+	"github.com/patchwrit/patchwrit/pkgmgr/apt/solve"
 )
 
 // findingExplainCmd says why an advisory does or does not concern a system.
@@ -158,7 +160,7 @@ func writeExplained(w io.Writer, list []explainedFinding) error {
 	for _, f := range list {
 		fmt.Fprintf(w, "%s %s", f.Advisory, f.State)
 		if f.Package != "" {
-			fmt.Fprintf(w, ": %s:%s %s", f.Package, f.Arch, f.Version)
+			fmt.Fprintf(w, ": %s", strings.TrimSpace(solve.Key(f.Finding)+" "+f.Version))
 		}
 		fmt.Fprintf(w, " (%s)\n  %s\n", f.Reason.Code, f.Reason.Text)
 		if f.SourceVersion != "" {
