@@ -125,6 +125,7 @@ func TestNothingIsDroppedInSilence(t *testing.T) {
 		`{"type":"firmware","name":"x"}`:                                               "firmware",
 		lib("pkg:deb/debian/b@1"):                                                      "of which release they are",
 		lib("pkg:deb/debian/b@1?distro=debian-12&epoch=x"):                             "no version that a package can have",
+		lib("pkg:deb/debian/b@1_2?distro=debian-12&upstream=c%401"):                    "no version that a package can have",
 		lib("pkg:deb/debian/b@1:1?distro=debian-12&epoch=2"):                           "no version that a package can have",
 		lib("pkg:deb/debian/b@1?distro=debian-12&upstream=c%40%20"):                    "no version that a package can have",
 		lib("pkg:deb/debian/b@1?distro=debian-12&upstream=%401"):                       "no version that a package can have",
