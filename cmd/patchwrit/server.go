@@ -154,14 +154,15 @@ func (s *server) get(ctx context.Context, path string, v any) error {
 	return s.read(raw, v)
 }
 
-// post hands something over, as canonical JSON.
+// post hands something over, as canonical JSON. Of an answer that says nothing v is
+// nil.
 func (s *server) post(ctx context.Context, path string, body, v any) error {
 	sent, err := canon.Encode(body)
 	if err != nil {
 		return err
 	}
 	raw, err := s.raw(ctx, http.MethodPost, path, sent)
-	if err != nil {
+	if err != nil || v == nil {
 		return err
 	}
 	return s.read(raw, v)

@@ -87,7 +87,7 @@ func (w *town) version(host, name string) string {
 // TestASmallFleet plays what a fleet must withstand, with real dpkg on three
 // real hosts, real witnesses and a real control plane, which it kills.
 func TestASmallFleet(t *testing.T) {
-	names := []string{"pw-good", "pw-silent", "pw-halted"}
+	names := []string{"pw-good", "pw-silent", "pw-forensic", "pw-halted"}
 	installed := append(packagesOf("1.0-1", "", names...), Fix("pw-bad", "1.0-1", "", failing))
 	w := newTown(t, Options{Hosts: []Host{{Name: "web-1", Domain: "rack-1", Role: "web"}, {Name: "web-2", Domain: "rack-2", Role: "web"},
 		{Name: "web-3", Domain: "rack-2", Role: "web"}}, Up: []string{"--plan-every", "1s", "--poll-every", "1s"}}, installed...)
@@ -99,6 +99,7 @@ func TestASmallFleet(t *testing.T) {
 		{"canary first, and later waves carry receipts", (*town).good},
 		{"a failing canary stops the plan and suspends the grant", (*town).bad},
 		{"a silent canary stops the plan", (*town).silent},
+		{"what is exploited is held until people have looked at the hosts", (*town).forensic},
 		{"a halt with the control plane dead stops everything, and lifted it goes on", (*town).halted},
 	} {
 		ok := t.Run(scene.name, func(t *testing.T) {
