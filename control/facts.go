@@ -103,7 +103,10 @@ func (c *Control) hostFacts(ctx context.Context, h proposal.Host, w weighed, now
 		}
 	}
 	if worst.Key == "" {
-		return out, nil // no source of deadlines
+		if c.Known != nil { // there are sources of deadlines, and they do not say
+			out.Deadline.Source = fromClocks
+		}
+		return out, nil
 	}
 	out.Deadline = policy.Stated{Is: worst.Key, Source: fromClocks}
 	out.MustPatch = policy.Answer{Is: policy.No, Source: fromClocks}

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -33,6 +34,14 @@ func TestHostFactsAreOfRunningClocks(t *testing.T) {
 			weighed{found, func(string) priority.Known { return priority.Known{KEV: kev} }, open}, w.now.Unix())
 		w.must(err)
 		return f
+	}
+	look("")
+	if f := facts(priority.No, nil); f.Deadline != (policy.Stated{}) {
+		t.Errorf("without sources of deadlines: %+v", f)
+	}
+	w.Known = func(context.Context, time.Time, func(string) bool) (Knowledge, error) { return nil, nil }
+	if f := facts(priority.No, nil); f.Deadline != (policy.Stated{Source: fromClocks}) || f.Triage.Is != "" {
+		t.Errorf("with sources that do not say: %+v", f)
 	}
 	look("14D")
 	open, err := w.runningOn(t.Context(), []trust.HostID{id}, map[string]bool{"CVE-2026-0001": true})

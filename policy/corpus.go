@@ -99,6 +99,10 @@ var situations = []struct {
 		h.KEV, h.Automatable, h.Total, h.MustPatch, h.Reboot, h.Deadline, h.Triage = Answer{}, Answer{}, Answer{}, Answer{}, Answer{}, Stated{}, Stated{}
 		h.Due = 0
 	}},
+	{"sources of deadlines do not say", func(in *Input) {
+		h := &in.Facts.Hosts[0]
+		h.Deadline.Is, h.Due, h.Triage = "", 0, Stated{}
+	}},
 	{"nothing is known of the artefact", func(in *Input) {
 		in.Facts.Artefacts = []ArtefactFacts{{Package: "tool", Arch: "amd64", To: "1.1-1"}}
 	}},

@@ -26,7 +26,8 @@ const (
 	Unknown = ""
 )
 
-// Stated is a value of a closed set (HostFacts says which), and who says so.
+// Stated is a value of a closed set (HostFacts says which), and who says so. An
+// unknown value with a source is one that the source ought to know.
 type Stated struct {
 	Is     string `json:"is"` // "" for unknown
 	Source string `json:"source"`

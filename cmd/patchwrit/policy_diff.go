@@ -20,7 +20,7 @@ func policyDiffCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "diff OLD NEW",
 		Short: "say what two bundles of rules answer differently, and whether the newer one is weaker",
-		Long: "Compares settings, rules and data, and asks both bundles about 1,400 systematic inputs, and about the recorded ones in --input\n" +
+		Long: "Compares settings, rules and data, and asks both bundles about 1,600 systematic inputs, and about the recorded ones in --input\n" +
 			"with each of their facts changed. OLD and NEW are signed bundles, directories of .rego files, or the word standard. Who signed\n" +
 			"a bundle is not asked here.\n\n" +
 			"NEW is  same           the same rules and settings\n" +

@@ -142,6 +142,7 @@ func lifted() map[string]lift {
 		"autonomy_observe": {host(func(h *policy.HostFacts) { h.Level.Is = "L0" }), "level L4", policy.Allow},
 		"autonomy":         {host(func(h *policy.HostFacts) { h.Level.Is = "L3" }), "deadline 14D", policy.Allow},
 		"unknown_fact":     {host(func(h *policy.HostFacts) { h.Exposed.Is = "" }), "exposed no", policy.Allow},
+		"unknown_deadline": {situation("sources of deadlines do not say"), "deadline 60D", policy.Allow},
 		"exposed":          {host(func(h *policy.HostFacts) { h.Exposed.Is = policy.Yes }), "exposed no", policy.Allow},
 		"data_tag":         {host(func(h *policy.HostFacts) { h.Data = []string{"gdpr"} }), "data none", policy.Allow},
 		"data_window":      {host(func(h *policy.HostFacts) { h.Data = []string{"hipaa"} }), "data none", policy.Allow},
@@ -243,13 +244,17 @@ func TestWhereNoFactLiftsARule(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		mine := []string{}
+		mine, fresh := []string{}, false
 		for rule := range without {
 			if speaks(v, rule) && rule != "granted" {
-				mine, spoke[rule] = append(mine, rule), true
+				mine = append(mine, rule)
 			}
 		}
-		if len(mine) == 0 {
+		for _, rule := range mine {
+			fresh = fresh || !spoke[rule]
+			spoke[rule] = true
+		}
+		if !fresh { // one situation for each is enough
 			continue
 		}
 		_, found, err := plain().Counterfactuals(context.Background(), s.Input)

@@ -33,6 +33,14 @@ reasons contains {"rule": "unknown_fact", "outcome": "quorum", "text": sprintf("
 	f[name].is == ""
 }
 
+# Sources of deadlines that do not say: the strictest one may be due.
+reasons contains {"rule": "unknown_deadline", "outcome": "quorum", "text": sprintf("host %s: its deadline is unknown, though there are sources of deadlines", [id])} if {
+	input.grant != ""
+	some id, f in fact_of
+	f.deadline.is == ""
+	f.deadline.source != ""
+}
+
 reasons contains {"rule": "exposed", "outcome": "quorum", "text": sprintf("host %s can be reached from the internet: people decide", [id])} if {
 	input.grant != ""
 	some id, f in fact_of

@@ -60,6 +60,17 @@ test_unknown_is_strict if {
 	says({"exposed": is("")}, {}).outcome == "quorum"
 }
 
+# A house without sources of deadlines may use grants; one whose sources do not
+# say asks people.
+test_unknown_deadline if {
+	silent := {"deadline": is("")}
+	says(silent, {}).outcome == "quorum"
+	rules(silent, {}) == {"granted", "unknown_deadline"}
+	rules({"deadline": {"is": "", "source": ""}}, {}) == {"granted"}
+	rules({"deadline": is("60D")}, {}) == {"granted"}
+	rules_asked(object.union(plan_of(silent, {}), {"grant": ""})) == {"people_decide"}
+}
+
 test_no_facts_is_strict if {
 	d := patchwrit.decision with input as object.remove(plan_of({}, {}), ["facts"])
 	d.outcome == "quorum"
