@@ -12,7 +12,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/patchwrit/patchwrit/advisory"
+	"github.com/patchwrit/patchwrit/feed/cve"
 	"github.com/patchwrit/patchwrit/feed/depot"
+	"github.com/patchwrit/patchwrit/feed/epss"
 	"github.com/patchwrit/patchwrit/feed/kev"
 )
 
@@ -22,8 +24,10 @@ func feedQuarantineCmd() *cobra.Command {
 		Short: "see and release the records that do not count as they came",
 		Long: "What a feed says anew is judged record by record before it counts. One that was withdrawn or vanished, whose fixed version\n" +
 			"moved down or cannot be, whose severity jumped, that came in a flood, names a look-alike, or went back in time, is held: it\n" +
-			"counts as it did before, or not at all when it is new. It is freed when a second vendor's or distribution's feed says the\n" +
-			"same, when a verified index carries the version, when its source takes it back, or by a person's word.",
+			"counts as it did before, or not at all when it is new. So is an entry of KEV or a CVE record (SSVC, CVSS) that says less than\n" +
+			"it did, and an EPSS score that collapses; what they say stricter counts at once. It is freed when a second vendor's or\n" +
+			"distribution's feed (of facts: another feed of CVE records) says the same, when a verified index carries the version, when\n" +
+			"its source takes it back, or by a person's word.",
 		Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -104,10 +108,12 @@ func (h heldRow) counts() string {
 // heldView is one held record with both forms.
 type heldView struct {
 	heldRow
-	Came      *advisory.Advisory `json:"came,omitempty"`       // the form that came
-	CameEntry *kev.Entry         `json:"came_entry,omitempty"` // likewise, of a KEV catalogue
-	Source    string             `json:"source"`               // where the snapshot came from
-	Proof     string             `json:"proof"`                // which pin or signature held; "": none
+	Came       *advisory.Advisory `json:"came,omitempty"`        // the form that came
+	CameEntry  *kev.Entry         `json:"came_entry,omitempty"`  // likewise, of a KEV catalogue
+	CameRecord *cve.Record        `json:"came_record,omitempty"` // of CVE records
+	CameScore  *epss.Score        `json:"came_score,omitempty"`  // of EPSS
+	Source     string             `json:"source"`                // where the snapshot came from
+	Proof      string             `json:"proof"`                 // which pin or signature held; "": none
 }
 
 func quarantineShowCmd() *cobra.Command {
@@ -132,10 +138,15 @@ func quarantineShowCmd() *cobra.Command {
 			views := []heldView{}
 			for _, h := range list {
 				if h.ID == args[1] {
-					v := heldView{heldRow: h, Came: h.Held.Came, Source: k.Source, Proof: k.Proof.Text()}
+					v := heldView{heldRow: h, Came: h.Held.Came, CameRecord: h.CameRecord, Source: k.Source, Proof: k.Proof.Text()}
 					if c := came[args[0]].KEV; c != nil && h.Raw != "" {
 						if e, l := c.Lookup(h.ID); l == kev.Listed {
 							v.CameEntry = &e
+						}
+					}
+					if c := came[args[0]].EPSS; c != nil && h.Raw != "" {
+						if s, ok := c.Of(h.ID); ok {
+							v.CameScore = &s
 						}
 					}
 					views = append(views, v)
@@ -165,7 +176,7 @@ func (list heldViews) write(w io.Writer) (err error) {
 			err = errors.Join(err, say(w, "  %s (%s)", r.Text.Text(), r.Code))
 		}
 		t := &rows{head: []string{"", "COUNTS", "CAME"}}
-		old, now := fieldsOf(v.Last, v.Entry), fieldsOf(v.Came, v.CameEntry)
+		old, now := fieldsOf(v.Last, v.Entry, v.Record, v.Score), fieldsOf(v.Came, v.CameEntry, v.CameRecord, v.CameScore)
 		for _, f := range fieldNames(old, now) {
 			mark := ""
 			if old[f] != now[f] {
@@ -182,7 +193,8 @@ func (list heldViews) write(w io.Writer) (err error) {
 }
 
 // heldFields is the order in which a record's fields are shown.
-var heldFields = []string{"by", "published", "modified", "withdrawn", "aliases", "severity", "added", "due", "ransomware", "product"}
+var heldFields = []string{"by", "published", "modified", "withdrawn", "aliases", "severity", "added", "due", "ransomware", "product", "state",
+	string(cve.Exploitation), string(cve.Automatable), string(cve.Impact), "cvss", "epss"}
 
 // fieldNames are the fields that either form has; packages last.
 func fieldNames(old, now map[string]string) (out []string) {
@@ -194,7 +206,7 @@ func fieldNames(old, now map[string]string) (out []string) {
 	seen := map[string]bool{}
 	for _, m := range []map[string]string{old, now} {
 		for f := range m {
-			if strings.Contains(f, " ") && !seen[f] {
+			if strings.Contains(f, " ") && !seen[f] && !slices.Contains(heldFields, f) {
 				seen[f] = true
 			}
 		}
@@ -202,9 +214,31 @@ func fieldNames(old, now map[string]string) (out []string) {
 	return append(out, slices.Sorted(maps.Keys(seen))...)
 }
 
-// fieldsOf tells a record, or an entry of KEV, field by field.
-func fieldsOf(a *advisory.Advisory, e *kev.Entry) map[string]string {
+// factFields tells what a CVE record says.
+func factFields(r *cve.Record) map[string]string {
+	out := map[string]string{"published": when(r.Published), "modified": when(r.Modified), "state": r.Status}
+	f := cve.Settle(r.CVE, cve.Book{Snapshot: advisory.Snapshot{Kind: cve.Kind}, Records: []cve.Record{*r}})
+	for _, p := range cve.Points {
+		if a := f.Point(p); a.Value != "" {
+			out[string(p)] = a.Value + " (" + a.Claims[0].Source + ")"
+		}
+	}
+	if f.Score != nil {
+		out["cvss"] = f.Score.Base() + " (" + f.Score.Source + ")"
+	}
+	return out
+}
+
+// fieldsOf tells an advisory, an entry of KEV, a CVE record or a score field by
+// field.
+func fieldsOf(a *advisory.Advisory, e *kev.Entry, r *cve.Record, s *epss.Score) map[string]string {
 	out := map[string]string{}
+	if r != nil {
+		out = factFields(r)
+	}
+	if s != nil {
+		out["epss"] = s.Share()
+	}
 	if e != nil {
 		out["added"], out["due"], out["ransomware"], out["product"] = e.Added, e.Due, e.Ransomware, e.Vendor.Text()+" "+e.Product.Text()
 	}

@@ -112,16 +112,17 @@ type facts struct {
 
 func (k facts) none() bool { return k.kev == nil && k.epss == nil && len(k.cve.names) == 0 }
 
-// books reads of the feeds of CVE records those that are wanted.
-func (c chosen) books(ctx context.Context, now time.Time, wanted func(cve string) bool) (out []cve.Book, err error) {
+// books reads of the feeds of CVE records those that are wanted, and what of
+// these is held.
+func (c chosen) books(ctx context.Context, now time.Time, wanted func(cve string) bool) (out []cve.Book, held []solve.Held, err error) {
 	for _, name := range c.names {
 		_, content, err := c.depot.ReadOf(ctx, name, now.Unix(), c.maxAge, wanted)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		out = append(out, *content.CVE)
+		out, held = append(out, *content.CVE), append(held, heldOf(name, content)...)
 	}
-	return out, nil
+	return out, held, nil
 }
 
 func (c chosen) facts(ctx context.Context, now time.Time) (out facts, err error) {

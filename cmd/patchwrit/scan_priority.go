@@ -39,7 +39,7 @@ type judge struct {
 	epss    *epss.Scores   // nil: not given
 	from    []string       // of CVE records
 	kept    chosen         // those of the depot
-	held    []solve.Held   // entries of KEV
+	held    []solve.Held   // entries of KEV, CVE records
 	maxAge  int64          // seconds
 	cve     []cve.Book     // what they say of the CVEs that findings name; see read
 }
@@ -130,11 +130,11 @@ func (j *judge) read(ctx context.Context, r *scanReport, now time.Time) error {
 		}
 	}
 	if len(j.kept.names) > 0 {
-		kept, err := j.kept.books(ctx, now, func(name string) bool { return wanted[name] })
+		kept, held, err := j.kept.books(ctx, now, func(name string) bool { return wanted[name] })
 		if err != nil {
 			return err
 		}
-		j.cve = append(j.cve, kept...)
+		j.cve, j.held = append(j.cve, kept...), append(j.held, held...)
 	}
 	for _, source := range j.from {
 		b, err := feed.Facts(ctx, source, feed.Options{Now: now}, func(name string) bool { return wanted[name] })

@@ -32,7 +32,7 @@ func (u *upFlags) known() func(context.Context, time.Time, func(string) bool) (c
 		if err != nil || f.kev == nil {
 			return nil, err
 		}
-		books, err := f.cve.books(ctx, now, wanted)
+		books, _, err := f.cve.books(ctx, now, wanted)
 		return func(name string) priority.Known { return f.of(name, books) }, err
 	}
 }

@@ -21,6 +21,7 @@
 package cve
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -45,6 +46,9 @@ const (
 	Automatable  Point = "automatable"      // no, yes
 	Impact       Point = "technical impact" // partial, total
 )
+
+// Points are the points in a fixed order.
+var Points = []Point{Exploitation, Automatable, Impact}
 
 var values = map[Point][]string{
 	Exploitation: {"none", "poc", "active"}, Automatable: {"no", "yes"}, Impact: {"partial", "total"},
@@ -93,6 +97,9 @@ type Score struct {
 	Via     string `json:"via,omitempty"`
 }
 
+// Base is the base score as people write it: "9.8".
+func (s Score) Base() string { return fmt.Sprintf("%d.%d", s.Tenths/10, s.Tenths%10) }
+
 // Record is what one document says about one CVE. Slices are never nil.
 type Record struct {
 	CVE       string        `json:"cve"`
@@ -115,6 +122,12 @@ var id = regexp.MustCompile(`^CVE-[0-9]{4}-[0-9]{4,19}$`) // CVE record format 5
 
 // ID reports whether s is the id of a CVE.
 func ID(s string) bool { return id.MatchString(s) }
+
+// Stricter reports whether a is a stricter value of the point than b. Neither may
+// be unknown.
+func Stricter(p Point, a, b string) bool {
+	return slices.Index(values[p], a) > slices.Index(values[p], b)
+}
 
 // Value gives a point and a value as this package spells them: "Technical
 // Impact" and "technicalImpact", "Total" and "total" are the same. It is false

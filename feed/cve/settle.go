@@ -20,6 +20,11 @@ type Facts struct {
 	Statuses     []Status `json:"statuses"` // what each document calls the state it is in
 }
 
+// Point is the answer on a point.
+func (f Facts) Point(p Point) Answer {
+	return map[Point]Answer{Exploitation: f.Exploitation, Automatable: f.Automatable, Impact: f.Impact}[p]
+}
+
 // Status is a document's own word for the state of a CVE.
 type Status struct {
 	Feed string `json:"feed"`

@@ -10,6 +10,7 @@ import (
 	"github.com/patchwrit/patchwrit/advisory/quarantine"
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/feed/cve"
+	"github.com/patchwrit/patchwrit/feed/epss"
 	"github.com/patchwrit/patchwrit/feed/kev"
 	"github.com/patchwrit/patchwrit/refusal"
 )
@@ -43,14 +44,7 @@ func (c Case) listings(ctx context.Context) (Ruling, error) {
 	for i := range last.KEV.Entries {
 		old[last.KEV.Entries[i].CVE] = &last.KEV.Entries[i]
 	}
-	flooded := map[string]quarantine.Reason{}
-	for _, h := range c.Before {
-		for _, r := range h.Reasons {
-			if r.Code == quarantine.CodeFlood {
-				flooded[h.ID] = r
-			}
-		}
-	}
+	flooded := c.flooded()
 	flood := c.kevFlood(old, flooded)
 	var r Ruling
 	var list []Held
@@ -74,7 +68,20 @@ func (c Case) listings(ctx context.Context) (Ruling, error) {
 		list = append(list, heldEntry(nil, was, []quarantine.Reason{reasonOf(quarantine.CodeGone, "the entry is no longer in the catalogue")}))
 	}
 	slices.SortFunc(list, compareHeld)
-	return c.freeEntries(ctx, r, list)
+	return c.freed(ctx, r, list, exploited)
+}
+
+// flooded are the records that are held since a flood, by id.
+func (c Case) flooded() map[string]quarantine.Reason {
+	out := map[string]quarantine.Reason{}
+	for _, h := range c.Before {
+		for _, r := range h.Reasons {
+			if r.Code == quarantine.CodeFlood {
+				out[h.ID] = r
+			}
+		}
+	}
+	return out
 }
 
 func reasonOf(code refusal.Code, format string, args ...any) quarantine.Reason {
@@ -127,9 +134,17 @@ func heldEntry(e, was *kev.Entry, reasons []quarantine.Reason) Held {
 	return h
 }
 
-// freeEntries takes out what a person released, and new entries that a CVE record
-// confirms.
-func (c Case) freeEntries(ctx context.Context, r Ruling, list []Held) (Ruling, error) {
+// exploited reports whether a CVE record confirms a new entry: CISA says in it
+// that the vulnerability is exploited.
+func exploited(h Held, r cve.Record) bool {
+	return h.Was == "" && slices.ContainsFunc(r.Claims, func(x cve.Claim) bool {
+		return x.Point == cve.Exploitation && x.Value == "active" && x.Source == cve.CISA
+	})
+}
+
+// freed takes out what a person released, and what a CVE record of another feed
+// confirms: as it counts there, or as it came.
+func (c Case) freed(ctx context.Context, r Ruling, list []Held, confirms func(Held, cve.Record) bool) (Ruling, error) {
 	if len(list) == 0 {
 		return r, nil
 	}
@@ -141,20 +156,22 @@ func (c Case) freeEntries(ctx context.Context, r Ruling, list []Held) (Ruling, e
 	if err != nil {
 		return r, err
 	}
-	active := map[string]advisory.Advisory{}
+	records := map[string][]cve.Record{}
 	for _, o := range others {
 		for _, rec := range o.CVE.Records {
-			if slices.ContainsFunc(rec.Claims, func(x cve.Claim) bool {
-				return x.Point == cve.Exploitation && x.Value == "active" && x.Source == cve.CISA
-			}) {
-				active[rec.CVE] = advisory.Advisory{ID: rec.CVE, Source: cve.CISA, Feed: rec.Feed}
+			records[rec.CVE] = append(records[rec.CVE], rec)
+		}
+		for _, h := range o.Held {
+			if h.CameRecord != nil {
+				records[h.ID] = append(records[h.ID], *h.CameRecord)
 			}
 		}
 	}
 	for _, h := range list {
 		f := quarantine.Freed{Held: h.Held}
-		if a, ok := active[h.ID]; ok && h.Entry == nil {
-			f.By = []advisory.Advisory{a}
+		if i := slices.IndexFunc(records[h.ID], func(rec cve.Record) bool { return confirms(h, rec) }); i >= 0 {
+			rec := records[h.ID][i]
+			f.By = []advisory.Advisory{{ID: rec.CVE, Source: speaker(rec), Feed: rec.Feed}}
 		}
 		if i := slices.IndexFunc(c.Releases, func(w quarantine.Release) bool { return w.ID == h.ID && w.Raw == h.Raw && w.Was == h.Was }); i >= 0 {
 			f.Release = &c.Releases[i]
@@ -163,13 +180,23 @@ func (c Case) freeEntries(ctx context.Context, r Ruling, list []Held) (Ruling, e
 		case f.Release != nil || len(f.By) > 0:
 			r.Freed = append(r.Freed, f)
 		default:
-			if h.Entry == nil {
+			if h.Was == "" {
 				r.Fresh--
 			}
 			r.Held = append(r.Held, h)
 		}
 	}
 	return r, nil
+}
+
+// speaker names who speaks in a CVE record: CISA, where it does.
+func speaker(r cve.Record) string {
+	for _, x := range r.Claims {
+		if x.Source == cve.CISA {
+			return cve.CISA
+		}
+	}
+	return "CVE program"
 }
 
 // Where a new day's EPSS is ordinary. Between neighbouring readings of the
@@ -182,16 +209,64 @@ const (
 	epssFew   = 50 // below so many common scores nothing is said
 )
 
-// scores rules on a day of EPSS, as a whole: a computation is right or it is not.
+// epssFall is how far a single score may fall before it stays as it was: half of
+// the scale, in parts per million. Over one to four months between readings of
+// the series in the shared data, without a change of the model, that were 0.0003
+// to 0.07 % of the scores.
+const epssFall = epss.PPM / 2
+
+// scores rules on a day of EPSS. As a whole it is right or it is not; of one that
+// is, a single score that collapses or goes away stays as it was. A score only
+// orders work inside a class, so that nothing more is asked of it: what rises
+// counts at once, and what falls by less than half of the scale too.
 func (c Case) scores(ctx context.Context) (Ruling, error) {
-	if c.Last == nil || c.Again {
+	if c.Last == nil {
 		return Ruling{}, nil
 	}
 	last, err := c.LastContent(ctx)
 	if err != nil {
 		return Ruling{}, err
 	}
-	d := c.Content.EPSS.Since(*last.EPSS)
+	if !c.Again {
+		if why := c.drift(*last.EPSS); why != nil {
+			return Ruling{Against: []Reason{*why}}, nil
+		}
+	}
+	var r Ruling
+	for _, f := range c.Content.EPSS.Falls(*last.EPSS, epssFall) {
+		h := heldScore(f)
+		if i := slices.IndexFunc(c.Releases, func(w quarantine.Release) bool { return w.ID == h.ID && w.Raw == h.Raw && w.Was == h.Was }); i >= 0 {
+			r.Freed = append(r.Freed, quarantine.Freed{Held: h.Held, Release: &c.Releases[i]})
+			continue
+		}
+		r.Held = append(r.Held, h)
+	}
+	return r, nil
+}
+
+// heldScore describes a score that fell. The form that came is named by the tenth
+// of the scale it lies in: it is the same the next day, when it is a little other.
+func heldScore(f epss.Fall) Held {
+	type named struct {
+		CVE   string `json:"cve"`
+		Parts int64  `json:"parts"`
+	}
+	digest := func(parts uint32) canon.Digest {
+		return canon.Sum("patchwrit/epss-score/v1", canon.MustEncode(named{f.CVE, int64(parts)}))
+	}
+	h := Held{Score: &f.Was, Held: quarantine.Held{ID: f.CVE, Was: digest(f.Was.EPSS), Subjects: []advisory.Subject{}}}
+	if f.Gone {
+		h.Reasons = []quarantine.Reason{reasonOf(quarantine.CodeGone, "its score was %s, and now it has none", f.Was.Share())}
+		return h
+	}
+	h.Raw = digest(f.Is.EPSS / (epss.PPM / 10) * (epss.PPM / 10))
+	h.Reasons = []quarantine.Reason{reasonOf(CodeScores, "its score was %s, and now it is %s", f.Was.Share(), f.Is.Share())}
+	return h
+}
+
+// drift is what speaks against a day of scores as a whole, or nil.
+func (c Case) drift(last epss.Scores) *Reason {
+	d := c.Content.EPSS.Since(last)
 	var why []string
 	if d.Common >= epssFew && d.Moved*1000 > d.Common*epssMoved {
 		why = append(why, fmt.Sprintf("%d of %d scores moved by a tenth or more", d.Moved, d.Common))
@@ -203,11 +278,11 @@ func (c Case) scores(ctx context.Context) (Ruling, error) {
 		why = append(why, "every score is zero")
 	}
 	if len(why) == 0 {
-		return Ruling{}, nil
+		return nil
 	}
 	text := strings.Join(why, "; ")
-	if old, is := last.EPSS.Model, c.Content.EPSS.Model; old != is {
+	if old, is := last.Model, c.Content.EPSS.Model; old != is {
 		text += fmt.Sprintf("; it says that it is of model %q, the one in use is of %q", is, old)
 	}
-	return Ruling{Against: []Reason{{CodeScores, canon.NoteOf(text)}}}, nil
+	return &Reason{CodeScores, canon.NoteOf(text)}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/patchwrit/patchwrit/advisory/quarantine"
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/feed/cve"
+	"github.com/patchwrit/patchwrit/feed/epss"
 	"github.com/patchwrit/patchwrit/feed/kev"
 	"github.com/patchwrit/patchwrit/feed/world"
 	"github.com/patchwrit/patchwrit/refusal"
@@ -27,11 +28,15 @@ import (
 // Held is one record of an accepted snapshot that does not count as it came:
 // instead of it counts what counted before, or nothing.
 type Held struct {
-	quarantine.Held            // Last is nil for an entry of KEV
-	Entry           *kev.Entry `json:"entry,omitempty"` // what keeps counting, of a KEV catalogue
-	Since           int64      `json:"since"`           // when this form was first held, Unix seconds
+	quarantine.Held             // Last is nil but for advisories; what keeps counting is then
+	Entry           *kev.Entry  `json:"entry,omitempty"`  // of a KEV catalogue
+	Record          *cve.Record `json:"record,omitempty"` // of CVE records or NVD's pages
+	Score           *epss.Score `json:"score,omitempty"`  // of a day of EPSS
+	Since           int64       `json:"since"`            // when this form was first held, Unix seconds
 
-	Came *advisory.Advisory `json:"-"` // the form that is held, where the content was read and has it
+	// The form that is held, where the content was read and has it.
+	Came       *advisory.Advisory `json:"-"`
+	CameRecord *cve.Record        `json:"-"`
 }
 
 // compareHeld orders what is held.
@@ -203,8 +208,41 @@ func (c Content) holding(list []Held) Content {
 		}
 		slices.SortFunc(k.Entries, func(a, b kev.Entry) int { return strings.Compare(a.CVE, b.CVE) })
 		c.KEV = &k
+	case c.EPSS != nil:
+		as := map[string]epss.Score{}
+		for _, h := range list {
+			as[h.ID] = *h.Score
+		}
+		s := c.EPSS.With(as)
+		c.EPSS = &s
+	case c.CVE != nil:
+		b := booked(*c.CVE, list, out)
+		c.CVE = &b
 	}
 	return c
+}
+
+// booked is a book with what is held at its last accepted form.
+func booked(b cve.Book, list []Held, out map[string]bool) cve.Book {
+	dated := b.Snapshot.Newest == changed(b.Records)
+	b.Records = slices.DeleteFunc(slices.Clone(b.Records), func(r cve.Record) bool { return out[r.CVE+" "+string(r.Raw)] })
+	for _, h := range list {
+		if h.Record != nil {
+			b.Records = append(b.Records, *h.Record)
+		}
+	}
+	slices.SortFunc(b.Records, func(a, b cve.Record) int { return strings.Compare(a.CVE, b.CVE) })
+	if dated {
+		b.Snapshot.Newest = changed(b.Records)
+	}
+	return b
+}
+
+func changed(list []cve.Record) (at int64) {
+	for i := range list {
+		at = max(at, list[i].Modified)
+	}
+	return at
 }
 
 func newest(list []advisory.Advisory) (at int64) {
@@ -216,6 +254,13 @@ func newest(list []advisory.Advisory) (at int64) {
 
 // came fills the forms that are held.
 func (c Content) came() {
+	if c.CVE != nil {
+		for i, h := range c.Held {
+			if r, ok := c.CVE.Of(h.ID); ok && r.Raw == h.Raw {
+				c.Held[i].CameRecord = &r
+			}
+		}
+	}
 	if c.Set == nil {
 		return
 	}
@@ -236,6 +281,9 @@ func (d *Depot) count(ctx context.Context, f Feed, k Kept, now int64, wanted fun
 		return Content{}, err
 	}
 	c, err := d.open(ctx, f, k, now, wanted)
+	if c.CVE != nil && wanted != nil {
+		list = slices.DeleteFunc(list, func(h Held) bool { return !wanted(h.ID) })
+	}
 	return c.holding(list), err
 }
 

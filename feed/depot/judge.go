@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/patchwrit/patchwrit/advisory"
 	"github.com/patchwrit/patchwrit/advisory/quarantine"
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/refusal"
@@ -49,7 +50,8 @@ type Case struct {
 // allows, and what is older than what was accepted before: by its newest record,
 // by its server's date, or by having been accepted, and followed by another. Of
 // what is left it holds what room quarantine does not believe, and of CISA's KEV
-// and FIRST's EPSS what facts.go says.
+// and FIRST's EPSS what facts.go says, of CVE records and NVD's pages what book.go
+// does.
 type Standard struct{}
 
 // Judge implements Judge.
@@ -66,6 +68,8 @@ func (Standard) Judge(ctx context.Context, c Case) (Ruling, error) {
 		return c.listings(ctx)
 	case c.Content.EPSS != nil:
 		return c.scores(ctx)
+	case c.Content.CVE != nil:
+		return c.book(ctx)
 	}
 	return Ruling{}, nil
 }
@@ -83,7 +87,7 @@ func (c Case) whole() (out []Reason) {
 			say(CodeBackwards, "these very bytes were replaced by newer ones already")
 		}
 	}
-	if c.Content.Set == nil && c.New.Newest > c.Now+day1 { // of advisories, each record is held to its own time
+	if c.Content.Set == nil && c.Content.CVE == nil && c.New.Newest > c.Now+day1 { // there each record is held to its own time
 		say(quarantine.CodeTime, "it is dated %s, in the future", day(c.New.Newest))
 	}
 	if c.Last == nil {
@@ -133,7 +137,7 @@ func (c Case) records(ctx context.Context) (Ruling, error) {
 			return Ruling{}, err
 		}
 		for _, o := range others {
-			q.Others = append(q.Others, *o.Set)
+			q.Others = append(q.Others, o.voiced())
 		}
 		v = quarantine.Judge(q)
 	}
@@ -146,6 +150,19 @@ func (c Case) records(ctx context.Context) (Ruling, error) {
 	}
 	slices.SortFunc(r.Held, compareHeld)
 	return r, nil
+}
+
+// voiced is a set with what is held of it besides: two sources that change their
+// word alike confirm each other, whichever comes first.
+func (c Content) voiced() advisory.Set {
+	s := *c.Set
+	s.Advisories = slices.Clip(s.Advisories)
+	for _, h := range c.Held {
+		if h.Came != nil {
+			s.Advisories = append(s.Advisories, *h.Came)
+		}
+	}
+	return s
 }
 
 func day(unix int64) string { return time.Unix(unix, 0).UTC().Format("2006-01-02 15:04:05Z") }

@@ -51,10 +51,13 @@ const PPM = 1_000_000
 
 // Score is what is predicted for one CVE.
 type Score struct {
-	EPSS       uint32 // probability in parts per million, 0 to PPM
-	Percentile uint32 // share of CVEs with the same or a lower score, likewise
-	Ranked     bool   // false: the file has no percentiles (before September 2021)
+	EPSS       uint32 `json:"epss"`       // probability in parts per million, 0 to PPM
+	Percentile uint32 `json:"percentile"` // share of CVEs with the same or a lower score, likewise
+	Ranked     bool   `json:"ranked"`     // false: the file has no percentiles (before September 2021)
 }
+
+// Share is the score as FIRST writes it: "0.97000".
+func (s Score) Share() string { return fmt.Sprintf("%.5f", float64(s.EPSS)/PPM) }
 
 // Scores is one reading. Its Snapshot's Newest is the day of the scores at 0:00
 // UTC, and Count is the number of different CVEs.
@@ -82,10 +85,14 @@ func (s Scores) Of(cve string) (Score, bool) {
 	if !ok {
 		return Score{}, false
 	}
-	if s.rows[i].percentile == unranked {
-		return Score{EPSS: s.rows[i].epss}, true
+	return s.rows[i].score(), true
+}
+
+func (r row) score() Score {
+	if r.percentile == unranked {
+		return Score{EPSS: r.epss}
 	}
-	return Score{s.rows[i].epss, s.rows[i].percentile, true}, true
+	return Score{r.epss, r.percentile, true}
 }
 
 // Options say how a file is read.
@@ -377,4 +384,55 @@ func (s Scores) Since(last Scores) Drift {
 		}
 	}
 	return d
+}
+
+// Fall is a score that is far lower than it was.
+type Fall struct {
+	CVE  string
+	Was  Score
+	Is   Score
+	Gone bool // it has none any more, and Is is zero
+}
+
+// Falls lists the scores that fell by at least so many parts per million since an
+// earlier reading, ascending by year and number. One that is gone fell to zero.
+func (s Scores) Falls(last Scores, by uint32) (out []Fall) {
+	i := 0
+	for _, was := range last.rows {
+		for i < len(s.rows) && s.rows[i].cve < was.cve {
+			i++
+		}
+		f := Fall{Was: was.score(), Gone: i == len(s.rows) || s.rows[i].cve != was.cve}
+		if !f.Gone {
+			f.Is = s.rows[i].score()
+		}
+		if was.epss >= by && was.epss-by >= f.Is.EPSS {
+			f.CVE = nameOf(was.cve)
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// With is the reading with other scores of these CVEs.
+func (s Scores) With(list map[string]Score) Scores {
+	rows := slices.Clone(s.rows)
+	for name, score := range list {
+		key, err := keyOf([]byte(name))
+		if err != nil {
+			continue
+		}
+		one := row{key, score.EPSS, score.Percentile}
+		if !score.Ranked {
+			one.percentile = unranked
+		}
+		i, ok := slices.BinarySearchFunc(rows, key, func(r row, key uint64) int { return cmp.Compare(r.cve, key) })
+		if ok {
+			rows[i] = one
+		} else {
+			rows = slices.Insert(rows, i, one)
+		}
+	}
+	s.rows = rows
+	return s
 }

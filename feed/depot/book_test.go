@@ -1,0 +1,688 @@
+package depot
+
+import (
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/patchwrit/patchwrit/advisory"
+	"github.com/patchwrit/patchwrit/advisory/quarantine"
+	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/feed/cve"
+	"github.com/patchwrit/patchwrit/feed/kev"
+	"github.com/patchwrit/patchwrit/feed/nvd"
+	"github.com/patchwrit/patchwrit/internal/shareddata"
+)
+
+var (
+	records = Rules{Name: "ssvc", Kind: cve.Name, MaxAge: week, Shrink: 10}
+	mirror  = Rules{Name: "cvelist", Kind: cve.Name, MaxAge: week, Shrink: 10}
+)
+
+// word is a CVE record of a test. An empty point is left out.
+type word struct {
+	cve                              string
+	exploitation, automatable, total string
+	score                            float64 // of the CNA; 0: unscored
+	changed                          int64
+	rejected                         bool
+}
+
+func (w word) String() string {
+	at := time.Unix(w.changed, 0).UTC().Format(time.RFC3339)
+	var options []string
+	for _, p := range [][2]string{{"Exploitation", w.exploitation}, {"Automatable", w.automatable}, {"Technical Impact", w.total}} {
+		if p[1] != "" {
+			options = append(options, fmt.Sprintf(`{%q:%q}`, p[0], p[1]))
+		}
+	}
+	adp, cna, state := "", "", "PUBLISHED"
+	if len(options) > 0 {
+		adp = fmt.Sprintf(`{"providerMetadata":{"orgId":%q,"shortName":"CISA-ADP","dateUpdated":%q},"metrics":[{"other":{"type":"ssvc","content":{"id":%q,"role":"CISA Coordinator","options":[%s],"version":"2.0.3","timestamp":%[2]q}}}]}`,
+			cve.CISAOrg, at, w.cve, strings.Join(options, ","))
+	}
+	if w.score > 0 {
+		cna = fmt.Sprintf(`,"metrics":[{"cvssV3_1":{"version":"3.1","vectorString":"CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H","baseScore":%.1f}}]`, w.score)
+	}
+	if w.rejected {
+		state = "REJECTED"
+	}
+	return fmt.Sprintf(`{"dataType":"CVE_RECORD","dataVersion":"5.1","cveMetadata":{"cveId":%q,"state":%q,"dateUpdated":%q},"containers":{"cna":{"providerMetadata":{"orgId":"00000000-0000-4000-8000-000000000000","shortName":"cna","dateUpdated":%[3]q}%s},"adp":[%s]}}`,
+		w.cve, state, at, cna, adp)
+}
+
+// bookOf is a feed of records.
+func bookOf(t testing.TB, list ...word) string {
+	t.Helper()
+	files := map[string]string{}
+	for _, w := range list {
+		files[w.cve+".json"] = w.String()
+	}
+	return archive(t, files)
+}
+
+// severe are records that say the worst.
+func severe(n int) (out []word) {
+	for i := range n {
+		out = append(out, word{fmt.Sprintf("CVE-2026-%04d", 1000+i), "active", "yes", "total", 9.8, t0 - dayLong, false})
+	}
+	return out
+}
+
+// facts is what a feed says that counts, by CVE.
+func facts(t testing.TB, d *Depot, name string, now int64) map[string]string {
+	t.Helper()
+	_, c, err := d.Read(t.Context(), name, now, 100*week)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return settledOf(*c.CVE)
+}
+
+func settledOf(b cve.Book) map[string]string {
+	out := map[string]string{}
+	for _, r := range b.Records {
+		f := said(&r)
+		score := "unscored"
+		if f.Score != nil {
+			score = f.Score.Base()
+		}
+		out[r.CVE] = strings.Join([]string{f.Exploitation.Value, f.Automatable.Value, f.Impact.Value, score, fmt.Sprint(f.Rejected)}, " ")
+	}
+	return out
+}
+
+// edits of the first record, and what they are held for; "" counts at once.
+var bookEdits = map[string]struct {
+	edit func(w *word)
+	code string
+	says string
+}{
+	"automatable no":     {func(w *word) { w.automatable = "no" }, "LOWERED", `"automatable" was "yes" by CISA-ADP, and now it is "no"`},
+	"impact partial":     {func(w *word) { w.total = "partial" }, "LOWERED", `"technical impact" was "total"`},
+	"exploitation none":  {func(w *word) { w.exploitation = "none" }, "LOWERED", `"exploitation" was "active"`},
+	"exploitation poc":   {func(w *word) { w.exploitation = "poc" }, "LOWERED", `and now it is "poc"`},
+	"a point is gone":    {func(w *word) { w.automatable = "" }, "LOWERED", "says nothing of"},
+	"two points":         {func(w *word) { w.automatable, w.total = "no", "partial" }, "LOWERED LOWERED", ""},
+	"the score falls":    {func(w *word) { w.score = 5.0 }, "SEVERITY", "was 9.8 by cna, and now it is 5.0 by cna"},
+	"the score is gone":  {func(w *word) { w.score = 0 }, "SEVERITY", "and now it is unscored"},
+	"rejected":           {func(w *word) { w.rejected = true }, "WITHDRAWN", "the id is rejected"},
+	"time back":          {func(w *word) { w.changed = t0 - 9*dayLong }, "TIME", "the one that counts is of"},
+	"the future":         {func(w *word) { w.changed = t0 + 900*dayLong }, "TIME", "in the future"},
+	"an older form back": {func(w *word) { w.automatable, w.changed = "no", t0-9*dayLong }, "TIME LOWERED", ""},
+	"the score moves":    {func(w *word) { w.score = 7.5 }, "", ""},
+	"nothing but time":   {func(w *word) {}, "", ""},
+}
+
+// TestARecordThatSaysLessStaysAsItWas: one CVE record of an otherwise good
+// snapshot says less. It counts as before; also after the next snapshot, read by
+// another process, and of some CVEs only.
+func TestARecordThatSaysLessStaysAsItWas(t *testing.T) {
+	const id = "CVE-2026-1000"
+	for name, c := range bookEdits {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := depotIn(t)
+			keep(t, d, records, bookOf(t, severe(20)...), t0)
+			was := facts(t, d, "ssvc", t0)
+			list := severe(20)
+			list[1].changed, list[0].changed = t0, t0
+			c.edit(&list[0])
+			k := keep(t, d, records, bookOf(t, list...), t0+dayLong)
+			if c.code == "" {
+				if k.Held != 0 || facts(t, d, "ssvc", t0+dayLong)[id] != strings.Replace(was[id], "9.8", fmt.Sprint(list[0].score), 1) {
+					t.Fatal("an ordinary change is held:", heldCodes(t, d, "ssvc", t0+dayLong))
+				}
+				return
+			}
+			check := func(when string, d *Depot, now int64) {
+				t.Helper()
+				if got := heldCodes(t, d, "ssvc", now); len(got) != 1 || got[id] != c.code {
+					t.Errorf("%s: held %v", when, got)
+				}
+				if got := facts(t, d, "ssvc", now); !maps.Equal(got, was) {
+					t.Errorf("%s: it says %v", when, got)
+				}
+				for wanted, n := range map[string]int{id: 1, "CVE-2026-1001": 0} {
+					_, some, err := d.ReadOf(t.Context(), "ssvc", now, 0, func(name string) bool { return name == wanted })
+					if err != nil || len(some.CVE.Records) != 1 || settledOf(*some.CVE)[wanted] != was[wanted] || len(some.Held) != n {
+						t.Errorf("%s: of %s alone: %+v, %v", when, wanted, some.CVE.Records, err)
+					}
+				}
+				if f := feedOf(t, d, "ssvc"); f.Standing(now) != OK || f.Kept[0].Newest > now {
+					t.Errorf("%s: the feed is %s, of %d", when, f.Standing(now), f.Kept[0].Newest)
+				}
+			}
+			if k.State != Accepted {
+				t.Fatalf("%+v", k.Reasons)
+			}
+			check("at once", d, t0+dayLong)
+			check("another process", Open(d.dir, nil), t0+dayLong)
+			held, _, _ := d.Holding(t.Context(), "ssvc", t0+dayLong)
+			if text := held[0].Reasons[len(held[0].Reasons)-1].Text.Text(); !strings.Contains(text, c.says) {
+				t.Error("it says:", text)
+			}
+			if held[0].CameRecord == nil || held[0].CameRecord.CVE != id || held[0].Record == nil {
+				t.Errorf("%+v", held[0])
+			}
+			list[1].changed++
+			keep(t, d, records, bookOf(t, list...), t0+2*dayLong)
+			check("the next snapshot", d, t0+2*dayLong)
+			w, err := d.Release(t.Context(), "ssvc", func(h Held) bool { return h.ID == id }, "ada", "read CISA's page", t0+2*dayLong)
+			if err != nil || len(w.Records) != 1 {
+				t.Fatal(w, err)
+			}
+			if got := facts(t, d, "ssvc", t0+2*dayLong); got[id] == was[id] && !strings.HasPrefix(c.code, "TIME") || len(heldCodes(t, d, "ssvc", t0)) != 0 {
+				t.Error("released, and still", got[id])
+			}
+		})
+	}
+}
+
+// TestARecordThatVanishesKeepsItsWord: else it could come back as a new one, and
+// say less. NVD's files hold the news of some days only.
+func TestARecordThatVanishesKeepsItsWord(t *testing.T) {
+	d := depotIn(t)
+	keep(t, d, records, bookOf(t, severe(20)...), t0)
+	was := facts(t, d, "ssvc", t0)
+	list := severe(20)
+	list[1].changed = t0
+	keep(t, d, records, bookOf(t, list[1:]...), t0+dayLong)
+	if got := heldCodes(t, d, "ssvc", t0); len(got) != 1 || got[list[0].cve] != "GONE" {
+		t.Fatal(got)
+	}
+	list[0].automatable, list[0].changed, list[2].changed = "no", t0+1, t0+1
+	keep(t, d, records, bookOf(t, list...), t0+2*dayLong)
+	if got := heldCodes(t, d, "ssvc", t0); len(got) != 1 || got[list[0].cve] != "LOWERED" {
+		t.Error(got)
+	}
+	if got := facts(t, d, "ssvc", t0); !maps.Equal(got, was) {
+		t.Error(got)
+	}
+
+	page := func(changed int, ids ...string) string {
+		var out []string
+		for _, id := range ids {
+			out = append(out, fmt.Sprintf(`{"cve":{"id":%q,"sourceIdentifier":"c","published":"2026-01-01T00:00:00.000","lastModified":"2026-01-%02dT00:00:00.000","vulnStatus":"Analyzed","metrics":{"ssvcV203":[{"source":%q,"ssvcData":{"timestamp":"2026-01-01T00:00:00Z","options":[{"automatable":%q}]}}]}}}`,
+				id, changed, cve.CISAOrg, map[bool]string{true: "no", false: "yes"}[id == "CVE-2026-0001" && changed > 2]))
+		}
+		return fmt.Sprintf(`{"resultsPerPage":%d,"startIndex":0,"totalResults":%[1]d,"format":"NVD_CVE","version":"2.0","timestamp":"2026-06-18T00:00:00.000","vulnerabilities":[%s]}`, len(out), strings.Join(out, ","))
+	}
+	pages := Rules{Name: "nvd", Kind: nvd.Name, MaxAge: 100 * week, Shrink: 100}
+	keep(t, d, pages, page(2, "CVE-2026-0001", "CVE-2026-0002"), t0)
+	if k := keep(t, d, pages, page(3, "CVE-2026-0001"), t0+1); k.State != Accepted || k.Held != 1 {
+		t.Error(k.Reasons, k.Held)
+	}
+	if got := heldCodes(t, d, "nvd", t0); got["CVE-2026-0001"] != "LOWERED" {
+		t.Error(got)
+	}
+}
+
+// TestAnotherFeedOfRecordsFrees: two feeds that change their word alike confirm
+// each other, whichever comes first; NVD and other words do not.
+func TestAnotherFeedOfRecordsFrees(t *testing.T) {
+	d := depotIn(t)
+	keep(t, d, records, bookOf(t, severe(20)...), t0)
+	keep(t, d, mirror, bookOf(t, severe(30)...), t0)
+	list := severe(30)
+	list[0].automatable, list[1].score, list[2].rejected, list[3].total = "no", 3.0, true, "partial"
+	for i := range list {
+		list[i].changed = t0
+	}
+	keep(t, d, records, bookOf(t, list[:20]...), t0+dayLong)
+	want := map[string]string{list[0].cve: "LOWERED", list[1].cve: "SEVERITY", list[2].cve: "WITHDRAWN", list[3].cve: "LOWERED"}
+	if got := heldCodes(t, d, "ssvc", t0); !maps.Equal(got, want) {
+		t.Fatal(got)
+	}
+	other := slices.Clone(list)
+	other[1].score, other[2].rejected, other[3].total, other[3].automatable = 9.8, false, "total", "no"
+	keep(t, d, mirror, bookOf(t, other...), t0+dayLong)
+	delete(want, list[0].cve)
+	if got := heldCodes(t, d, "ssvc", t0); !maps.Equal(got, want) {
+		t.Error("one is confirmed:", got)
+	}
+	if got := heldCodes(t, d, "cvelist", t0); got[list[0].cve] != "" {
+		t.Error("the confirming one is held:", got)
+	}
+	if w, err := d.Words("ssvc"); err != nil || len(w) != 1 || w[0].By != "CVE-2026-1000 (CISA-ADP) of feed cvelist" {
+		t.Error(w, err)
+	}
+	for i := range list {
+		list[i].changed = t0 + 1
+	}
+	keep(t, d, mirror, bookOf(t, list...), t0+2*dayLong)
+	if got := heldCodes(t, d, "ssvc", t0); len(got) != 0 {
+		t.Error("all are confirmed:", got)
+	}
+}
+
+// judged rules on books without a depot.
+func judged(t testing.TB, c Case, last, is []cve.Record, others ...cve.Record) Ruling {
+	t.Helper()
+	book := func(list []cve.Record) Content {
+		return Content{CVE: &cve.Book{Snapshot: advisory.Snapshot{Kind: cve.Kind, Count: len(list)}, Records: list}}
+	}
+	c.Last, c.Content, c.Now = &Kept{Count: len(last), Fetched: t0}, book(is), t0
+	c.Feed.Shrink, c.New.Count = 10, len(is)
+	c.LastContent = func(context.Context) (Content, error) { return book(last), nil }
+	c.Others = func(_ context.Context, wanted func(string) bool) ([]Content, error) {
+		return []Content{book(slices.DeleteFunc(slices.Clone(others), func(r cve.Record) bool { return !wanted(r.CVE) }))}, nil
+	}
+	r, err := Standard{}.Judge(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// mild are first words that say the least.
+func mild(from, n int) (out []cve.Record) {
+	for i := range n {
+		id := fmt.Sprintf("CVE-2025-%05d", 10000+from+i)
+		r := cve.Record{CVE: id, Modified: t0, Raw: canon.SumFile([]byte(id))}
+		for p, v := range map[cve.Point]string{cve.Exploitation: "none", cve.Automatable: "no", cve.Impact: "partial"} {
+			r.Claims = append(r.Claims, cve.Claim{CVE: id, Point: p, Value: v, Source: cve.CISA, Role: cve.ADP, At: t0})
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// TestAFloodOfRecordsIsNotBelieved: many first words at once would answer what is
+// unknown, and unknown is the stricter row.
+func TestAFloodOfRecordsIsNotBelieved(t *testing.T) {
+	old := mild(0, 100)
+	all := append(slices.Clone(old), mild(100, 1003)...)
+	if r := judged(t, Case{New: Kept{Fetched: t0 + 3600}}, old, all[:1102]); len(r.Held) != 0 || r.Fresh != 1002 {
+		t.Error("1002 in a day are no flood of 100 records:", len(r.Held), r.Fresh)
+	}
+	flood := judged(t, Case{New: Kept{Fetched: t0 + 3600}}, old, all, all[500])
+	if len(flood.Held) != 1002 || flood.Held[0].Reasons[0].Code != quarantine.CodeFlood || flood.Fresh != 1 || len(flood.Freed) != 1 {
+		t.Error("a flood:", len(flood.Held), flood.Fresh, len(flood.Freed))
+	}
+	if r := judged(t, Case{New: Kept{Fetched: t0 + 3600}, Recent: 1000}, old, all[:103]); len(r.Held) != 3 {
+		t.Error("drop by drop:", len(r.Held))
+	}
+	if r := judged(t, Case{New: Kept{Fetched: t0 + 2*dayLong}}, old, all); len(r.Held) != 0 {
+		t.Error("in two days:", len(r.Held))
+	}
+	if r := judged(t, Case{New: Kept{Fetched: t0 + 9*dayLong}, Before: flood.Held}, old, all); len(r.Held) != 1002 {
+		t.Error("days later without a word:", len(r.Held))
+	}
+	if r := judged(t, Case{Again: true, Before: flood.Held}, old, all, all[100:600]...); len(r.Held) != 503 || len(r.Freed) != 499 {
+		t.Error("half of them are confirmed:", len(r.Held), len(r.Freed))
+	}
+	other := all[600]
+	other.Claims = slices.Clone(other.Claims)
+	for i := range other.Claims {
+		other.Claims[i].Value = map[cve.Point]string{cve.Exploitation: "none", cve.Automatable: "yes", cve.Impact: "partial"}[other.Claims[i].Point]
+	}
+	if r := judged(t, Case{Again: true, Before: flood.Held}, old, all, other); len(r.Held) != 1002 {
+		t.Error("another word confirms:", len(r.Held))
+	}
+}
+
+// TestWhereTooMuchWouldSayLessNothingCounts, not even the rest.
+func TestWhereTooMuchWouldSayLessNothingCounts(t *testing.T) {
+	old := mild(0, 404)
+	for n, refused := range map[int]bool{101: false, 102: true} {
+		is := slices.Clone(old)
+		for i := range n {
+			is[i].Rejected, is[i].Raw, is[i].Modified = true, canon.SumFile([]byte{byte(i)}), t0+1
+		}
+		r := judged(t, Case{}, old, is)
+		if got := len(r.Against) == 1 && r.Against[0].Code == quarantine.CodeMass; got != refused || !refused && len(r.Held) != n {
+			t.Error(n, r.Against, len(r.Held))
+		}
+		if r := judged(t, Case{Again: true}, old, is); len(r.Against) != 0 || len(r.Held) != n {
+			t.Error("judged again:", n, r.Against, len(r.Held))
+		}
+	}
+	is := slices.Clone(old[:300])
+	for i := range 100 {
+		is[i].Rejected, is[i].Raw = true, canon.SumFile([]byte{byte(i)})
+	}
+	if r := judged(t, Case{}, old[:300], is); len(r.Against) != 0 || len(r.Held) != 100 {
+		t.Error("a hundred are never a mass:", r.Against, len(r.Held))
+	}
+}
+
+// TestASingleScoreThatCollapsesStays: of an ordinary day.
+func TestASingleScoreThatCollapsesStays(t *testing.T) {
+	days := Rules{Name: "epss", Kind: "epss", MaxAge: 10 * week, Shrink: 10}
+	plain := func(i int) float64 { return float64(i) / 500 }
+	d := depotIn(t)
+	day := func(on string, now int64, score func(i int) float64) Kept {
+		t.Helper()
+		k := keep(t, d, days, scores("v1", on, score), now)
+		if k.State != Accepted {
+			t.Fatal(k.Reasons)
+		}
+		return k
+	}
+	of := func(name string) uint32 {
+		t.Helper()
+		_, c, err := d.Read(t.Context(), "epss", t0, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, _ := c.EPSS.Of(name)
+		return s.EPSS
+	}
+	low := func(by float64) func(i int) float64 {
+		return func(i int) float64 {
+			switch i {
+			case 390:
+				return .01 + by
+			case 300:
+				return plain(300) - .45
+			case 5:
+				return .9
+			}
+			return plain(i)
+		}
+	}
+	day("2026-09-01", t0, plain)
+	day("2026-09-02", t0+dayLong, low(0))
+	if got := heldCodes(t, d, "epss", t0); len(got) != 1 || got["CVE-2026-1390"] != "SCORES" || of("CVE-2026-1390") != 780_000 {
+		t.Error(got, of("CVE-2026-1390"))
+	}
+	if of("CVE-2026-1300") != 150_000 || of("CVE-2026-1005") != 900_000 {
+		t.Error("what falls by less, or rises, counts at once:", of("CVE-2026-1300"), of("CVE-2026-1005"))
+	}
+	day("2026-09-03", t0+2*dayLong, low(.001))
+	list, _, err := d.Holding(t.Context(), "epss", t0)
+	if err != nil || len(list) != 1 || list[0].Since != t0+dayLong || list[0].Reasons[0].Text != "its score was 0.78000, and now it is 0.01100" {
+		t.Errorf("%+v %v", list, err)
+	}
+	gone := strings.ReplaceAll(scores("v1", "2026-09-04", low(.002)), fmt.Sprintf("CVE-2026-1399,%.5f,%.5f\n", plain(399), 399./400), "")
+	if k := keep(t, d, days, gone, t0+3*dayLong); k.Held != 2 || of("CVE-2026-1399") != 798_000 {
+		t.Error(k.Held, of("CVE-2026-1399"))
+	}
+	if _, err := d.Release(t.Context(), "epss", func(h Held) bool { return h.ID == "CVE-2026-1390" }, "ada", "FIRST says so", t0+3*dayLong); err != nil {
+		t.Fatal(err)
+	}
+	if got := heldCodes(t, d, "epss", t0); len(got) != 1 || of("CVE-2026-1390") != 12_000 {
+		t.Error(got, of("CVE-2026-1390"))
+	}
+	day("2026-09-05", t0+4*dayLong, plain)
+	if got := heldCodes(t, d, "epss", t0); len(got) != 1 || got["CVE-2026-1005"] != "SCORES" {
+		t.Error("what is back is held, or what fell is not:", got)
+	}
+}
+
+// realBook are real CVE records with what CISA says of them, by file name.
+func realBook(t testing.TB, name string) map[string][]byte {
+	out := map[string][]byte{}
+	shareddata.Zipped(t, "../..", name, func(name string, raw []byte) {
+		if strings.HasSuffix(name, ".json") {
+			out[name] = raw
+		}
+	})
+	return out
+}
+
+// milderReal makes a real record say less, newer than it was.
+func milderReal(t testing.TB, raw []byte, how string) ([]byte, bool) {
+	var o object
+	if err := json.Unmarshal(raw, &o); err != nil {
+		t.Fatal(err)
+	}
+	meta, done := o["cveMetadata"].(object), false
+	meta["dateUpdated"] = "2025-02-01T00:00:00.000Z"
+	switch how {
+	case "rejected":
+		done = meta["state"] == "PUBLISHED"
+		meta["state"] = "REJECTED"
+	case "time back":
+		text, old := string(raw), "2"
+		for _, year := range []string{"2023", "2024", "2025"} {
+			text = strings.ReplaceAll(text, `"`+year+"-", `"`+old+"001-")
+		}
+		return []byte(text), true
+	case "the future":
+		meta["dateUpdated"], done = "2095-02-01T00:00:00.000Z", true
+	default:
+		adps, _ := o["containers"].(object)["adp"].([]any)
+		for _, a := range adps {
+			metrics, _ := a.(object)["metrics"].([]any)
+			for _, m := range metrics {
+				other, _ := m.(object)["other"].(object)
+				if other == nil || other["type"] != "ssvc" {
+					continue
+				}
+				for _, p := range other["content"].(object)["options"].([]any) {
+					done = flip(p.(object), how) || done
+				}
+			}
+		}
+	}
+	out, err := json.Marshal(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out, done
+}
+
+// flip makes a point milder.
+func flip(p object, how string) bool {
+	for point, from := range map[string]string{"Automatable": "yes", "Technical Impact": "total", "Exploitation": "active"} {
+		if v, ok := p[point].(string); ok && how == point && strings.EqualFold(v, from) {
+			p[point] = map[string]string{"Automatable": "no", "Technical Impact": "partial", "Exploitation": "none"}[point]
+			return true
+		}
+	}
+	return false
+}
+
+// TestRealRecordsMadeMilderAreHeld mutates real records of CISA's own repository,
+// of CVEs that are in KEV: each kind, every record that has what is taken from it.
+func TestRealRecordsMadeMilderAreHeld(t *testing.T) {
+	if testing.Short() {
+		t.Skip("real feeds take some seconds; make test-long has them")
+	}
+	base := realBook(t, "vulnrichment/vulnrichment-2025-01-24-kev-subset.zip")
+	d := depotIn(t)
+	now := time.Date(2025, 2, 2, 0, 0, 0, 0, time.UTC).Unix()
+	rules := Rules{Name: "ssvc", Kind: cve.Name, MaxAge: 1000 * week, Shrink: 10}
+	if k := keep(t, d, rules, packed(t, base), now); k.State != Accepted || k.Held != 0 || k.Count < 390 {
+		t.Fatalf("%+v", k)
+	}
+	was, total := facts(t, d, "ssvc", now), 0
+	for _, how := range []string{"Automatable", "Technical Impact", "Exploitation", "rejected", "time back", "the future"} {
+		now += 3600
+		files, n := maps.Clone(base), 0
+		for i, name := range slices.Sorted(maps.Keys(base)) {
+			if i == 0 || n == 90 { // the rest stays whole, so that the snapshot is judged record by record
+				continue
+			}
+			if raw, done := milderReal(t, base[name], how); done {
+				files[name], n = raw, n+1
+			}
+		}
+		if n < 30 {
+			t.Fatalf("%s: only %d records have it", how, n)
+		}
+		k := keep(t, d, rules, packed(t, files), now)
+		if k.State != Accepted && codes(k) != "PW-FEED-BACKWARDS" {
+			t.Errorf("%s: %+v", how, k.Reasons)
+		}
+		if k.State == Accepted && k.Held != n {
+			t.Errorf("%s: %d of %d are held", how, k.Held, n)
+		}
+		if got := facts(t, d, "ssvc", now); !maps.Equal(got, was) {
+			t.Errorf("%s: what counts has changed", how)
+		}
+		total += n
+	}
+	t.Logf("%d mutated real records", total)
+}
+
+// unpacked is a .gz of the shared data.
+func unpacked(t testing.TB, name string) string {
+	t.Helper()
+	f, err := os.Open(shareddata.Path(t, "../..", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
+}
+
+// TestRealCataloguesPoisoned mutates CISA's real catalogue of 2024: each kind,
+// 90 entries. What is listed, by when, and what ransomware uses, stays.
+func TestRealCataloguesPoisoned(t *testing.T) {
+	if testing.Short() {
+		t.Skip("real feeds take some seconds; make test-long has them")
+	}
+	text := unpacked(t, "kev/known_exploited_vulnerabilities-2024.10.23.json.gz")
+	rules := Rules{Name: "kev", Kind: kev.Kind, MaxAge: 1000 * week, Shrink: 10}
+	now := time.Date(2024, 10, 24, 0, 0, 0, 0, time.UTC).Unix()
+	d := depotIn(t)
+	if k := keep(t, d, rules, text, now); k.State != Accepted || k.Count != 1200 {
+		t.Fatalf("%+v", k)
+	}
+	listed := func() string {
+		t.Helper()
+		_, c, err := d.Read(t.Context(), "kev", now, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprint(c.KEV.Entries)
+	}
+	was, total := listed(), 0
+	for how, edit := range map[string]func(e object) (instead, done bool){
+		"ransomware unknown": func(e object) (bool, bool) {
+			known := e["knownRansomwareCampaignUse"] == "Known"
+			e["knownRansomwareCampaignUse"] = "Unknown"
+			return true, known
+		},
+		"due later":  func(e object) (bool, bool) { e["dueDate"] = "2031-01-01"; return true, true },
+		"the future": func(e object) (bool, bool) { e["dateAdded"] = "2031-01-01"; return true, true },
+		"gone":       func(e object) (bool, bool) { clear(e); return true, true },
+		"a flood": func(e object) (bool, bool) {
+			e["cveID"] = strings.Replace(e["cveID"].(string), "CVE-", "CVE-3", 1)[:8] + "-" + e["cveID"].(string)[9:]
+			return false, true
+		},
+	} {
+		now += 3600
+		var o object
+		if err := json.Unmarshal([]byte(text), &o); err != nil {
+			t.Fatal(err)
+		}
+		list, n := []any{}, 0
+		for i, e := range o["vulnerabilities"].([]any) {
+			was := maps.Clone(e.(object))
+			if i%8 == 0 && n < 90 {
+				instead, done := edit(e.(object))
+				if n += map[bool]int{true: 1}[done]; !instead {
+					list = append(list, was)
+				}
+			}
+			if len(e.(object)) > 0 {
+				list = append(list, e)
+			}
+		}
+		o["vulnerabilities"], o["count"] = list, len(list)
+		o["dateReleased"] = time.Unix(now, 0).UTC().Format("2006-01-02T15:04:05.0000Z")
+		raw, err := json.Marshal(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		k := keep(t, d, rules, string(raw), now)
+		if k.State != Accepted || k.Held != n || n < 20 {
+			t.Errorf("%s: %d of %d are held, %s %v", how, k.Held, n, k.State, k.Reasons)
+		}
+		if listed() != was {
+			t.Errorf("%s: what counts has changed", how)
+		}
+		total += n
+	}
+	t.Logf("%d mutated real entries", total)
+}
+
+// TestRealCataloguesThroughTime lets CISA's catalogues of three years arrive one
+// after the other, as they were.
+func TestRealCataloguesThroughTime(t *testing.T) {
+	if testing.Short() {
+		t.Skip("real feeds take some seconds; make test-long has them")
+	}
+	rules := Rules{Name: "kev", Kind: kev.Kind, MaxAge: 1000 * week, Shrink: 10}
+	d := depotIn(t)
+	judged, held := 0, 0
+	for _, on := range []string{"2023-10-19", "2024-04-24", "2024-10-23", "2025-01-23", "2026-08-07"} {
+		at, err := time.Parse(time.DateOnly, on)
+		if err != nil {
+			t.Fatal(err)
+		}
+		k := keep(t, d, rules, unpacked(t, "kev/known_exploited_vulnerabilities-"+strings.ReplaceAll(on, "-", ".")+".json.gz"), at.Unix()+dayLong)
+		if k.State != Accepted {
+			t.Errorf("%s: %+v", on, k.Reasons)
+		}
+		got := heldCodes(t, d, "kev", at.Unix())
+		t.Logf("%s: %d entries, held %v", on, k.Count, got)
+		if on < "2026" {
+			judged, held = judged+k.Count, held+k.Held
+		} else if k.Held*100 > k.Count { // nineteen months at once, with a new rule for days
+			t.Errorf("%d of %d entries are held", k.Held, k.Count)
+		}
+		if len(got) > 0 { // an operator's word: what is held now is not held again
+			if _, err := d.Release(t.Context(), "kev", func(Held) bool { return true }, "ada", "CISA's page says so", at.Unix()+dayLong); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	t.Logf("%d of %d entries", held, judged)
+	if held*1000 > judged {
+		t.Errorf("%d of %d real entries are held: more than 0.1 %%", held, judged)
+	}
+}
+
+// TestRealScoresPoisoned lets two real days of EPSS arrive, seven months apart,
+// and then one of which 90 of the highest scores have collapsed.
+func TestRealScoresPoisoned(t *testing.T) {
+	if testing.Short() {
+		t.Skip("real feeds take some seconds; make test-long has them")
+	}
+	first, second := unpacked(t, "epss/epss_scores-2024-06-30.csv.gz"), unpacked(t, "epss/epss_scores-2025-01-26.csv.gz")
+	rules := Rules{Name: "epss", Kind: "epss", MaxAge: 1000 * week, Shrink: 10}
+	now := time.Date(2025, 2, 1, 0, 0, 0, 0, time.UTC).Unix()
+	d := depotIn(t)
+	keep(t, d, rules, "#model_version:v3,score_date:2024-06-30\n"+first, now)
+	k := keep(t, d, rules, "#model_version:v3,score_date:2025-01-26\n"+second, now+1)
+	t.Logf("seven months later %d of %d scores are held", k.Held, k.Count)
+	if k.State != Accepted || k.Held*1000 > k.Count {
+		t.Errorf("%d of %d, %v", k.Held, k.Count, k.Reasons)
+	}
+	if _, err := d.Release(t.Context(), "epss", func(Held) bool { return true }, "ada", "FIRST says so", now+1); err != nil {
+		t.Fatal(err)
+	}
+	var bad strings.Builder
+	n := 0
+	for line := range strings.Lines(second) {
+		if part := strings.Split(line, ","); n < 90 && len(part) == 3 && part[1] > "0.9" && part[1] < "1" {
+			line, n = part[0]+",0.00043,0.10000\n", n+1
+		}
+		bad.WriteString(line)
+	}
+	k = keep(t, d, rules, "#model_version:v3,score_date:2025-01-27\n"+bad.String(), now+2)
+	if k.State != Accepted || k.Held != 90 {
+		t.Errorf("%d of 90 are held, %v", k.Held, k.Reasons)
+	}
+}
