@@ -1,13 +1,10 @@
 package depot
 
 import (
-	"compress/gzip"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -526,32 +523,13 @@ func TestRealRecordsMadeMilderAreHeld(t *testing.T) {
 	t.Logf("%d mutated real records", total)
 }
 
-// unpacked is a .gz of the shared data.
-func unpacked(t testing.TB, name string) string {
-	t.Helper()
-	f, err := os.Open(shareddata.Path(t, "../..", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw, err := io.ReadAll(z)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(raw)
-}
-
 // TestRealCataloguesPoisoned mutates CISA's real catalogue of 2024: each kind,
 // 90 entries. What is listed, by when, and what ransomware uses, stays.
 func TestRealCataloguesPoisoned(t *testing.T) {
 	if testing.Short() {
 		t.Skip("real feeds take some seconds; make test-long has them")
 	}
-	text := unpacked(t, "kev/known_exploited_vulnerabilities-2024.10.23.json.gz")
+	text := shareddata.Gunzip(t, "../..", "kev/known_exploited_vulnerabilities-2024.10.23.json.gz")
 	rules := Rules{Name: "kev", Kind: kev.Kind, MaxAge: 1000 * week, Shrink: 10}
 	now := time.Date(2024, 10, 24, 0, 0, 0, 0, time.UTC).Unix()
 	d := depotIn(t)
@@ -631,7 +609,7 @@ func TestRealCataloguesThroughTime(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		k := keep(t, d, rules, unpacked(t, "kev/known_exploited_vulnerabilities-"+strings.ReplaceAll(on, "-", ".")+".json.gz"), at.Unix()+dayLong)
+		k := keep(t, d, rules, shareddata.Gunzip(t, "../..", "kev/known_exploited_vulnerabilities-"+strings.ReplaceAll(on, "-", ".")+".json.gz"), at.Unix()+dayLong)
 		if k.State != Accepted {
 			t.Errorf("%s: %+v", on, k.Reasons)
 		}
@@ -660,7 +638,7 @@ func TestRealScoresPoisoned(t *testing.T) {
 	if testing.Short() {
 		t.Skip("real feeds take some seconds; make test-long has them")
 	}
-	first, second := unpacked(t, "epss/epss_scores-2024-06-30.csv.gz"), unpacked(t, "epss/epss_scores-2025-01-26.csv.gz")
+	first, second := shareddata.Gunzip(t, "../..", "epss/epss_scores-2024-06-30.csv.gz"), shareddata.Gunzip(t, "../..", "epss/epss_scores-2025-01-26.csv.gz")
 	rules := Rules{Name: "epss", Kind: "epss", MaxAge: 1000 * week, Shrink: 10}
 	now := time.Date(2025, 2, 1, 0, 0, 0, 0, time.UTC).Unix()
 	d := depotIn(t)

@@ -26,20 +26,7 @@ type Stanza struct{ Package, Arch, Version, Source, SourceVersion string }
 // Stanzas reads a Packages index of the data set.
 func Stanzas(t testing.TB, top, name string) (out []Stanza) {
 	t.Helper()
-	f, err := os.Open(Path(t, top, name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	g, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw, err := io.ReadAll(g)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for block := range strings.SplitSeq(string(raw), "\n\n") {
+	for block := range strings.SplitSeq(Gunzip(t, top, name), "\n\n") {
 		m := map[string]string{}
 		for line := range strings.SplitSeq(block, "\n") {
 			if k, v, ok := strings.Cut(line, ": "); ok && k != "" && k[0] != ' ' {
@@ -59,6 +46,25 @@ func Stanzas(t testing.TB, top, name string) (out []Stanza) {
 		out = append(out, s)
 	}
 	return out
+}
+
+// Gunzip is the text of a .gz of the data set.
+func Gunzip(t testing.TB, top, name string) string {
+	t.Helper()
+	f, err := os.Open(Path(t, top, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	g, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := io.ReadAll(g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
 }
 
 // Zipped hands on every file of a .zip of the data set.
