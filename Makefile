@@ -67,6 +67,7 @@ test-e2e: test-bin ## real apt in real Debian roots, real processes, real browse
 test-long: deps ## what make test leaves out for its length: safeguards of apt, quarantine and depot taken out, one by one; ten thousand poisoned records, of advisories and of facts; tightened settings of the rules; scripts and real records with the race detector
 	$(MAKE) test-mutants ROOMS="pkgmgr/apt advisory/quarantine feed/depot"
 	$(GO) test -count=1 -v -timeout 20m -run 'TenThousand|Clean|^TestReal' ./advisory/quarantine ./feed/depot
+	$(GO) test -count=1 -v -run '^TestEachKindOfPoison' ./control
 	$(GO) test -count=1 -v -run TestTighterSettingsAreNowhereMilder ./policy/rego
 	PATCHWRIT_LONG=1 PATCHWRIT_REAL_ROOTS=no GORACE=atexit_sleep_ms=50 $(GO) test -race -short -count=1 -timeout 60m ./cmd/patchwrit $(shell cat internal/real-packages.txt)
 

@@ -62,7 +62,14 @@ func newDepots(t *testing.T) *depots {
 		}
 		words, err := w.depot.Words("osv")
 		k, _ := f.InUse()
-		return control.Quarantine{Held: map[string]int{"osv": k.Held}, Words: words}, err
+		list := func() (out []control.HeldRecord, err error) {
+			held, source, err := w.depot.Aside("osv")
+			for _, h := range held {
+				out = append(out, control.HeldRecord{Feed: "osv", Source: source, Held: h})
+			}
+			return out, err
+		}
+		return control.Quarantine{Held: map[string]int{"osv": k.Held}, Words: words, List: list}, err
 	}
 	w.solve = w.solveFound
 	return w
@@ -211,4 +218,90 @@ func TestPoisonChangesNoWorkOfTheControlPlane(t *testing.T) {
 	if n, _ := w.words(); n != 1 {
 		t.Errorf("after a restart %d words in the ledger", n)
 	}
+}
+
+// TestEachKindOfPoisonChangesNoWorkOfTheControlPlane lets one bad snapshot after
+// the other arrive: clocks, days and plans stay as they were, and an operator sees
+// what is held. At last a person's word frees a record, in the log before it works.
+func TestEachKindOfPoisonChangesNoWorkOfTheControlPlane(t *testing.T) {
+	if testing.Short() {
+		t.Skip("eleven snapshots, each with looks for work; make test-long has them")
+	}
+	w := newDepots(t)
+	w.Allow(evidencetest.Package, "other")
+	start := w.now().Add(-time.Hour)
+	line := func(cve, pkg, fixed string, at time.Time, withdrawn bool, severity string) string {
+		return strings.Replace(osvLine(cve, pkg, fixed, at, withdrawn), `"modified"`, `"severity":[{"type":"Ubuntu","score":"`+severity+`"}],"modified"`, 1)
+	}
+	const pkg, id = evidencetest.Package, "DEBIAN-CVE-2026-0001"
+	one := func(fixed string, after time.Duration, withdrawn bool, severity string) string {
+		return line("CVE-2026-0001", pkg, fixed, start.Add(after), withdrawn, severity)
+	}
+	rest := line("CVE-2026-0002", "other", "0.1-1", start, false, "low")
+	if k := w.publish(start, one(evidencetest.New, 0, false, "low"), rest); k.State != depot.Accepted || k.Held != 0 {
+		t.Fatalf("%+v", k)
+	}
+	_, err := world.Learn(w.depot.World(), []world.Archive{{Ecosystem: "Debian:12", Name: "main", Versions: func(yield func(string, string) bool) {
+		_ = yield("other", "0.1-1") && yield("other", evidencetest.Old) && yield(pkg, evidencetest.Old) && yield(pkg, evidencetest.New) && yield(pkg, "1.0-1")
+	}}}, start.Unix())
+	w.must(err)
+	w.start()
+	w.enrol(0, 0, pkg, "other")
+	first := w.clock(w.hosts[0])
+	w.until("the work", func() bool { return w.plansFor(pkg) == 1 })
+
+	flood := []string{one(evidencetest.New, 0, false, "low"), rest}
+	for i := range 520 {
+		flood = append(flood, line(fmt.Sprintf("CVE-2024-%04d", 1000+i), pkg, evidencetest.New, start, false, "low"))
+	}
+	now := start
+	for _, c := range []struct {
+		kind, id, code string
+		lines          []string
+	}{
+		{"withdrawn", id, "WITHDRAWN", []string{one(evidencetest.New, time.Minute, true, "low"), rest}},
+		{"gone", id, "GONE", []string{rest}},
+		{"lowered", id, "LOWERED", []string{one("1.0-1", time.Minute, false, "low"), rest}},
+		{"severity", id, "SEVERITY", []string{one(evidencetest.New, time.Minute, false, "critical"), rest}},
+		{"an impossible version", id, "VERSION", []string{one("9:9-1", time.Minute, false, "low"), rest}},
+		{"a new record with one", "DEBIAN-CVE-2026-0003", "VERSION", []string{one(evidencetest.New, 0, false, "low"), rest, line("CVE-2026-0003", "other", evidencetest.New, start, false, "low")}},
+		{"a look-alike", "DEBIAN-CVE-2026-0004", "LOOKALIKE", []string{one(evidencetest.New, 0, false, "low"), rest, line("CVE-2026-0004", "othher", "1-1", start, false, "low")}},
+		{"time back", id, "TIME", []string{one(evidencetest.New, -9*time.Hour, false, "low"), rest}},
+		{"the future", id, "TIME", []string{one(evidencetest.New, 900*time.Hour, false, "low"), rest}},
+		{"a flood", "DEBIAN-CVE-2024-1000", "FLOOD", flood},
+	} {
+		now = now.Add(time.Minute)
+		if k := w.publish(now, c.lines...); k.State != depot.Accepted || k.Held == 0 {
+			t.Fatalf("%s: %+v", c.kind, k)
+		}
+		before := w.Solved()
+		w.look()
+		w.until("a look with "+c.kind, func() bool { return w.Solved() > before+1 })
+		if x := w.clock(w.hosts[0]); x.Gone != 0 || x.Closed != 0 || x.Due != first.Due || x.Class.Key != first.Class.Key {
+			t.Errorf("%s: the clock is %+v, was %+v", c.kind, x, first)
+		}
+		if a, b := w.plansFor(pkg), w.plansFor("other"); a != 1 || b != 0 {
+			t.Errorf("%s: %d and %d plans", c.kind, a, b)
+		}
+		list := get[[]control.HeldRecord](w.town, "quarantine")
+		i := slices.IndexFunc(list, func(h control.HeldRecord) bool { return h.ID == c.id })
+		if i < 0 || list[i].Feed != "osv" || list[i].Since != now.Unix() || !strings.HasSuffix(string(list[i].Reasons[0].Code), c.code) {
+			t.Errorf("%s: an operator sees %.600s", c.kind, fmt.Sprintf("%+v", list))
+		}
+	}
+	if n, _ := w.words(); n != 0 {
+		t.Error("words that nobody gave:", n)
+	}
+	w.must(func() error { // one that would make work
+		now = now.Add(time.Minute)
+		w.publish(now, one(evidencetest.New, 0, false, "low"), rest, line("CVE-2026-0003", "other", evidencetest.New, start, false, "low"))
+		_, err := w.depot.Release(t.Context(), "osv", func(h depot.Held) bool { return h.ID == "DEBIAN-CVE-2026-0003" }, "ada", "read the tracker", w.now().Unix())
+		return err
+	}())
+	w.look()
+	w.until("the word in the log", func() bool { n, _ := w.words(); return n == 1 })
+	if list := get[[]control.HeldRecord](w.town, "quarantine"); len(list) != 0 {
+		t.Errorf("released, and still held: %+v", list)
+	}
+	w.until("the released work", func() bool { return w.plansFor("other") == 1 })
 }

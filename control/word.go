@@ -19,6 +19,14 @@ import (
 type Quarantine struct {
 	Held  map[string]int // records, by feed
 	Words []depot.Word
+	List  func() ([]HeldRecord, error) // reads the records themselves; nil: nobody can
+}
+
+// HeldRecord is one record that does not count as it came.
+type HeldRecord struct {
+	Feed   string `json:"feed"`
+	Source string `json:"source"` // where the snapshot came from
+	depot.Held
 }
 
 // heeded is a word that stands in the log.
@@ -47,6 +55,20 @@ func (c *Control) advisories(ctx context.Context, now time.Time) ([]advisory.Set
 		return nil, err
 	}
 	return sets, c.heed(ctx)
+}
+
+// quarantined lists what is held, for operators.
+func (c *Control) quarantined(ctx context.Context) ([]HeldRecord, error) {
+	out := []HeldRecord{}
+	if c.Quarantine == nil {
+		return out, nil
+	}
+	q, err := c.Quarantine(ctx)
+	if err != nil || q.List == nil {
+		return out, err
+	}
+	list, err := q.List()
+	return append(out, list...), err
 }
 
 // heed enters new words into the log, and tells of what is held.

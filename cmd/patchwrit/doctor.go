@@ -195,7 +195,11 @@ func (p *patient) server(cmd *cobra.Command) {
 	}
 	for _, t := range trouble {
 		subject, why, _ := strings.Cut(t, ": ")
-		p.add("control plane: "+subject, "wrong", "see its log; it tries again by itself", "%s", why)
+		next := "see its log; it tries again by itself"
+		if strings.HasPrefix(subject, "quarantine of feed ") {
+			next = "look at them: patchwrit feed quarantine ls --server …; it is freed by a second source or your word"
+		}
+		p.add("control plane: "+subject, "wrong", next, "%s", why)
 	}
 	hosts, err := s.hosts(cmd.Context())
 	if err != nil {

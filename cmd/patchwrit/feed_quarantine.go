@@ -12,10 +12,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/patchwrit/patchwrit/advisory"
+	"github.com/patchwrit/patchwrit/control"
 	"github.com/patchwrit/patchwrit/feed/cve"
 	"github.com/patchwrit/patchwrit/feed/depot"
 	"github.com/patchwrit/patchwrit/feed/epss"
 	"github.com/patchwrit/patchwrit/feed/kev"
+	"github.com/patchwrit/patchwrit/refusal/explain"
 )
 
 func feedQuarantineCmd() *cobra.Command {
@@ -72,33 +74,68 @@ func quarantined(cmd *cobra.Command, only string) (list []heldRow, came map[stri
 func quarantineLsCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ls [FEED]",
-		Short: "list what is held, and why",
-		Long:  "Exit code 6: something is held.",
-		Args:  between(0, 1),
+		Short: "list what is held, why, and what to do next",
+		Long: "With --server the control plane is asked what the depot holds that it reads.\n\n" +
+			"Exit code 6: something is held.",
+		Args: between(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			list, _, err := quarantined(cmd, strings.Join(args, ""))
+			list, err := heldAnywhere(cmd)
 			if err != nil {
 				return err
 			}
-			t := &rows{head: []string{"FEED", "RECORD", "SINCE", "COUNTS", "CODE", "REASON"}}
-			for _, h := range list {
-				for _, r := range h.Reasons {
-					t.add(h.Feed, h.ID, when(h.Since), h.counts(), string(r.Code), r.Text.Text())
-				}
+			if len(args) > 0 {
+				list = slices.DeleteFunc(list, func(h control.HeldRecord) bool { return h.Feed != args[0] })
 			}
-			if err := present(cmd, list, t); err != nil || len(list) == 0 {
+			if err := present(cmd, list, heldTable(list)); err != nil || len(list) == 0 {
 				return err
 			}
 			return exit{code: exitPartial}
 		},
 	}
 	addDepotFlag(cmd)
+	addServerFlags(cmd)
 	addFormatFlag(cmd)
 	return cmd
 }
 
+// heldAnywhere asks the control plane that --server names, else the depot.
+func heldAnywhere(cmd *cobra.Command) ([]control.HeldRecord, error) {
+	list := []control.HeldRecord{}
+	if cmd.Flags().Changed("server") {
+		s, err := openServer(cmd)
+		if err == nil {
+			err = s.get(cmd.Context(), "quarantine", &list)
+		}
+		return list, err
+	}
+	d, err := openDepot(cmd)
+	if err != nil {
+		return nil, err
+	}
+	more, err := heldIn(d)
+	return append(list, more...), err
+}
+
+// heldTable is the list for people; below it stands for each reason what to do.
+func heldTable(list []control.HeldRecord) tabular {
+	t := &rows{head: []string{"FEED", "RECORD", "SINCE", "COUNTS", "CODE", "REASON"}}
+	notes, met := feedNotes{table: t}, map[string]bool{}
+	for _, h := range list {
+		for _, r := range h.Reasons {
+			t.add(h.Feed, h.ID, when(h.Since), counts(h.Held), string(r.Code), r.Text.Text())
+			met[string(r.Code)] = true
+		}
+	}
+	for _, e := range explain.All() {
+		if met[string(e.Code)] {
+			notes.lines = append(notes.lines, fmt.Sprintf("%s, next: %s", e.Code, e.Next))
+		}
+	}
+	return notes
+}
+
 // counts says what counts instead of the form that came.
-func (h heldRow) counts() string {
+func counts(h depot.Held) string {
 	if h.Was == "" {
 		return "nothing yet"
 	}

@@ -87,8 +87,27 @@ func (u *upFlags) quarantine() func(context.Context) (control.Quarantine, error)
 			k, _ := f.InUse()
 			q.Held[name], q.Words = k.Held, append(q.Words, words...)
 		}
+		q.List = func() ([]control.HeldRecord, error) { return heldIn(d) }
 		return q, nil
 	}
+}
+
+// heldIn lists what a depot holds, of all feeds.
+func heldIn(d *depot.Depot) (out []control.HeldRecord, err error) {
+	names, err := d.Names()
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		list, source, err := d.Aside(name)
+		if err != nil {
+			return nil, err
+		}
+		for _, h := range list {
+			out = append(out, control.HeldRecord{Feed: name, Source: source, Held: h})
+		}
+	}
+	return out, nil
 }
 
 // solve solves, and keeps in the depot which versions the verified indexes carry.

@@ -431,6 +431,18 @@ func since(list, before []Held, now int64) []Held {
 	return list
 }
 
+// Aside lists what is held of a feed's snapshot in use, ascending by id, and says
+// where that snapshot came from. It reads no content.
+func (d *Depot) Aside(name string) ([]Held, string, error) {
+	f, ok, err := d.Feed(name)
+	k, used := f.InUse()
+	if err != nil || !ok || !used {
+		return nil, "", err
+	}
+	list, err := d.held(name, k)
+	return list, k.Source, err
+}
+
 // Holding lists what is held of a feed's snapshot in use, ascending by id, and
 // gives its content as it came.
 func (d *Depot) Holding(ctx context.Context, name string, now int64) ([]Held, Content, error) {
