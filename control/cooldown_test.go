@@ -1,6 +1,7 @@
 package control
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/patchwrit/patchwrit/advisory"
@@ -67,13 +68,14 @@ func TestOnlyIndependentVoicesShortenAWait(t *testing.T) {
 		know  Knowledge
 		until int64
 	}{
-		"both":                     {found("one", advisory.BasisMention, match.Affected), listed(priority.Yes), 5100},
-		"nobody knows of KEV":      {found("one", advisory.BasisMention, match.Affected), nil, 6000},
-		"not listed":               {found("one", advisory.BasisMention, match.Affected), listed(priority.No), 6000},
-		"unknown whether listed":   {found("one", advisory.BasisMention, match.Affected), listed(priority.Unknown), 6000},
-		"no word of its own":       {found("one", advisory.BasisRecord, match.Affected), listed(priority.Yes), 6000},
-		"its word is of the fixed": {found("one", advisory.BasisMention, match.NotAffected), listed(priority.Yes), 6000},
-		"of another package":       {found("two", advisory.BasisMention, match.Affected), listed(priority.Yes), 6000},
+		"both":                               {found("one", advisory.BasisMention, match.Affected), listed(priority.Yes), 5100},
+		"nobody knows of KEV":                {found("one", advisory.BasisMention, match.Affected), nil, 6000},
+		"not listed":                         {found("one", advisory.BasisMention, match.Affected), listed(priority.No), 6000},
+		"unknown whether listed":             {found("one", advisory.BasisMention, match.Affected), listed(priority.Unknown), 6000},
+		"no word of its own":                 {found("one", advisory.BasisRecord, match.Affected), listed(priority.Yes), 6000},
+		"its word is of the fixed":           {found("one", advisory.BasisMention, match.NotAffected), listed(priority.Yes), 6000},
+		"of another package":                 {found("two", advisory.BasisMention, match.Affected), listed(priority.Yes), 6000},
+		"of the same CVE in another package": {slices.Concat(found("one", advisory.BasisRecord, match.Affected), found("two", advisory.BasisMention, match.Affected)), listed(priority.Yes), 6000},
 	} {
 		if got := c.cooling(f, x.found, x.know, 5000); len(got) != 1 || got[0].Hold.Until != x.until {
 			t.Errorf("%s: %+v", name, got)
