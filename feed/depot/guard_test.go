@@ -143,3 +143,23 @@ func TestAFileThatIsGoneSaysSo(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestTwoSourcesThatChangeAlikeConfirmEachOther, although the second is held at
+// first like the first one.
+func TestTwoSourcesThatChangeAlikeConfirmEachOther(t *testing.T) {
+	d := depotIn(t)
+	second := Rules{Name: "dsa", Kind: "osv", MaxAge: week, Shrink: 10}
+	other := line{id: "DSA-1-1", cve: "CVE-2026-1000", pkg: "openssl", fixed: "1.5-1", modified: t0}
+	keep(t, d, second, zipOf(t, other), t0)
+	keep(t, d, osv, zipOf(t, base()...), t0)
+	list := base()
+	list[0].fixed, list[0].modified = "1.2-1", t0
+	if k := keep(t, d, osv, zipOf(t, list...), t0+dayLong); k.Held != 1 {
+		t.Fatal(k)
+	}
+	other.fixed, other.modified = "1.2-1", t0+1
+	keep(t, d, second, zipOf(t, other), t0+dayLong)
+	if a, b := heldCodes(t, d, "osv", t0+dayLong), heldCodes(t, d, "dsa", t0+dayLong); len(a) != 0 || len(b) != 0 {
+		t.Error(a, b)
+	}
+}
