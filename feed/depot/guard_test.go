@@ -163,3 +163,11 @@ func TestTwoSourcesThatChangeAlikeConfirmEachOther(t *testing.T) {
 		t.Error(a, b)
 	}
 }
+
+// TestNobodyConfirmsThatARecordIsGone: another feed that still has it least of all.
+func TestNobodyConfirmsThatARecordIsGone(t *testing.T) {
+	old := mild(0, 20)
+	if r := judged(t, Case{}, old, old[1:], old[0]); len(r.Held) != 1 || r.Held[0].Reasons[0].Code != quarantine.CodeGone || len(r.Freed) != 0 {
+		t.Errorf("%+v", r)
+	}
+}
