@@ -11,8 +11,8 @@ import (
 type Seen struct {
 	Version string
 	Module  string // as inventory.Package has it; without a stream it comes from a module of which that is not known
-	Settled bool // it is certain that this version's files are there
-	Unnamed bool // the record speaks of the distribution and of no release
+	Settled bool   // it is certain that this version's files are there
+	Unnamed bool   // the record speaks of the distribution and of no release
 }
 
 // Verdict is what one record says about one version of package s, where s is
