@@ -156,17 +156,18 @@ func (x *Index) PutHost(h Host) {
 	if h.Incomplete {
 		about |= incomplete
 	}
+	x.had.decode(had.difference)
 	x.store(id, had, template, about)
 }
 
 // store gives a host the state that it has from now on, with the difference to
-// its template in x.now, and marks what that changes.
+// its template in x.now and the one that it had in x.had, and marks what that
+// changes.
 func (x *Index) store(id uint32, had state, template, about uint32) {
 	if had.present() && had.template != template {
 		x.leave(id, had)
 		had.about &^= present
 	}
-	x.had.decode(had.difference)
 	if !had.present() {
 		x.had = difference{x.had.missing[:0], x.had.added[:0]}
 		t := x.editTemplate(template)
@@ -190,11 +191,11 @@ func (x *Index) store(id uint32, had state, template, about uint32) {
 	}
 }
 
-// leave takes a host out of all sets but those of the snapshot as a whole.
+// leave takes a host, whose difference is in x.had, out of all sets but those of
+// the snapshot as a whole.
 func (x *Index) leave(id uint32, had state) {
 	t := x.editTemplate(had.template)
 	t.leave(id)
-	x.had.decode(had.difference)
 	for _, place := range x.had.missing {
 		x.mark(t.list[place], lacking, id, false)
 	}
@@ -266,6 +267,7 @@ func (x *Index) ChangeHost(name string, went, came []Package) error {
 	x.warm(x.hashes)
 	t, d := *x.next.templates.at(had.template), &x.now
 	d.decode(had.difference)
+	x.had = difference{append(x.had.missing[:0], d.missing...), append(x.had.added[:0], d.added...)}
 	for i := range went {
 		p := &went[i]
 		if f := x.interned.find(x.hashes[i], ecosystem, p); f == nil || !d.goes(t, f.id) {
@@ -291,7 +293,9 @@ func (x *Index) RemoveHost(name string) bool {
 	if !known {
 		return false
 	}
-	x.leave(id, *x.next.hosts.at(id))
+	had := *x.next.hosts.at(id)
+	x.had.decode(had.difference)
+	x.leave(id, had)
 	x.next.hostNames.remove(x.generation, x.next.seed, id, name)
 	x.next.all.keep(x.generation, id, false)
 	x.next.incomplete.keep(x.generation, id, false)
