@@ -1,8 +1,8 @@
 // Package raced lets a test leave the race detector's stage.
 //
-// The parties: a test of one goroutine that takes ten times as long with the
-// race detector, which has nothing to find there, and the stages of the
-// Makefile. The promise: a test that leaves make test-race is run without the
+// The parties: a test that takes ten times as long with the race detector, as it
+// reads a million records in one goroutine or starts hundreds of processes, and
+// the stages of the Makefile. The promise: a test that leaves make test-race is run without the
 // detector by make test-e2e or make test-real, both parts of make test, and with
 // it by make test-long; it says so where it is left out. It links to no binary.
 package raced

@@ -52,8 +52,9 @@ const (
 	Stale   refusal.Code = "PW-INDEX-STALE"   // made from other bytes than the feed has now
 )
 
-// Version is that of the layout. Another one is refused, never guessed at.
-const Version = 1
+// Version is that of the layout and of what its words mean. Another one is
+// refused, never guessed at. 2: names of PyPI are normalised (PEP 503).
+const Version = 2
 
 const (
 	magic      = "PATCHWRITIDX"

@@ -1,7 +1,8 @@
 package patchwrit
 
-# What rules know of hosts and artefacts (docs/POLICY.md). An answer that
-# nobody gave is the empty string; times, tags and windows are then not there.
+# What rules know of hosts and artefacts (docs/POLICY.md). A fact that nobody
+# gave is the empty string, 0 for a time, and an empty list: a rule of the house
+# that compares it must not fall silent.
 facts_hosts := object.get(object.get(input, "facts", {}), "hosts", [])
 
 facts_artefacts := object.get(object.get(input, "facts", {}), "artefacts", [])
@@ -18,9 +19,12 @@ _given(id) := f if {
 	f.id == id
 } else := {}
 
-unknown_host := {name: {"is": ""} | some name in {
-	"level", "exposed", "kev", "automatable", "total", "must_patch", "reboot", "deadline", "triage", "windowed",
-}}
+unknown_host := object.union(
+	{name: {"is": "", "source": ""} | some name in {
+		"level", "exposed", "kev", "automatable", "total", "must_patch", "reboot", "deadline", "triage", "windowed",
+	}},
+	{"id": "", "group": "", "data": [], "windows": [], "due": 0, "deferred": 0},
+)
 
 # How long a hold lasts when nothing says when it ends: it is asked again then.
 again := input.at + 3600

@@ -282,3 +282,11 @@ test_freeze_over if {
 	over := set("/hosts/0/labels", [{"key": "freeze_until", "value": "1000"}, {"key": "role", "value": "1700"}])
 	spoken([over]) == {["granted", "allow"]}
 }
+
+# House rules may compare any fact of a host of which nobody told anything.
+test_an_unknown_host_has_every_fact if {
+	f := patchwrit.unknown_host
+	[f.id, f.group, f.data, f.windows, f.due, f.deferred] == ["", "", [], [], 0, 0]
+	f.level == {"is": "", "source": ""}
+	count(f) == 16
+}
