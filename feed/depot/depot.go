@@ -417,10 +417,11 @@ func (d *Depot) Keep(ctx context.Context, r Rules, a Arrived, now int64) (Kept, 
 	if len(a.Against) > 0 {
 		k.State = Refused
 	}
+	again := false // then a refused file of the same bytes may stand before the one in use
 	err = d.change(r, func(f *Feed) error {
 		f.Tried, f.Failure, f.Until = now, "", 0
 		if last, ok := f.InUse(); ok && last.Digest == k.Digest && k.State == Candidate {
-			k = f.again(k, a.Checked)
+			again, k = true, f.again(k, a.Checked)
 			return os.Remove(a.File)
 		}
 		if err := d.place(a.File, k.Digest); err != nil {
@@ -433,7 +434,7 @@ func (d *Depot) Keep(ctx context.Context, r Rules, a Arrived, now int64) (Kept, 
 		}
 		return nil
 	})
-	if err != nil {
+	if err != nil || again {
 		return k, err
 	}
 	d.point("candidate")
