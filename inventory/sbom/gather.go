@@ -104,7 +104,7 @@ func (g *gatherer) take(c component) {
 			g.left(c, Windows, true, "")
 		case c.kind == "operating-system":
 			g.operatingSystem(c)
-		case c.subject && c.holds:
+		case c.subject && c.holds && p.Type == "generic": // published under no name that records could have
 			g.left(c, Subject, false, "")
 		default:
 			g.left(c, TypeUnmatched, true, p.Type)
@@ -171,7 +171,7 @@ func (g *gatherer) library(c component, p Purl) {
 		if l.Name == "stdlib" || l.Name == "std" {
 			l.Name, l.Version = "stdlib", goRelease(l.Version)
 		}
-		l.Name = unproxied(cased(l.Name, c))
+		l.Name = unproxied(cased(deeper(l.Name, p.Subpath, c), c))
 	case "pypi":
 		l.Ecosystem = "PyPI"
 	case "npm":
@@ -187,6 +187,21 @@ func (g *gatherer) library(c component, p Purl) {
 	}
 	g.doc.Libraries = append(g.doc.Libraries, l)
 }
+
+// deeper is a Go module's name with the purl's subpath, where that belongs to
+// it: Syft writes github.com/labstack/echo/v4 as github.com/labstack/echo#v4. The
+// component's own name tells, else a major version at the end does.
+func deeper(name, subpath string, c component) string {
+	whole := name + "/" + subpath
+	if subpath != "" && (strings.EqualFold(c.name, whole) || strings.EqualFold(c.group+"/"+c.name, whole) || major.MatchString(subpath)) {
+		return whole
+	}
+	return name
+}
+
+// major is how the path of a Go module from version 2 on ends (Go Modules
+// Reference, "Major version suffixes").
+var major = regexp.MustCompile(`(?:^|/)v(?:[2-9]|[1-9][0-9]+)$`)
 
 // cased is a name with the capitals that the component's own name, or its group
 // and name, has: the purl specification wants Go's and npm's names in lower case,

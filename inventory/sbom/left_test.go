@@ -47,6 +47,8 @@ func TestEachComponentIsCounted(t *testing.T) {
 		"a subject of libraries":              {bare(`,"metadata":{"component":{"type":"application","name":"it"}},"components":[` + goLib + `]`), "2: subject application 1; 0 gaps"},
 		"a subject with a purl":               {bare(`,"metadata":{"component":{"type":"application","name":"it","purl":"pkg:generic/it@1"}},"components":[` + goLib + `]`), "2: subject application 1; 0 gaps"},
 		"an image with a purl":                {bare(`,"metadata":{"component":{"type":"container","name":"it","purl":"pkg:oci/it@1"}},"components":[` + goLib + `]`), "2: subject container 1; 0 gaps"},
+		"a subject that is published":         {bare(`,"metadata":{"component":{"type":"application","name":"it","purl":"pkg:maven/g/it@1"}},"components":[` + goLib + `]`), "2: type-not-matched application 1 open; 1 gaps"},
+		"SPDX: two are described":             {spdx(`"documentDescribes":["a","b"],"packages":[{"SPDXID":"a","name":"fw","primaryPackagePurpose":"FIRMWARE"},{"SPDXID":"b","name":"app"},{"SPDXID":"n","name":"n",` + ref + `}],"relationships":[{"spdxElementId":"b","relationshipType":"DEPENDS_ON","relatedSpdxElement":"n"}]`), "3: no-purl firmware 1 open, subject package 1; 1 gaps"},
 		"an image of nothing":                 {bare(`,"metadata":{"component":{"type":"container","name":"it","purl":"pkg:oci/it@1"}}`), "1: container-empty container 1 open; 2 gaps"},
 		"a container of a library":            {list(`{"type":"container","name":"c","components":[` + goLib + `]}`), "2: contents container 1; 0 gaps"},
 		"a container of a file":               {list(goLib, `{"type":"container","name":"c","components":[`+aFile+`]}`), "3: container-empty container 1 open, no-purl file 1; 1 gaps"},

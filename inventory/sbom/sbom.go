@@ -215,7 +215,7 @@ func (r *reader) relationship() error {
 // fill works out of which components the bill names the contents, and which one
 // it is of.
 func (r *reader) fill() {
-	at, more := map[string]int{}, 0
+	at, more, subjects := map[string]int{}, 0, 0
 	for i, c := range r.list {
 		if c.ref != "" {
 			at[c.ref] = i
@@ -233,13 +233,16 @@ func (r *reader) fill() {
 		}
 	}
 	for _, c := range r.list {
+		if c.subject {
+			subjects++
+		}
 		if !c.subject && !c.part() && c.kind != "operating-system" {
 			more++
 		}
 	}
 	for i := range r.list {
 		c := &r.list[i]
-		c.holds = c.holds || c.subject && more > 0
+		c.holds = c.holds || c.subject && subjects == 1 && more > 0 // of several each must say what it holds
 	}
 }
 
