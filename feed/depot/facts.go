@@ -162,7 +162,7 @@ func (c Case) freed(ctx context.Context, r Ruling, list []Held, confirms func(He
 			records[rec.CVE] = append(records[rec.CVE], rec)
 		}
 		for _, h := range o.Held {
-			if h.CameRecord != nil {
+			if h.CameRecord != nil && h.vouches() {
 				records[h.ID] = append(records[h.ID], *h.CameRecord)
 			}
 		}

@@ -171,3 +171,17 @@ func TestNobodyConfirmsThatARecordIsGone(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// TestPoisonIsNoVoice: of what is held only a changed word may speak for others.
+func TestPoisonIsNoVoice(t *testing.T) {
+	for codes, want := range map[string]int{"LOWERED": 2, "WITHDRAWN": 2, "SEVERITY": 2, "FLOOD": 1, "TIME": 1, "VERSION": 1, "LOOKALIKE": 1, "LOWERED FLOOD": 1} {
+		h := Held{Came: &advisory.Advisory{ID: "b"}}
+		for _, code := range strings.Fields(codes) {
+			h.Reasons = append(h.Reasons, quarantine.Reason{Code: refusal.Code("PW-POISON-" + code)})
+		}
+		c := Content{Set: &advisory.Set{Advisories: []advisory.Advisory{{ID: "a"}}}, Held: []Held{h}}
+		if got := c.voiced(); len(got.Advisories) != want {
+			t.Errorf("held as %s: %d voices, want %d", codes, len(got.Advisories), want)
+		}
+	}
+}

@@ -158,11 +158,20 @@ func (c Content) voiced() advisory.Set {
 	s := *c.Set
 	s.Advisories = slices.Clip(s.Advisories)
 	for _, h := range c.Held {
-		if h.Came != nil {
+		if h.Came != nil && h.vouches() {
 			s.Advisories = append(s.Advisories, *h.Came)
 		}
 	}
 	return s
+}
+
+// vouches reports whether what is held may speak for what is held of others: a
+// changed word may, and not what came in a flood, at a wrong time, under a name
+// that looks like another or with a version that cannot be.
+func (h Held) vouches() bool {
+	return !slices.ContainsFunc(h.Reasons, func(r quarantine.Reason) bool {
+		return !slices.Contains([]refusal.Code{quarantine.CodeWithdrawn, quarantine.CodeGone, quarantine.CodeLowered, quarantine.CodeSeverity}, r.Code)
+	})
 }
 
 func day(unix int64) string { return time.Unix(unix, 0).UTC().Format("2006-01-02 15:04:05Z") }
