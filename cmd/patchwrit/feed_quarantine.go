@@ -27,7 +27,7 @@ func feedQuarantineCmd() *cobra.Command {
 		Long: "What a feed says anew is judged record by record before it counts. One that was withdrawn or vanished, whose fixed version\n" +
 			"moved down or cannot be, whose severity jumped, that came in a flood, names a look-alike, or went back in time, is held: it\n" +
 			"counts as it did before, or not at all when it is new. So is an entry of KEV or a CVE record (SSVC, CVSS) that says less than\n" +
-			"it did, and an EPSS score that collapses; what they say stricter counts at once. It is freed when a second vendor's or\n" +
+			"it did, and an EPSS score that collapses; what they only say stricter counts at once. It is freed when a second vendor's or\n" +
 			"distribution's feed (of facts: another feed of CVE records) says the same, when a verified index carries the version, when\n" +
 			"its source takes it back, or by a person's word.",
 		Args: exactly(0),
