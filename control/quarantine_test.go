@@ -225,7 +225,7 @@ func TestPoisonChangesNoWorkOfTheControlPlane(t *testing.T) {
 // what is held. At last a person's word frees a record, in the log before it works.
 func TestEachKindOfPoisonChangesNoWorkOfTheControlPlane(t *testing.T) {
 	if testing.Short() {
-		t.Skip("eleven snapshots, each with looks for work; make test-long has them")
+		t.Skip("eleven snapshots, each with looks for work; make test-real has them")
 	}
 	w := newDepots(t)
 	w.Allow(evidencetest.Package, "other")

@@ -163,7 +163,10 @@ func TestARecordThatSaysLessStaysAsItWas(t *testing.T) {
 			}
 			check("at once", d, t0+dayLong)
 			check("another process", Open(d.dir, nil), t0+dayLong)
-			held, _, _ := d.Holding(t.Context(), "ssvc", t0+dayLong)
+			held, _, err := d.Holding(t.Context(), "ssvc", t0+dayLong)
+			if err != nil || len(held) == 0 {
+				t.Fatalf("%d are held, %v", len(held), err)
+			}
 			if text := held[0].Reasons[len(held[0].Reasons)-1].Text.Text(); !strings.Contains(text, c.says) {
 				t.Error("it says:", text)
 			}
