@@ -11,6 +11,7 @@ import (
 	"github.com/patchwrit/patchwrit/advisory"
 	"github.com/patchwrit/patchwrit/advisory/quarantine"
 	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/feed/cve"
 	"github.com/patchwrit/patchwrit/feed/world"
 	"github.com/patchwrit/patchwrit/refusal"
 )
@@ -182,6 +183,23 @@ func TestPoisonIsNoVoice(t *testing.T) {
 		c := Content{Set: &advisory.Set{Advisories: []advisory.Advisory{{ID: "a"}}}, Held: []Held{h}}
 		if got := c.voiced(); len(got.Advisories) != want {
 			t.Errorf("held as %s: %d voices, want %d", codes, len(got.Advisories), want)
+		}
+	}
+}
+
+// TestPoisonFreesNoFact: nor does a CVE record that is held as poison.
+func TestPoisonFreesNoFact(t *testing.T) {
+	for code, want := range map[refusal.Code]int{quarantine.CodeLowered: 1, quarantine.CodeFlood: 0, quarantine.CodeTime: 0} {
+		other := Held{CameRecord: &cve.Record{CVE: "CVE-2026-1"}}
+		other.ID, other.Reasons = "CVE-2026-1", []quarantine.Reason{{Code: code}}
+		c := Case{Others: func(context.Context, func(string) bool) ([]Content, error) {
+			return []Content{{CVE: &cve.Book{}, Held: []Held{other}}}, nil
+		}}
+		asks := Held{}
+		asks.ID = "CVE-2026-1"
+		r, err := c.freed(t.Context(), Ruling{}, []Held{asks}, func(Held, cve.Record) bool { return true })
+		if err != nil || len(r.Freed) != want {
+			t.Errorf("a record held as %s frees %d, want %d (%v)", code, len(r.Freed), want, err)
 		}
 	}
 }
