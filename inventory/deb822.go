@@ -13,6 +13,7 @@ import (
 const (
 	maxFile    = 256 << 20 // bytes read from one file
 	maxLine    = 256 << 10 // bytes in one line
+	usualLine  = 32 << 10  // bytes that are read at once
 	maxStanzas = 200_000   // stanzas in one file
 )
 
@@ -29,6 +30,7 @@ type stanza struct {
 // deb822 reads paragraphs one by one and keeps no more than one in memory.
 type deb822 struct {
 	in     *bufio.Reader
+	long   []byte // a line that is longer than the reader's buffer
 	wanted []string
 	fields map[string]string // of the paragraph that was returned last
 	line   int
@@ -38,7 +40,7 @@ type deb822 struct {
 }
 
 func newDeb822(r io.Reader, wanted ...string) *deb822 {
-	return &deb822{in: bufio.NewReaderSize(r, maxLine), wanted: wanted}
+	return &deb822{in: bufio.NewReaderSize(r, usualLine), wanted: wanted}
 }
 
 // next returns the next paragraph, good until the call after it, or io.EOF
@@ -115,11 +117,19 @@ func (d *deb822) readLine() (string, error) {
 // without end is returned too, and remembered in cut.
 func (d *deb822) bytes() ([]byte, error) {
 	b, err := d.in.ReadSlice('\n')
+	if err == bufio.ErrBufferFull {
+		for d.long = d.long[:0]; err == bufio.ErrBufferFull && len(d.long)+len(b) < maxLine; {
+			d.long = append(d.long, b...)
+			b, err = d.in.ReadSlice('\n')
+		}
+		d.long = append(d.long, b...)
+		b = d.long
+	}
 	d.read += int64(len(b))
 	switch {
 	case d.read > maxFile:
 		return nil, fmt.Errorf("more than %d bytes: %w", maxFile, errTooBig)
-	case errors.Is(err, bufio.ErrBufferFull):
+	case len(b) > maxLine, err == bufio.ErrBufferFull:
 		return nil, fmt.Errorf("line %d has more than %d bytes: %w", d.line+1, maxLine, errTooBig)
 	case err == io.EOF && len(b) > 0:
 		d.line++

@@ -338,7 +338,7 @@ func TestEqualsDpkgQuery(t *testing.T) {
 func TestDatabaseLimits(t *testing.T) {
 	for want, r := range map[string]io.Reader{
 		"more than 200000 stanzas":  strings.NewReader(strings.Repeat("a: b\n\n", maxStanzas+1)),
-		"more than 268435456 bytes": io.MultiReader(strings.NewReader("a:"), endless(" "+strings.Repeat("x", maxLine-100)+"\n")),
+		"more than 268435456 bytes": io.MultiReader(strings.NewReader("a:"), &endless{text: " " + strings.Repeat("x", maxLine-100) + "\n"}),
 	} {
 		d, err := newDeb822(r, "a"), error(nil)
 		for err == nil {
@@ -357,9 +357,16 @@ func TestDatabaseLimits(t *testing.T) {
 }
 
 // endless repeats its text for ever.
-type endless string
+type endless struct {
+	text string
+	at   int // in text
+}
 
-func (e endless) Read(p []byte) (int, error) { return copy(p, e), nil }
+func (e *endless) Read(p []byte) (int, error) {
+	n := copy(p, e.text[e.at:])
+	e.at = (e.at + n) % len(e.text)
+	return n, nil
+}
 
 func TestFieldNames(t *testing.T) {
 	for name, want := range map[string]bool{"Package": true, "X-Y_z": true, "": false, "#a": false, "-a": false, "a b": false, "a\x7f": false, "\xe9": false} {
@@ -393,5 +400,16 @@ func TestMappingsAreOrderedAndCounted(t *testing.T) {
 	}
 	if _, err := DeletedMappings(strings.NewReader(strings.Repeat("0-1 r-xp 0 8:1 0\n", maxMappings+1))); err == nil || !strings.Contains(err.Error(), "more than") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestALongLineIsReadWhole(t *testing.T) {
+	value := strings.Repeat("0123456789", 4*usualLine/10)
+	d := newDeb822(strings.NewReader("a: "+value+"\nb: c\n\na: d\n"), "a", "b")
+	for _, want := range []map[string]string{{"a": value, "b": "c"}, {"a": "d"}} {
+		s, err := d.next()
+		if err != nil || !maps.Equal(s.fields, want) {
+			t.Fatalf("%v: %d fields, a has %d bytes", err, len(s.fields), len(s.fields["a"]))
+		}
 	}
 }

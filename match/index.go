@@ -18,8 +18,8 @@ type Records interface {
 	// Snapshots lists what the records come from, in any order.
 	Snapshots() []advisory.Snapshot
 	// Of gives every record that names a subject, with the parts that do. The
-	// order is that of the sets and of the records in them. A part is used
-	// before the next record is asked for.
+	// order is that of the sets and of the records in them. A record and its
+	// parts are used, or copied, before the next one is asked for.
 	Of(advisory.Subject) iter.Seq2[*advisory.Advisory, []*advisory.Affected]
 	// Named gives every record that goes by a name, whole, in the same order.
 	Named(name string) []*advisory.Advisory

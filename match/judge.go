@@ -120,17 +120,42 @@ type judging struct {
 	name     string // of the only advisory that is asked for; "": all
 	negative bool   // NotAffected is wanted, too
 	out      []keyed
-	verdicts []verdict // of one source
+	verdicts verdicts // of one source
+}
+
+// verdicts is a list that is filled again and again. A verdict stays where it is
+// when the list grows: the largest sources have thousands.
+type verdicts struct {
+	list []*verdict
+	made []*[64]own
+}
+
+// own is a verdict with the record that it is about.
+type own struct {
+	verdict
+	record advisory.Advisory
+}
+
+func (l *verdicts) add(v verdict) {
+	const slab = len(l.made[0])
+	n := len(l.list)
+	if n == slab*len(l.made) {
+		l.made = append(l.made, new([slab]own))
+	}
+	at := &l.made[n/slab][n%slab]
+	at.record, at.verdict = *v.Advisory, v
+	at.Advisory = &at.record
+	l.list = append(l.list, &at.verdict)
 }
 
 // judge answers every advisory that names a package. Records about one
 // vulnerability (advisory.Advisory.Key) are joined into one finding.
 func (j *judging) judge(p asked) {
-	j.verdicts = j.verdicts[:0]
+	j.verdicts.list = j.verdicts.list[:0]
 	if j.system.main != nil {
 		for _, v := range j.ix.redHat(j.system, *p.Package, j.name) {
 			v.key = v.Key()
-			j.verdicts = append(j.verdicts, v)
+			j.verdicts.add(v)
 		}
 	}
 	base, _, _ := strings.Cut(j.system.name, ":")
@@ -144,10 +169,7 @@ func (j *judging) judge(p asked) {
 			j.take(record{a, parts}, *p.Package, id, true)
 		}
 	}
-	list := make([]*verdict, len(j.verdicts))
-	for i := range j.verdicts {
-		list[i] = &j.verdicts[i]
-	}
+	list := j.verdicts.list
 	slices.SortStableFunc(list, func(a, b *verdict) int {
 		return cmp.Or(strings.Compare(a.key, b.key), compareVerdicts(a, b))
 	})
@@ -171,7 +193,7 @@ func (j *judging) take(r record, p inventory.Package, id identity, unnamed bool)
 	}
 	if v, speaks := r.about(p, id, unnamed); speaks {
 		v.key = r.Key()
-		j.verdicts = append(j.verdicts, v)
+		j.verdicts.add(v)
 	}
 }
 
@@ -425,48 +447,48 @@ func (v *verdict) sentence() string {
 	}
 	switch v.code {
 	case BelowFixed:
-		return fmt.Sprintf("%s is older than %s, the fixed version by %s.", what, v.fixed, says)
+		return what + " is older than " + v.fixed + ", the fixed version by " + says + "."
 	case NoAdvisory:
-		return fmt.Sprintf("%s is affected; %s knows no fixed version and plans no security update for this alone%s.", what, says, v.reasons())
+		return what + " is affected; " + says + " knows no fixed version and plans no security update for this alone" + v.reasons() + "."
 	case Postponed:
-		return fmt.Sprintf("%s is affected; %s knows no fixed version yet and has put it off to a later update%s.", what, says, v.reasons())
+		return what + " is affected; " + says + " knows no fixed version yet and has put it off to a later update" + v.reasons() + "."
 	case WontFix:
-		return fmt.Sprintf("%s is affected and %s will not fix it%s.", what, says, v.reasons())
+		return what + " is affected and " + says + " will not fix it" + v.reasons() + "."
 	case EndOfLife:
-		return fmt.Sprintf("%s is affected and has no support any more by %s%s.", what, says, v.reasons())
+		return what + " is affected and has no support any more by " + says + v.reasons() + "."
 	case Denied:
-		return fmt.Sprintf("%s is not affected by the word of %s.", what, says)
+		return what + " is not affected by the word of " + says + "."
 	case Stated:
-		return fmt.Sprintf("%s is affected, says %s; people's word alone makes no work.", what, says)
+		return what + " is affected, says " + says + "; people's word alone makes no work."
 	case Undetermined:
-		return fmt.Sprintf("%s is named by %s, which could not tell whether it is affected.", what, says)
+		return what + " is named by " + says + ", which could not tell whether it is affected."
 	case Investigated:
-		return fmt.Sprintf("%s is named by %s, which is still finding out whether it is affected.", what, says)
+		return what + " is named by " + says + ", which is still finding out whether it is affected."
 	case Unfixed:
-		return fmt.Sprintf("%s is affected and %s knows no fixed version.", what, says)
+		return what + " is affected and " + says + " knows no fixed version."
 	case InRange, Listed:
-		return fmt.Sprintf("%s is among the affected versions by %s, which knows no fixed version above it.", what, says)
+		return what + " is among the affected versions by " + says + ", which knows no fixed version above it."
 	case Fixed:
-		return fmt.Sprintf("%s is not older than %s, the fixed version by %s.", what, v.fixed, says)
+		return what + " is not older than " + v.fixed + ", the fixed version by " + says + "."
 	case NotIntroduced:
-		return fmt.Sprintf("%s is older than the first affected version by %s.", what, says)
+		return what + " is older than the first affected version by " + says + "."
 	case OutsideRanges:
-		return fmt.Sprintf("%s is outside the affected versions by %s.", what, says)
+		return what + " is outside the affected versions by " + says + "."
 	case Withdrawn:
-		return fmt.Sprintf("%s has withdrawn this record.", says)
+		return says + " has withdrawn this record."
 	case NotSettled:
-		return fmt.Sprintf("%s is in state %s, so it is open which version's files are there.", what, v.detail)
+		return what + " is in state " + v.detail + ", so it is open which version's files are there."
 	case NoRange:
-		return fmt.Sprintf("%s is named by %s, but no version is.", what, says)
+		return what + " is named by " + says + ", but no version is."
 	case ModuleUnknown:
 		if v.detail != "" {
-			return fmt.Sprintf("%s comes from the module stream %s and is older than the fixed version by %s, whose record is about a module and does not say which stream.", what, v.detail, says)
+			return what + " comes from the module stream " + v.detail + " and is older than the fixed version by " + says + ", whose record is about a module and does not say which stream."
 		}
-		return fmt.Sprintf("%s comes from a module of which the stream is not known here; %s says that a stream of it is affected.", what, says)
+		return what + " comes from a module of which the stream is not known here; " + says + " says that a stream of it is affected."
 	case ReleaseUnnamed:
-		return fmt.Sprintf("%s is named by %s for the distribution, but no release is.", what, says)
+		return what + " is named by " + says + " for the distribution, but no release is."
 	}
-	return fmt.Sprintf("%s cannot be compared: %s.", what, v.detail)
+	return what + " cannot be compared: " + v.detail + "."
 }
 
 // reasons is the source's own reason, marked as its words.

@@ -112,7 +112,8 @@ func (ix Index) redHat(s system, p inventory.Package, name string) []verdict {
 				}
 				k := key{a.Feed.Snapshot, a.Raw, a.ID}
 				if at[k] == nil {
-					at[k] = &heard{record: a}
+					own := *a
+					at[k] = &heard{record: &own}
 					order = append(order, at[k])
 				}
 				to := into(at[k])

@@ -21,7 +21,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime/debug"
 	"time"
 
 	"github.com/patchwrit/patchwrit/advisory"
@@ -41,12 +40,7 @@ const (
 	exitPartial   = 6
 )
 
-// garbage is how much the heap may grow, in percent, before the collector runs:
-// a third of Go's own, so that a large host's findings stay below 16 MiB in all.
-const garbage = 30
-
 func main() {
-	debug.SetGCPercent(garbage)
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr, time.Now()))
 }
 
@@ -114,7 +108,6 @@ func scan(o options, out io.Writer, now time.Time) (int, error) {
 	if err := ix.Err(); err != nil {
 		return 0, err
 	}
-	r.count()
 	w := bufio.NewWriterSize(out, 1<<16)
 	if o.format == "json" {
 		err = r.json(w)
@@ -132,18 +125,17 @@ type answer struct {
 	affected, unknown, gaps int
 }
 
-func gap(f match.Finding) bool { return f.Advisory == "" && f.Package == "" }
+func gap(f *match.Finding) bool { return f.Advisory == "" && f.Package == "" }
 
-func (r *answer) count() {
-	for f := range r.found.All {
-		switch {
-		case gap(f):
-			r.gaps++
-		case f.State == match.Affected:
-			r.affected++
-		default:
-			r.unknown++
-		}
+// count takes note of a finding that is being written.
+func (r *answer) count(f *match.Finding) {
+	switch {
+	case gap(f):
+		r.gaps++
+	case f.State == match.Affected:
+		r.affected++
+	default:
+		r.unknown++
 	}
 }
 
@@ -159,9 +151,10 @@ func (r *answer) code(failOn string) int {
 
 func (r *answer) table(w io.Writer) {
 	for f := range r.found.All {
+		r.count(&f)
 		fixed := f.Fixed
 		switch {
-		case gap(f):
+		case gap(&f):
 			fmt.Fprintf(w, "unknown: %s (%s)\n", f.Reason.Text, f.Reason.Code)
 			continue
 		case fixed == "":
@@ -182,30 +175,23 @@ func (r *answer) json(w *bufio.Writer) error {
 		return append(b, raw...)
 	}
 	b := append(rest([]byte(`{"os":`), r.os), `,"findings":[`...)
-	for _, gaps := range []bool{false, true} {
-		if gaps {
-			b = append(b, `],"gaps":[`...)
+	gaps := []match.Reason{}
+	for f := range r.found.All {
+		if r.count(&f); gap(&f) {
+			gaps = append(gaps, f.Reason)
+			continue
 		}
-		first := true
-		for f := range r.found.All {
-			if gap(f) != gaps {
-				continue
-			}
-			if !first {
-				b = append(b, ",\n"...)
-			}
-			if first = false; gaps {
-				b = rest(b, f.Reason)
-			} else {
-				b = finding(b, &f)
-			}
-			if _, err := w.Write(b); err != nil {
-				return err
-			}
-			b = b[:0]
+		if r.affected+r.unknown > 1 {
+			b = append(b, ",\n"...)
 		}
+		b = finding(b, &f)
+		if _, err := w.Write(b); err != nil {
+			return err
+		}
+		b = b[:0]
 	}
-	b = rest(append(b, `],"snapshots":`...), r.snapshots)
+	b = rest(append(b, `],"gaps":`...), gaps)
+	b = rest(append(b, `,"snapshots":`...), r.snapshots)
 	b = fmt.Appendf(b, `,"affected":%d,"unknown":%d}`+"\n", r.affected, r.unknown)
 	_, err := w.Write(b)
 	return errors.Join(bad, err)

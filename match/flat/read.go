@@ -332,6 +332,7 @@ const (
 // nor what is only for people: Related, Published, Modified, Summary, Severities.
 func (f *File) Of(s advisory.Subject) iter.Seq2[*advisory.Advisory, []*advisory.Affected] {
 	return func(yield func(*advisory.Advisory, []*advisory.Affected) bool) {
+		var a advisory.Advisory
 		for entry := range f.find(inSubjects, subjectRow, subjectKey(s)) {
 			at, _ := f.at(entry + 8)
 			rows := f.rows(at)
@@ -339,11 +340,10 @@ func (f *File) Of(s advisory.Subject) iter.Seq2[*advisory.Advisory, []*advisory.
 				continue // another subject with the same key, or a failure
 			}
 			for number, parts := range rows.each {
-				a, _ := f.recordAt(f.place(number))
-				if a == nil {
+				if _, ok := f.recordAt(f.place(number), &a); !ok {
 					return
 				}
-				if !f.over(a.Expires) && !yield(a, parts) {
+				if !f.over(a.Expires) && !yield(&a, parts) {
 					return
 				}
 			}
@@ -357,8 +357,9 @@ func (f *File) Named(name string) []*advisory.Advisory {
 	var out []*advisory.Advisory
 	for entry := range f.find(inNames, nameRow, key([]byte(name))) {
 		at, _ := f.at(entry + 16)
-		a, rest := f.recordAt(at)
-		if a == nil || f.over(a.Expires) || !slices.Contains(a.Names(), name) {
+		a := &advisory.Advisory{}
+		rest, ok := f.recordAt(at, a)
+		if !ok || f.over(a.Expires) || !slices.Contains(a.Names(), name) {
 			continue
 		}
 		if a = f.complete(a, &rest, at); a != nil {
@@ -457,26 +458,26 @@ func (f *File) place(number int64) uint64 {
 	return at
 }
 
-// recordAt reads what judging needs of a record, and gives what is left to read;
-// nil when it cannot be read.
-func (f *File) recordAt(at uint64) (*advisory.Advisory, get) {
+// recordAt reads into a what judging needs of a record, and gives what is left to
+// read; false when it cannot be read.
+func (f *File) recordAt(at uint64, a *advisory.Advisory) (get, bool) {
 	g, ok := f.piece(at, f.ends[inGroups], f.ends[inRecords])
 	if !ok {
-		return nil, g
+		return g, false
 	}
 	n := g.n()
-	a := &advisory.Advisory{}
+	*a = advisory.Advisory{}
 	a.ID, a.Aliases, a.Upstream, a.Withdrawn, a.Expires, a.Raw = g.s(), g.l(), g.l(), g.i(), g.i(), g.digest()
 	if n >= uint64(len(f.origins)) {
 		g.fail(errors.New("it comes from nowhere"))
 	}
 	if g.bad != nil {
 		f.fail("the record", at, g.bad)
-		return nil, g
+		return g, false
 	}
 	o := f.origins[n]
 	a.Source, a.Basis, a.Feed = o.source, o.basis, o.feed
-	return a, g
+	return g, true
 }
 
 // complete reads the rest of a record, its parts from their groups; nil when it
