@@ -17,9 +17,10 @@ import (
 type Records interface {
 	// Snapshots lists what the records come from, in any order.
 	Snapshots() []advisory.Snapshot
-	// Of gives every record that names a subject, with the parts that do. The
-	// order is that of the sets and of the records in them. A record and its
-	// parts are used, or copied, before the next one is asked for.
+	// Of gives every record that names a subject, with the parts that do; of Go
+	// modules also by the lower case of their name (Folded). The order is that of
+	// the sets and of the records in them. A record and its parts are used, or
+	// copied, before the next one is asked for.
 	Of(advisory.Subject) iter.Seq2[*advisory.Advisory, []*advisory.Affected]
 	// Named gives every record that goes by a name, whole, in the same order.
 	Named(name string) []*advisory.Advisory
@@ -103,14 +104,38 @@ func (m memory) add(a *advisory.Advisory, unscoped bool) {
 		if unscoped && SpeaksForAll(a, f.Ecosystem) {
 			m.whole[f.Ecosystem] = true
 		}
-		subject := advisory.Subject{Ecosystem: f.Ecosystem, Package: f.Package}
-		list := m.records[subject]
-		if n := len(list); n > 0 && list[n-1].Advisory == a {
-			list[n-1].parts = append(list[n-1].parts, f)
+		m.put(a, f)
+	}
+	for _, f := range Folded(a) {
+		m.put(a, &f)
+	}
+}
+
+func (m memory) put(a *advisory.Advisory, f *advisory.Affected) {
+	subject := advisory.Subject{Ecosystem: f.Ecosystem, Package: f.Package}
+	list := m.records[subject]
+	if n := len(list); n > 0 && list[n-1].Advisory == a {
+		list[n-1].parts = append(list[n-1].parts, f)
+		return
+	}
+	m.records[subject] = append(list, record{a, []*advisory.Affected{f}})
+}
+
+// Folded gives copies of the parts that Records give under another spelling too:
+// Go modules whose path has capitals, in lower case. A purl has lost the capitals
+// (ECMA-427, type golang), and records spell one module in two ways. Go itself
+// builds nothing with two import paths that differ in capitals alone.
+func Folded(a *advisory.Advisory) (out []advisory.Affected) {
+	for _, f := range a.Affected {
+		if f.Ecosystem != "Go" {
 			continue
 		}
-		m.records[subject] = append(list, record{a, []*advisory.Affected{f}})
+		if low := strings.ToLower(f.Package); low != f.Package {
+			f.Package = low
+			out = append(out, f)
+		}
 	}
+	return out
 }
 
 // SpeaksForAll reports whether a record of an unscoped snapshot makes that

@@ -47,7 +47,7 @@ core   inventory:      canon refusal version change
 core   provenance:     canon refusal version change trust unpack
 core   artefact:       canon refusal version change unpack
 core   match:          canon version change advisory inventory
-core   inventory/sbom: canon advisory/strictjson version inventory
+core   inventory/sbom: canon advisory advisory/strictjson version inventory
 core   inventory/rpmfile: inventory
 core   match/library:  advisory inventory inventory/sbom match
 core   match/flat:     canon refusal advisory match

@@ -1,6 +1,7 @@
 package sbom
 
 import (
+	"cmp"
 	"regexp"
 	"slices"
 	"strings"
@@ -13,9 +14,9 @@ import (
 // gatherer sorts components into what is matched and what is not.
 type gatherer struct {
 	doc    Document
-	system inventory.OS // of the first component of type operating-system
-	seen   map[string]bool
-	others int // components that are neither the subject nor a system
+	system inventory.OS    // of the first component of type operating-system
+	seen   map[string]bool // purls with the answers that they got
+	others int             // components that are neither the subject nor a system
 }
 
 func gather(format string, r *reader) Document {
@@ -61,7 +62,11 @@ func systemOf(c component) inventory.OS {
 	if !strictjson.Printable(id) || strings.ContainsAny(id, " /") || !strictjson.Printable(c.version) || strings.Contains(c.version, " ") {
 		return inventory.OS{}
 	}
-	return inventory.OS{ID: systemID(id), VersionID: c.version}
+	is := inventory.OS{ID: systemID(id), VersionID: c.version}
+	if by, ok := releases[c.version]; ok && by.ID == is.ID {
+		return by
+	}
+	return is
 }
 
 // systemID is os-release's ID of what purls and Trivy call a distribution.
@@ -85,31 +90,31 @@ func (g *gatherer) take(c component) {
 	switch {
 	case err != nil:
 		g.left(c, Unreadable, true, "")
-		return
-	case g.seen[c.purl]:
-		g.left(c, Repeated, false, "")
-		return
-	}
-	g.seen[c.purl] = true
-	switch p.Type {
-	case "deb", "rpm", "apk":
+	case p.Type == "deb" || p.Type == "rpm" || p.Type == "apk":
 		g.pack(c, p)
-	case "golang", "pypi", "npm", "cargo":
+	case p.Type == "golang" || p.Type == "pypi" || p.Type == "npm" || p.Type == "cargo":
 		g.library(c, p)
-	case "oci", "docker":
+	case madeOf(p.Type):
 		g.container(c)
+	case isWindows(c):
+		g.left(c, Windows, true, "")
+	case c.kind == "operating-system":
+		g.operatingSystem(c)
+	case c.subject && c.holds && p.Type == "generic": // published under no name that records could have
+		g.left(c, Subject, false, "")
 	default:
-		switch {
-		case isWindows(c):
-			g.left(c, Windows, true, "")
-		case c.kind == "operating-system":
-			g.operatingSystem(c)
-		case c.subject && c.holds && p.Type == "generic": // published under no name that records could have
-			g.left(c, Subject, false, "")
-		default:
-			g.left(c, TypeUnmatched, true, p.Type)
-		}
+		g.left(c, TypeUnmatched, true, p.Type)
 	}
+}
+
+// first reports whether this answer to this purl is the first one. A purl that
+// comes again with another answer, a name in other capitals, say, or a container
+// that is empty this time, is no repetition.
+func (g *gatherer) first(purl, answer string) bool {
+	key := purl + "\x00" + answer
+	was := g.seen[key]
+	g.seen[key] = true
+	return !was
 }
 
 // unnamed sorts a component without a purl.
@@ -185,6 +190,14 @@ func (g *gatherer) library(c component, p Purl) {
 			return
 		}
 	}
+	asked := l.Name
+	if l.Ecosystem == "Go" { // which room match/library looks up in any capitals
+		asked = strings.ToLower(asked)
+	}
+	if !g.first(c.purl, "library "+asked) {
+		g.left(c, Repeated, false, "")
+		return
+	}
 	g.doc.Libraries = append(g.doc.Libraries, l)
 }
 
@@ -251,41 +264,69 @@ func init() {
 	}
 }
 
+// kin are the package types of the systems that are matched, and of some near them.
+var kin = map[string]string{"debian": "deb", "ubuntu": "deb", "almalinux": "rpm", "rocky": "rpm", "rhel": "rpm", "centos": "rpm", "fedora": "rpm", "alpine": "apk"}
+
 // systemOfPackage is the system that a package's purl names, or that the
-// operating-system component does; false when neither says it.
-func (g *gatherer) systemOfPackage(p Purl) (inventory.OS, bool) {
+// operating-system component does. The reason says why there is none: neither says
+// it, or the purl's type, namespace and distro are of different systems.
+func (g *gatherer) systemOfPackage(p Purl) (inventory.OS, Why) {
 	id, distro := systemID(p.Namespace), p.Qualifier["distro"]
+	is := inventory.OS{ID: id}
 	_, name, _ := strings.Cut(distro, "-") // "debian-bookworm"
-	for _, n := range []string{distro, name} {
-		if is, ok := releases[n]; ok && is.ID == id {
-			return is, true
-		}
-	}
-	switch at := release(distro); {
+	at := release(distro)
+	switch by := cmp.Or(releases[distro], releases[name]); {
+	case by.ID != "":
+		is = by
 	case at > 0:
-		return inventory.OS{ID: systemID(distro[:at-1]), VersionID: distro[at:]}, true
-	case distro != "" && distro[0] >= '0' && distro[0] <= '9' && strictjson.Printable(distro):
-		return inventory.OS{ID: id, VersionID: distro}, true
+		is = inventory.OS{ID: systemID(distro[:at-1]), VersionID: distro[at:]}
+	case distro != "" && distro[0] >= '0' && distro[0] <= '9' && strictjson.Printable(distro) && id != "":
+		is.VersionID = distro
 	case distro == "" && g.system.ID == id && id != "":
-		return g.system, true
+		is = g.system
+	default:
+		return inventory.OS{}, ReleaseUnknown
 	}
-	return inventory.OS{}, false
+	if id != "" && is.ID != id && (kin[id] != "" || kin[is.ID] != "") {
+		return inventory.OS{}, Contradictory
+	}
+	if want := kin[is.ID]; want != "" && want != p.Type {
+		return inventory.OS{}, Contradictory
+	}
+	return is, ""
 }
 
-// pack keeps a package of a distribution: that of the first one met.
+// sameRelease reports whether two names of a release can mean the same one: "12"
+// and "12.5".
+func sameRelease(a, b inventory.OS) bool {
+	within := func(x, y string) bool { return x == y || x == "" || strings.HasPrefix(y, x+".") }
+	return a.ID == b.ID && (within(a.VersionID, b.VersionID) || within(b.VersionID, a.VersionID))
+}
+
+// pack keeps a package of a distribution: that of the first one met, which is not
+// another than the bill's operating-system component names.
 func (g *gatherer) pack(c component, p Purl) {
-	system, ok := g.systemOfPackage(p)
-	if !ok {
-		g.left(c, ReleaseUnknown, true, "")
+	system, why := g.systemOfPackage(p)
+	if why != "" {
+		g.left(c, why, true, "")
 		return
 	}
-	if have := g.doc.Inventory.OS; have.ID != "" && have != system {
+	have := g.doc.Inventory.OS
+	switch {
+	case g.system.ID != "" && !sameRelease(g.system, system):
+		g.left(c, OtherSystem, true, g.system.ID+" "+g.system.VersionID)
+		return
+	case have.ID != "" && have != system:
 		g.left(c, OtherSystem, true, have.ID+" "+have.VersionID)
 		return
 	}
 	pkg, why := packageOf(c, p)
-	if why != "" {
+	switch {
+	case why != "":
 		g.left(c, why, true, "")
+		return
+	case !g.first(c.purl, "package "+pkg.Source+" "+pkg.SourceVersion):
+		g.left(c, Repeated, false, "")
 		return
 	}
 	g.doc.Inventory.OS = system
@@ -299,6 +340,9 @@ func packageOf(c component, p Purl) (inventory.Package, Why) {
 		Module: p.Qualifier["modularitylabel"], Status: inventory.Status{Want: "install", Flag: "ok", State: inventory.Installed}}
 	if pkg.Module == "" {
 		pkg.Module = p.Qualifier["rpmmod"]
+	}
+	if name, arch, ok := strings.Cut(pkg.Name, ":"); ok && p.Type == "deb" && (pkg.Arch == "" || pkg.Arch == arch) {
+		pkg.Name, pkg.Arch = name, arch // "libssl3:amd64", as dpkg prints it
 	}
 	if pkg.Version == "" {
 		return pkg, VersionMissing
@@ -315,15 +359,45 @@ func packageOf(c component, p Purl) (inventory.Package, Why) {
 		}
 	}
 	source(&pkg, p, c)
-	for _, s := range []string{pkg.Name, pkg.Source, pkg.Arch, pkg.Module} {
-		if s != "" && (len(s) > 255 || !strictjson.Printable(s) || strings.Contains(s, " ")) {
+	if !named(pkg.Scheme, pkg.Name) || !named(pkg.Scheme, pkg.Source) {
+		return pkg, BadVersion
+	}
+	for _, s := range []string{pkg.Arch, pkg.Module} {
+		if s != "" && (len(s) > maxPackageName || !strictjson.Printable(s) || strings.ContainsAny(s, " /")) {
 			return pkg, BadVersion
 		}
 	}
-	if pkg.Source == "" || version.Valid(pkg.Scheme, pkg.Version) != nil || version.Valid(pkg.Scheme, pkg.SourceVersion) != nil {
+	if strings.Contains(pkg.Arch, ":") || version.Valid(pkg.Scheme, pkg.Version) != nil || version.Valid(pkg.Scheme, pkg.SourceVersion) != nil {
 		return pkg, BadVersion
 	}
 	return pkg, ""
+}
+
+const maxPackageName = 255
+
+// named reports whether a text can be the name of a package, binary or source.
+// Of dpkg's: lower case letters, digits and "+-.", a letter or digit first (Debian
+// Policy 5.6.1, but for the length). Of rpm's, the letters in both cases and "_"
+// too (ALLOWED_CHARS_NAME in rpm's build/parsePreamble.c). Of apk's the same, and
+// a "." may be first: abuild's names, and those that apk add --virtual is given.
+func named(s version.Scheme, name string) bool {
+	first, more := "", "+-."
+	switch s {
+	case version.RPM:
+		first, more = "_", "+-._"
+	case version.APK:
+		first, more = "_.", "+-._"
+	}
+	for i, c := range []byte(name) {
+		lower, upper, digit := c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9'
+		switch {
+		case lower, digit, upper && s != version.Deb:
+		case i == 0 && strings.IndexByte(first, c) >= 0, i > 0 && strings.IndexByte(more, c) >= 0:
+		default:
+			return false
+		}
+	}
+	return name != "" && len(name) <= maxPackageName
 }
 
 // release is where the number begins in "debian-12" or "opensuse-leap-15.5"; 0

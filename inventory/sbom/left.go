@@ -18,39 +18,42 @@ type Why string
 // What leaves a question open: the inventory gets a gap.
 const (
 	NoPurl         Why = "no-purl"            // open, but for files, data and keys
-	Unreadable     Why = "purl-unreadable"    // no package URL
+	Unreadable     Why = "purl-unreadable"    // the purl is no package URL, or one that tools read in two ways
 	TypeUnmatched  Why = "type-not-matched"   // of a purl type that no feed here speaks of
 	ReleaseUnknown Why = "release-unknown"    // of a distribution, and of which release is not said
 	VersionMissing Why = "version-missing"    // a distribution's package without a version
 	BadVersion     Why = "version-unreadable" // or a name that no package can have
 	OtherSystem    Why = "other-system"       // than the one that the bill is matched as
-	EmptyContainer Why = "container-empty"    // of which the bill does not say what is in it
+	Contradictory  Why = "contradictory"      // the purl's type, namespace and distro are of different systems
+	EmptyContainer Why = "container-empty"    // a container, and the bill lists nothing inside it
 	Windows        Why = "windows"            // which is no goal
 )
 
 // What leaves none.
 const (
-	Subject  Why = "subject"  // what the bill is of: the other components are what it is made of
-	Grouping Why = "contents" // a container, or a lock file or binary: its contents are named
+	Subject  Why = "subject"  // the bill describes it by listing what it is made of
+	Grouping Why = "contents" // a container, a lock file or a binary: the bill lists what is in it
 	System   Why = "system"   // the system that the packages are of
-	Repeated Why = "repeated" // a purl that was met before
+	Repeated Why = "repeated" // the same purl was met before and got the same answer
 )
 
-// says is the reason for people. The purl type or the system stands for %s.
+// says is the reason for people, about each of the components that are counted.
+// The purl type or the system stands for %s.
 var says = map[Why]string{
-	NoPurl:         "no purl, so it is not known what is meant",
-	Unreadable:     "a purl that cannot be read",
-	TypeUnmatched:  "of the purl type %s, which is not matched",
-	ReleaseUnknown: "no word of which release they are (distro=debian-12 in the purl)",
-	VersionMissing: "no version",
-	BadVersion:     "no name or no version that a package can have",
-	OtherSystem:    "of another system than %s; scan each system's bill alone",
-	EmptyContainer: "containers of which the bill does not say what is in them",
-	Windows:        "of Windows, which Patchwrit does not scan on purpose",
-	Subject:        "what the bill is of; the other components are what it is made of",
-	Grouping:       "what other components, which are named, come in",
-	System:         "the system that the packages are of",
-	Repeated:       "purls that were met before",
+	NoPurl:         "without a purl nothing says which package this is",
+	Unreadable:     "the purl cannot be read",
+	TypeUnmatched:  "no feed here covers the purl type %s",
+	ReleaseUnknown: "nothing says for which release of the distribution (distro=debian-12 in the purl would)",
+	VersionMissing: "no version is given",
+	BadVersion:     "no package can have this name or version",
+	OtherSystem:    "this belongs to another system than %s; scan the bill of each system alone",
+	Contradictory:  "type, namespace and distro of the purl belong to different systems",
+	EmptyContainer: "the bill lists nothing inside this container",
+	Windows:        "this belongs to Windows, which Patchwrit does not scan on purpose",
+	Subject:        "the bill describes this by the components that it lists",
+	Grouping:       "this only holds other components, which the bill lists",
+	System:         "this is the system that the packages belong to",
+	Repeated:       "the same purl was counted before",
 }
 
 // Left is how many components of one type are not matched, for one reason.
@@ -73,9 +76,9 @@ func (l Left) Sentence() string {
 var kinds = []string{"application", "framework", "library", "container", "platform", "operating-system", "device", "device-driver",
 	"firmware", "file", "machine-learning-model", "data", "cryptographic-asset", "source", "archive", "install"}
 
-// passive reports whether a component without a purl can be left out without a
-// question: a file or data is a part of what other components name, and keys and
-// algorithms are not installed in versions.
+// passive reports whether a component of this type and without a purl leaves no
+// question open. Files and data belong to packages, which are components of their
+// own; keys and algorithms are not installed in versions.
 func passive(kind string) bool {
 	return kind == "file" || kind == "data" || kind == "cryptographic-asset"
 }
@@ -87,6 +90,9 @@ const (
 
 // left counts a component. what fills the reason's text.
 func (g *gatherer) left(c component, why Why, open bool, what string) {
+	if c.purl != "" && why != Repeated && !g.first(c.purl, string(why)) {
+		why, open = Repeated, false
+	}
 	l := Left{Why: why, Type: c.kind, Count: 1, First: cmp.Or(c.purl, c.name), Open: open, Text: says[why]}
 	if l.Type == "" {
 		l.Type = "package"
@@ -117,7 +123,7 @@ func (g *gatherer) count(l Left) {
 	g.doc.Left = append(g.doc.Left, l)
 }
 
-// close sorts what is left, and makes gaps of what is open.
+// close sorts what is left, and makes a gap of each open entry.
 func (g *gatherer) close() {
 	slices.SortStableFunc(g.doc.Left, func(a, b Left) int {
 		return cmp.Or(strings.Compare(string(a.Why), string(b.Why)), strings.Compare(a.Type, b.Type), strings.Compare(a.Text, b.Text), bools(a.Open)-bools(b.Open))
@@ -125,7 +131,7 @@ func (g *gatherer) close() {
 	inv := &g.doc.Inventory
 	for _, l := range g.doc.Left {
 		if l.Open {
-			inv.Partial = append(inv.Partial, inventory.Gap{What: inventory.AreaPackages, Why: "components are not matched, " + l.Sentence()})
+			inv.Partial = append(inv.Partial, inventory.Gap{What: inventory.AreaPackages, Why: "not matched: " + l.Sentence()})
 		}
 	}
 	switch {

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/patchwrit/patchwrit/advisory"
 )
 
 // Purl is a package URL (ECMA-427, "PURL Specification"):
@@ -126,27 +128,8 @@ func (p *Purl) normalise() {
 	case "rpm":
 		p.Namespace = strings.ToLower(p.Namespace)
 	case "pypi":
-		p.Name = pyName(p.Name)
+		p.Name = advisory.PyPIName(p.Name)
 	}
-}
-
-// pyName is the normal form of PEP 503: lower case, and each run of "-", "_" and
-// "." one dash.
-func pyName(s string) string {
-	var b strings.Builder
-	run := false
-	for _, c := range strings.ToLower(s) {
-		if c == '-' || c == '_' || c == '.' {
-			if !run {
-				b.WriteByte('-')
-			}
-			run = true
-			continue
-		}
-		run = false
-		b.WriteRune(c)
-	}
-	return b.String()
 }
 
 // String writes the canonical form. Parsing it gives the same Purl.

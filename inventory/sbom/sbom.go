@@ -9,10 +9,11 @@
 // The promise: each component is counted, as matched or as Left with its reason.
 // What could be vulnerable and is not matched is a gap of the inventory too, so
 // that the answer is unknown and not clean: a component without a purl, of a type
-// that is not matched, of a second distribution, a container of which nothing is
-// named, Windows (which is no goal). Files, data and keys without a purl leave no
-// question open, nor does the subject of the bill when its contents are named: a
-// bill of files alone is answered, an empty one is unknown.
+// that is not matched, of a second distribution, with a name that no package can
+// have or a purl that contradicts itself or the bill's system, a container of which
+// nothing is named, Windows (which is no goal). Files, data and keys without a purl
+// leave no question open, nor does the subject of the bill when its contents are
+// named: a bill of files alone is answered, an empty one is unknown.
 //
 // It believes the document: what the tool did not see is not there, and a package
 // of another registry (repository_url) is taken for the public one of its name. It
@@ -35,9 +36,14 @@ const (
 	MaxFile       = 256 << 20 // bytes
 	maxComponents = 200_000
 	maxFiles      = 2_000_000 // of SPDX, which lists every file
+	maxEdges      = 2_000_000 // references between components, all together
+	maxPurls      = 100       // of one component; tools write one or two
 	maxText       = 1 << 20
 	maxPurl       = 4 << 10
 )
+
+// bounds are those that a test lowers.
+type bounds struct{ bytes, components, edges int }
 
 // Library is a component of a language ecosystem.
 type Library struct {
@@ -63,18 +69,24 @@ type component struct {
 	source, sourceVersion                 string // as Trivy writes them
 	grouping                              bool   // only what others come in: Trivy's lock files and binaries
 	subject                               bool   // what the bill is of
-	holds                                 bool   // others, more than files, are inside it or what it depends on
+	holds                                 bool   // real contents are inside it or what it depends on
+	element, parent                       int32  // its number in the document, and that of the one around it, or outermost
 }
+
+// outermost is the parent of a component that is in no other.
+const outermost = -1
 
 // Parse reads one document. The error says why it is none, with the byte; what
 // is odd inside it is a gap of the inventory.
-func Parse(raw []byte) (Document, error) { return parse(raw, MaxFile, maxComponents) }
+func Parse(raw []byte) (Document, error) {
+	return parse(raw, bounds{MaxFile, maxComponents, maxEdges})
+}
 
-func parse(raw []byte, limit, most int) (Document, error) {
-	if len(raw) > limit {
-		return Document{}, fmt.Errorf("the document has %d bytes, the limit is %d", len(raw), limit)
+func parse(raw []byte, most bounds) (Document, error) {
+	if len(raw) > most.bytes {
+		return Document{}, fmt.Errorf("the document has %d bytes, the limit is %d", len(raw), most.bytes)
 	}
-	r := reader{Doc: strictjson.Of(raw), most: most}
+	r := reader{Doc: strictjson.Of(raw), most: most, inside: outermost}
 	if err := r.Whole(func() error { return r.Object(r.top) }); err != nil {
 		return Document{}, fmt.Errorf("the bill of materials cannot be read (byte %d): %w", r.At(), err)
 	}
@@ -98,9 +110,12 @@ type edge struct{ from, to string }
 type reader struct {
 	strictjson.Doc
 	bom, spec, spdx string
-	most            int // components
+	most            bounds
 	list            []component
+	elements        int32 // begun
+	inside          int32 // the one that is being read
 	edges           []edge
+	referred        int // references, also those that are no edge
 	files           int
 	firstFile       string
 }
@@ -135,9 +150,10 @@ func (r *reader) metadata(key string) error {
 	if key != "component" {
 		return r.Skip()
 	}
+	element := r.elements
 	err := r.component()
-	if err == nil {
-		r.list[len(r.list)-1].subject = true
+	for i := range r.list {
+		r.list[i].subject = r.list[i].subject || r.list[i].element == element
 	}
 	return err
 }
@@ -146,9 +162,22 @@ func (r *reader) metadata(key string) error {
 func (r *reader) refs(from string) error {
 	return r.Array(maxFiles, func() error {
 		to, err := r.Str(maxText)
-		r.edges = append(r.edges, edge{from, to})
-		return err
+		if err != nil {
+			return err
+		}
+		return r.refer(from, to)
 	})
+}
+
+// refer keeps a reference that can lead somewhere, and counts every one.
+func (r *reader) refer(from, to string) error {
+	if r.referred++; r.referred > r.most.edges {
+		return r.Fail("more than %d references between components", r.most.edges)
+	}
+	if to != "" && to != from {
+		r.edges = append(r.edges, edge{from, to})
+	}
+	return nil
 }
 
 // file counts an element of SPDX's list of files.
@@ -199,58 +228,25 @@ func (r *reader) relationship() error {
 		}
 		return err
 	})
+	if err != nil {
+		return err
+	}
 	switch kind {
 	case "DESCRIBES":
-		r.edges = append(r.edges, edge{"", b})
+		return r.refer("", b)
 	case "DESCRIBED_BY":
-		r.edges = append(r.edges, edge{"", a})
+		return r.refer("", a)
 	case "CONTAINS", "DEPENDS_ON":
-		r.edges = append(r.edges, edge{a, b})
+		return r.refer(a, b)
 	case "CONTAINED_BY", "DEPENDENCY_OF", "PACKAGE_OF":
-		r.edges = append(r.edges, edge{b, a})
+		return r.refer(b, a)
 	}
-	return err
+	return nil
 }
-
-// fill works out of which components the bill names the contents, and which one
-// it is of.
-func (r *reader) fill() {
-	at, more, subjects := map[string]int{}, 0, 0
-	for i, c := range r.list {
-		if c.ref != "" {
-			at[c.ref] = i
-		}
-	}
-	for _, e := range r.edges {
-		to, ok := at[e.to]
-		if !ok {
-			continue
-		}
-		if from, known := at[e.from]; known && from != to && !r.list[to].part() {
-			r.list[from].holds = true
-		} else if e.from == "" {
-			r.list[to].subject = true
-		}
-	}
-	for _, c := range r.list {
-		if c.subject {
-			subjects++
-		}
-		if !c.subject && !c.part() && c.kind != "operating-system" {
-			more++
-		}
-	}
-	for i := range r.list {
-		c := &r.list[i]
-		c.holds = c.holds || c.subject && subjects == 1 && more > 0 // of several each must say what it holds
-	}
-}
-
-// part reports whether a component is only a part of what others name.
-func (c component) part() bool { return c.purl == "" && passive(c.kind) }
 
 func (r *reader) component() error {
-	c, inside := component{}, len(r.list)
+	c := component{element: r.elements, parent: r.inside}
+	r.elements, r.inside = r.elements+1, c.element
 	var purls []string
 	err := r.Object(func(key string) (err error) {
 		switch key {
@@ -274,10 +270,13 @@ func (r *reader) component() error {
 		}
 		return err
 	})
-	if err == nil && len(r.list)+max(1, len(purls)) > r.most {
-		err = r.Fail("more than %d components", r.most)
+	r.inside = c.parent
+	if len(purls) > 0 && c.purl != "" && !slices.Contains(purls, c.purl) {
+		purls = append(purls, c.purl)
 	}
-	c.holds = slices.ContainsFunc(r.list[inside:], func(o component) bool { return !o.part() })
+	if err == nil && len(r.list)+max(1, len(purls)) > r.most.components {
+		err = r.Fail("more than %d components", r.most.components)
+	}
 	for _, p := range purls { // an element of SPDX may have several
 		c.purl = p
 		r.list = append(r.list, c)
@@ -315,10 +314,14 @@ func (r *reader) beside(key string, c *component, purls *[]string) error {
 	case "externalRefs":
 		return r.Array(maxComponents, func() error {
 			kind, where, err := r.pair("referenceType", "referenceLocator")
-			if kind == "purl" && !slices.Contains(*purls, where) {
-				*purls = append(*purls, where)
+			if err != nil || kind != "purl" || slices.Contains(*purls, where) {
+				return err
 			}
-			return err
+			if len(*purls) == maxPurls {
+				return r.Fail("more than %d purls of one component", maxPurls)
+			}
+			*purls = append(*purls, where)
+			return nil
 		})
 	}
 	return r.Skip()

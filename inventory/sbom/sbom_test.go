@@ -2,6 +2,7 @@ package sbom
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -38,6 +39,11 @@ func TestPackagesOfADistribution(t *testing.T) {
 		"pkg:apk/Alpine/LibSSL3@3.3.1-r0?distro=alpine-3.20.1":                                                                       "alpine 3.20.1: libssl3  3.3.1-r0 libssl3 3.3.1-r0",
 		"pkg:deb/debian/curl@7.50.3-1?arch=i386&distro=stretch":                                                                      "debian 9: curl i386 7.50.3-1 curl 7.50.3-1",
 		"pkg:deb/ubuntu/curl@7.50.3-1?distro=ubuntu-jammy":                                                                           "ubuntu 22.04: curl  7.50.3-1 curl 7.50.3-1",
+		"pkg:deb/debian/libssl3:amd64@3.0.9-1?distro=debian-12&upstream=openssl":                                                     "debian 12: libssl3 amd64 3.0.9-1 openssl 3.0.9-1",
+		"pkg:deb/debian/libssl3%3Aamd64@3.0.9-1?distro=debian-12&arch=amd64":                                                         "debian 12: libssl3 amd64 3.0.9-1 libssl3 3.0.9-1",
+		"pkg:deb/curl@7.50.3-1?distro=bookworm":                                                                                      "debian 12: curl  7.50.3-1 curl 7.50.3-1",
+		"pkg:rpm/almalinux/python3-backports_abc@1-1.el9?distro=almalinux-9.4":                                                       "almalinux 9.4: python3-backports_abc  1-1.el9 python3-backports_abc 1-1.el9",
+		"pkg:apk/alpine/.build-deps@20240101.000000?distro=alpine-3.20.1":                                                            "alpine 3.20.1: .build-deps  20240101.000000 .build-deps 20240101.000000",
 		"pkg:deb/debian/vim@9.0-1?distro=debian-12&epoch=0":                                                                          "debian 12: vim  9.0-1 vim 9.0-1",
 		"pkg:rpm/redhat/vim@8.2-1.el9?epoch=2&distro=redhat-9.4":                                                                     "rhel 9.4: vim  2:8.2-1.el9 vim 2:8.2-1.el9",
 		"pkg:rpm/redhat/vim@2:8.2-1.el9?epoch=2&distro=rhel-9.4":                                                                     "rhel 9.4: vim  2:8.2-1.el9 vim 2:8.2-1.el9",
@@ -121,35 +127,55 @@ func TestNothingIsDroppedInSilence(t *testing.T) {
 		t.Fatalf("the positive control: %+v", d)
 	}
 	for in, want := range map[string]string{
-		`{"type":"operating-system","name":"Microsoft Windows Server","version":"10"}`: "of Windows, which Patchwrit does not scan on purpose",
-		lib("pkg:generic/windows-kb5034@1"):                                            "of Windows",
-		lib("pkg:nuget/Newtonsoft.Json@1"):                                             "of the purl type nuget",
-		lib("nonsense"):                                                                "purl that cannot be read",
-		lib("pkg:deb/debian/b@%ff?distro=debian-12"):                                   "purl that cannot be read",
-		`{"type":"library","name":"x"}`:                                                "no purl, so it is not known",
+		`{"type":"operating-system","name":"Microsoft Windows Server","version":"10"}`: "to Windows, which Patchwrit does not scan on purpose",
+		lib("pkg:generic/windows-kb5034@1"):                                            "to Windows",
+		lib("pkg:nuget/Newtonsoft.Json@1"):                                             "covers the purl type nuget",
+		lib("nonsense"):                                                                "the purl cannot be read",
+		lib("pkg:deb/debian/b@%ff?distro=debian-12"):                                   "the purl cannot be read",
+		`{"type":"library","name":"x"}`:                                                "without a purl nothing says",
 		`{"type":"firmware","name":"x"}`:                                               "firmware",
-		lib("pkg:deb/debian/b@1"):                                                      "of which release they are",
-		lib("pkg:deb/debian/b@1?distro=debian-12&epoch=x"):                             "no version that a package can have",
-		lib("pkg:deb/debian/b@1_2?distro=debian-12&upstream=c%401"):                    "no version that a package can have",
-		lib("pkg:deb/debian/b@1:1?distro=debian-12&epoch=2"):                           "no version that a package can have",
-		lib("pkg:deb/debian/b@1?distro=debian-12&upstream=c%40%20"):                    "no version that a package can have",
-		lib("pkg:deb/debian/b@1?distro=debian-12&upstream=%401"):                       "no version that a package can have",
-		lib("pkg:deb/debian/b@1?distro=debian-12&arch=a%20b"):                          "no version that a package can have",
-		lib("pkg:deb/debian/b%20c@1?distro=debian-12"):                                 "no version that a package can have",
-		lib("pkg:npm/b%20c@1"):                                                         "no version that a package can have",
-		lib("pkg:npm/b@1%202"):                                                         "no version that a package can have",
-		lib("pkg:deb/debian/b@1?distro=sid"):                                           "of which release they are",
-		lib("pkg:deb/debian/b@1?distro=jammy"):                                         "of which release they are",
-		lib("pkg:deb/debian/b@1?distro=debian-12&distro=debian-11"):                    "purl that cannot be read",
-		lib("pkg:oci/debian@sha256%3A244fd47e07d10"):                                   "does not say what is in them",
-		`{"type":"container","name":"x"}`:                                              "does not say what is in them",
-		`{"type":"container","name":"x","components":[{"type":"file","name":"f"}]}`:    "does not say what is in them",
-		`{"type":"machine-learning-model","name":"x"}`:                                 "type machine-learning-model: no purl",
-		`{"type":"hovercraft","name":"x"}`:                                             "type other: no purl",
-		`{"name":"x"}`:                                                                 "type package: no purl",
-		lib("pkg:deb/debian/b@1?distro=debian-11"):                                     "of another system than debian 12",
-		lib("pkg:deb/debian/b?distro=debian-12"):                                       "1 of type library: no version (",
-		`{"type":"operating-system","name":"a/b","version":"1"}`:                       "no name or no version",
+		lib("pkg:deb/debian/b@1"):                                                      "for which release of the distribution",
+		lib("pkg:deb/debian/b@1?distro=debian-12&epoch=x"):                             "can have this name or version",
+		lib("pkg:deb/debian/b@1_2?distro=debian-12&upstream=c%401"):                    "can have this name or version",
+		lib("pkg:deb/debian/b@1:1?distro=debian-12&epoch=2"):                           "can have this name or version",
+		lib("pkg:deb/debian/b@1?distro=debian-12&upstream=c%40%20"):                    "can have this name or version",
+		lib("pkg:deb/debian/b@1?distro=debian-12&upstream=%401"):                       "can have this name or version",
+		lib("pkg:deb/debian/b@1?distro=debian-12&arch=a%20b"):                          "can have this name or version",
+		lib("pkg:deb/debian/b%20c@1?distro=debian-12"):                                 "can have this name or version",
+		lib("pkg:npm/b%20c@1"):                                                         "can have this name or version",
+		lib("pkg:npm/b@1%202"):                                                         "can have this name or version",
+		lib("pkg:deb/debian/b@1?distro=sid"):                                           "for which release of the distribution",
+		lib("pkg:deb/debian/b@1?distro=jammy"):                                         "belong to different systems",
+		lib("pkg:deb/debian/b@1?distro=debian-12&distro=debian-11"):                    "the purl cannot be read",
+		lib("pkg:oci/debian@sha256%3A244fd47e07d10"):                                   "lists nothing inside this container",
+		`{"type":"container","name":"x"}`:                                              "lists nothing inside this container",
+		`{"type":"container","name":"x","components":[{"type":"file","name":"f"}]}`:    "lists nothing inside this container",
+		`{"type":"machine-learning-model","name":"x"}`:                                 "type machine-learning-model: without a purl",
+		`{"type":"hovercraft","name":"x"}`:                                             "type other: without a purl",
+		`{"name":"x"}`:                                                                 "type package: without a purl",
+		lib("pkg:deb/debian/b@1?distro=debian-11"):                                     "to another system than debian 12",
+		lib("pkg:deb/debian/b?distro=debian-12"):                                       "1 of type library: no version is given (",
+		// a name that no package can have, by the rules of its scheme
+		lib("pkg:deb/debian/libssl3:amd64@1?distro=debian-12&arch=arm64"):          "can have this name or version",
+		lib("pkg:deb/debian/libssl3:amd64:x@1?distro=debian-12"):                   "can have this name or version",
+		lib("pkg:deb/debian/b:@1?distro=debian-12&arch=a%3Ab"):                     "can have this name or version",
+		lib("pkg:deb/debian/a%2Fb@1?distro=debian-12"):                             "can have this name or version",
+		lib("pkg:deb/debian/b_c@1?distro=debian-12"):                               "can have this name or version",
+		lib("pkg:deb/debian/-b@1?distro=debian-12"):                                "can have this name or version",
+		lib("pkg:deb/debian/b@1?distro=debian-12&upstream=OpenSSL"):                "can have this name or version",
+		lib("pkg:deb/debian/b@1?distro=debian-12&upstream=a%2Fb"):                  "can have this name or version",
+		lib("pkg:deb/debian/b@1?distro=debian-12&arch=a%2Fb"):                      "can have this name or version",
+		lib("pkg:deb/debian/b" + strings.Repeat("c", 255) + "@1?distro=debian-12"): "can have this name or version",
+		lib("pkg:rpm/almalinux/a%2Fb@1-1?distro=almalinux-9"):                      "another system than debian 12",
+		// what the purl says of the system does not fit together, or with the bill's
+		lib("pkg:rpm/debian/b@1-1?distro=debian-12"):             "type, namespace and distro of the purl belong to different systems",
+		lib("pkg:deb/almalinux/b@1-1?distro=almalinux-9"):        "belong to different systems",
+		lib("pkg:apk/ubuntu/b@1-r1?distro=ubuntu-22.04"):         "belong to different systems",
+		lib("pkg:deb/ubuntu/b@1?distro=debian-12"):               "belong to different systems",
+		lib("pkg:deb/linuxmint/b@1?distro=debian-12"):            "belong to different systems",
+		lib("pkg:deb/debian/b@1?distro=linuxmint-21"):            "belong to different systems",
+		lib("pkg:deb/b@1?distro=12"):                             "for which release of the distribution",
+		`{"type":"operating-system","name":"a/b","version":"1"}`: "can have this name or version",
 	} {
 		d := read(t, cdx(good, in))
 		if !strings.Contains(fmt.Sprint(d.Inventory.Partial), want) || len(d.Inventory.Packages) != 1 {
@@ -157,7 +183,7 @@ func TestNothingIsDroppedInSilence(t *testing.T) {
 		}
 	}
 	for in, want := range map[string]string{
-		cdx(): "no purl, so it is not known what is meant (the first: \"it\")", cdx(`{"type":"operating-system","name":"debian","version":"12"}`): "none of its packages",
+		cdx(): "without a purl nothing says which package this is (the first: \"it\")", cdx(`{"type":"operating-system","name":"debian","version":"12"}`): "none of its packages",
 		`{"bomFormat":"CycloneDX","specVersion":"1.6"}`: "nothing that could be matched", `{"bomFormat":"CycloneDX","specVersion":"1.6","metadata":{"component":{"type":"file","name":"dir"}}}`: "nothing that could be matched",
 	} {
 		if d := read(t, in); !strings.Contains(fmt.Sprint(d.Inventory.Partial), want) {
@@ -183,6 +209,9 @@ func sums(t testing.TB, d Document) {
 	if n != d.Components {
 		t.Fatalf("%d of %d components are counted: %+v", n, d.Components, d.Left)
 	}
+	if len(d.Inventory.Packages) > 0 && d.Inventory.OS.ID == "" {
+		t.Fatalf("packages of no system: %+v", d.Inventory)
+	}
 	if len(d.Inventory.Partial) < open || d.Components == 0 && len(d.Inventory.Partial) == 0 {
 		t.Fatalf("what is open is no gap: %+v %+v", d.Left, d.Inventory.Partial)
 	}
@@ -201,4 +230,59 @@ func FuzzParse(f *testing.F) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// Names of rpm and apk have rules of their own.
+func TestNamesOfPackages(t *testing.T) {
+	for in, want := range map[string]bool{
+		"pkg:rpm/almalinux/NetworkManager@1-1.el9?distro=almalinux-9": true, "pkg:rpm/almalinux/_b@1-1?distro=almalinux-9": true, "pkg:rpm/almalinux/.b@1-1?distro=almalinux-9": false,
+		"pkg:rpm/almalinux/a%2Fb@1-1?distro=almalinux-9": false, "pkg:rpm/almalinux/gcc-c%2B%2B@1-1?distro=almalinux-9": true, "pkg:rpm/almalinux/b:x86_64@1-1?distro=almalinux-9": false,
+		"pkg:apk/alpine/b%2Fc@1-r1?distro=alpine-3.20": false, "pkg:apk/alpine/b@1-r1?distro=alpine-3.20&upstream=B_c.d-e%2B": true, "pkg:apk/alpine/-b@1-r1?distro=alpine-3.20": false,
+	} {
+		d := read(t, cdx(lib(in)))
+		if got := len(d.Inventory.Packages) == 1; got != want || len(d.Inventory.Partial) == 0 != want {
+			t.Errorf("%s: %+v", in, d)
+		}
+	}
+}
+
+// Purls of one component and references between components have limits of their
+// own: what a text makes of work and memory follows its size.
+func TestWorkAndMemoryAreBounded(t *testing.T) {
+	purls := func(n int) []byte {
+		var refs []string
+		for i := range n {
+			refs = append(refs, fmt.Sprintf(`{"referenceType":"purl","referenceLocator":"pkg:cargo/a%d@1"}`, i))
+		}
+		refs = append(refs, refs...) // again is no more
+		return []byte(`{"spdxVersion":"SPDX-2.3","packages":[{"name":"n","externalRefs":[` + strings.Join(refs, ",") + `]}]}`)
+	}
+	if d, err := Parse(purls(maxPurls)); err != nil || len(d.Libraries) != maxPurls {
+		t.Errorf("%d, %v", len(d.Libraries), err)
+	}
+	if _, err := Parse(purls(maxPurls + 1)); err == nil || !strings.Contains(err.Error(), "more than 100 purls of one component") {
+		t.Error(err)
+	}
+	edges := 3
+	for _, text := range []string{
+		`{"bomFormat":"CycloneDX","specVersion":"1.6","components":[` + goLib + `],"dependencies":[{"ref":"lib","dependsOn":["lib","x"]},{"dependsOn":[""]}]}`,
+		`{"spdxVersion":"SPDX-2.3","documentDescribes":["a"],"packages":[{"SPDXID":"a"}],"relationships":[{"spdxElementId":"r","relationshipType":"DESCRIBES","relatedSpdxElement":"n"},{"spdxElementId":"r","relationshipType":"DEPENDS_ON","relatedSpdxElement":"n"},{"relationshipType":"OTHER"}]}`,
+	} {
+		if _, err := parse([]byte(text), bounds{MaxFile, maxComponents, edges}); err != nil {
+			t.Error(err)
+		}
+		if _, err := parse([]byte(text), bounds{MaxFile, maxComponents, edges - 1}); err == nil || !strings.Contains(err.Error(), "more than 2 references between components") {
+			t.Error(err)
+		}
+	}
+	nothing := []byte(`{"bomFormat":"CycloneDX","specVersion":"1.6","dependencies":[{"ref":"a","dependsOn":[` + strings.Repeat(`"",`, 300_000) + `"a"]}]}`)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if _, err := Parse(nothing); err != nil {
+		t.Fatal(err)
+	}
+	runtime.ReadMemStats(&after)
+	if got := after.TotalAlloc - before.TotalAlloc; got > 4*uint64(len(nothing)) {
+		t.Errorf("%d bytes of memory for %d bytes of references to nothing", got, len(nothing))
+	}
 }

@@ -53,8 +53,9 @@ const (
 )
 
 // Version is that of the layout and of what its words mean. Another one is
-// refused, never guessed at. 2: names of PyPI are normalised (PEP 503).
-const Version = 2
+// refused, never guessed at. 2: names of PyPI are normalised (PEP 503). 3: Go
+// modules also stand under their names in lower case.
+const Version = 3
 
 const (
 	magic      = "PATCHWRITIDX"

@@ -75,7 +75,7 @@ func genSets(t *rapid.T) []advisory.Set {
 		return out
 	}
 	part := func() advisory.Affected {
-		f := advisory.Affected{Ecosystem: word("eco", "Debian:12", "Debian:11", "Debian"), Package: word("pkg", "a", "b", "linux"), Severities: severities(),
+		f := advisory.Affected{Ecosystem: word("eco", "Debian:12", "Debian:11", "Debian", "Go"), Package: word("pkg", "a", "b", "linux", "A"), Severities: severities(),
 			Ranges: []advisory.Range{}, Versions: list("versions", vs...), Module: word("module", "", "nodejs:18"),
 			Status: advisory.Status(word("status", "", "", "unfixed", "no-advisory", "not-affected", "undetermined")), Word: word("word", "", "no-dsa"), Note: canon.NoteOf(word("note", "", "why, \"quoted\" ü"))}
 		for range rapid.IntRange(0, 2).Draw(t, "ranges") {
@@ -129,6 +129,12 @@ func TestCompiledIsTheSame(t *testing.T) {
 			t.Fatal(err)
 		}
 		same(t, inv, match.NewIndex(sets...), match.Over(f))
+		for _, name := range []string{"a", "A"} {
+			s := advisory.Subject{Ecosystem: "Go", Package: name}
+			if x, y := of(match.NewIndex(sets...), s), of(match.Over(f), s); x != y {
+				t.Fatalf("%s:\nover sets: %s\ncompiled:  %s", name, x, y)
+			}
+		}
 		if !reflect.DeepEqual(f.Snapshots(), snapshots(sets)) {
 			t.Fatalf("snapshots: got %+v", f.Snapshots())
 		}
@@ -150,6 +156,18 @@ func snapshots(sets []advisory.Set) []advisory.Snapshot {
 	out := []advisory.Snapshot{}
 	for _, s := range sets {
 		out = append(out, s.Snapshot)
+	}
+	return out
+}
+
+// of writes what an index says about a subject.
+func of(ix match.Index, s advisory.Subject) (out string) {
+	for a, parts := range ix.Of(s) {
+		out += a.ID + ":"
+		for _, p := range parts {
+			out += fmt.Sprintf(" %+v", *p)
+		}
+		out += "\n"
 	}
 	return out
 }
@@ -254,7 +272,7 @@ func TestAnotherVersionIsRefused(t *testing.T) {
 	raw := compile(t, set(rec("R-1", "a", "2")))
 	binary.LittleEndian.PutUint32(raw[12:], flat.Version+1)
 	_, err := flat.Open(bytes.NewReader(raw), int64(len(raw)), 0)
-	if refusal.CodeOf(err) != flat.Foreign || !strings.Contains(err.Error(), "version 2") {
+	if refusal.CodeOf(err) != flat.Foreign || !strings.Contains(err.Error(), "version 3") {
 		t.Error(err)
 	}
 	if _, err := flat.Open(strings.NewReader("PK\x03\x04 a zip of records"), 22, 0); refusal.CodeOf(err) != flat.Foreign {

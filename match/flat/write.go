@@ -125,13 +125,10 @@ func (w *writer) collect(sets []advisory.Set) {
 				if len(s.Snapshot.Scope) == 0 && match.SpeaksForAll(a, f.Ecosystem) {
 					w.whole[f.Ecosystem] = true
 				}
-				subject := advisory.Subject{Ecosystem: f.Ecosystem, Package: f.Package}
-				list := w.groups[subject]
-				if n := len(list); n > 0 && list[n-1].record == r {
-					list[n-1].parts = append(list[n-1].parts, f)
-					continue
-				}
-				w.groups[subject] = append(list, row{r, []*advisory.Affected{f}})
+				w.part(r, f)
+			}
+			for _, f := range match.Folded(a) { // behind the record's own parts, by which it is put together again
+				w.part(r, &f)
 			}
 		}
 	}
@@ -142,6 +139,17 @@ func (w *writer) collect(sets []advisory.Set) {
 		return cmp.Or(strings.Compare(a.Ecosystem, b.Ecosystem), strings.Compare(a.Package, b.Package))
 	})
 	w.number()
+}
+
+// part puts what a record says about a subject into its group.
+func (w *writer) part(r *one, f *advisory.Affected) {
+	subject := advisory.Subject{Ecosystem: f.Ecosystem, Package: f.Package}
+	list := w.groups[subject]
+	if n := len(list); n > 0 && list[n-1].record == r {
+		list[n-1].parts = append(list[n-1].parts, f)
+		return
+	}
+	w.groups[subject] = append(list, row{r, []*advisory.Affected{f}})
 }
 
 // number orders the records so that those about one package stand together.

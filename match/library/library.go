@@ -10,6 +10,8 @@
 // order: semantic versions for Go, npm and crates.io, PEP 440 for PyPI. A version
 // that cannot be read, and an ecosystem that no feed speaks about, is unknown.
 //
+// Capitals in a Go module's path are not compared: a purl may have lost them.
+//
 // It joins no records: a Go record and its GitHub twin are two findings. It does
 // not look whether the vulnerable code is called.
 package library
@@ -49,20 +51,30 @@ func Find(libs []sbom.Library, ix match.Index) []match.Finding {
 	return out
 }
 
-// names are those under which records may speak of a library. crates.io takes no
-// two names that differ in "-" and "_" alone, and tools write either.
+// names are those under which records are looked up, the bill's own first.
+// crates.io takes no two names that differ in "-" and "_" alone, and tools write
+// either; Go's stand in lower case too (match.Folded).
 func names(l sbom.Library) []string {
 	out := []string{l.Name}
-	if l.Ecosystem == "crates.io" {
+	switch l.Ecosystem {
+	case "crates.io":
 		out = append(out, strings.ReplaceAll(l.Name, "_", "-"), strings.ReplaceAll(l.Name, "-", "_"))
 		slices.Sort(out)
+	case "Go":
+		out = append(out, strings.ToLower(l.Name))
 	}
 	return slices.Compact(out)
 }
 
 // picks reports whether q asks about a library, by any of its names.
 func picks(q match.Query, l sbom.Library) bool {
-	return q.Package == "" || slices.Contains(names(l), q.Package) || l.Ecosystem == "PyPI" && advisory.PyPIName(q.Package) == l.Name
+	switch l.Ecosystem {
+	case "PyPI":
+		return q.Package == "" || advisory.PyPIName(q.Package) == l.Name
+	case "Go":
+		return q.Package == "" || strings.EqualFold(q.Package, l.Name)
+	}
+	return q.Package == "" || slices.Contains(names(l), q.Package)
 }
 
 // Explain returns every answer that q picks, the negative ones too.
@@ -80,9 +92,60 @@ func Explain(libs []sbom.Library, ix match.Index, q match.Query) []match.Finding
 				}
 			}
 		}
+		if l.Ecosystem == "Go" {
+			out = spelled(out, start, l.Name, ix)
+		}
 		slices.SortStableFunc(out[start:], func(a, b match.Finding) int { return strings.Compare(a.Advisory, b.Advisory) })
 	}
 	return out
+}
+
+// spelled joins the answers from start on that one record gave under both
+// spellings of a Go module: any that is affected counts, then any that is unknown.
+// Where the record has other capitals than the bill, the reason says so.
+func spelled(out []match.Finding, start int, name string, ix match.Index) []match.Finding {
+	rank := map[match.State]int{match.Affected: 2, match.Unknown: 1}
+	list := out[start:]
+	out = out[:start]
+	for _, f := range list {
+		by := f.Sources[0]
+		i := slices.IndexFunc(out[start:], func(o match.Finding) bool {
+			p := o.Sources[0]
+			return p.Advisory == by.Advisory && p.Raw == by.Raw && p.Feed == by.Feed && p.Snapshot == by.Snapshot
+		})
+		switch {
+		case i < 0:
+			out = append(out, f)
+		case rank[f.State] > rank[out[start+i].State]:
+			out[start+i] = f
+		}
+	}
+	for i := start; i < len(out); i++ {
+		f := &out[i]
+		if other := otherwise(ix, f.Sources[0], name); other != "" {
+			f.Reason.Text += fmt.Sprintf(" The record spells the module %+q; capitals are not compared, because a purl may have lost them.", other)
+		}
+	}
+	return out
+}
+
+// otherwise is how a record spells a Go module; "" where it has the bill's own
+// spelling among others.
+func otherwise(ix match.Index, by match.Source, name string) (other string) {
+	for _, a := range ix.Lookup(by.Advisory) {
+		if a.ID != by.Advisory || a.Raw != by.Raw {
+			continue
+		}
+		for _, f := range a.Affected {
+			switch {
+			case f.Ecosystem == "Go" && f.Package == name:
+				return ""
+			case f.Ecosystem == "Go" && other == "" && strings.EqualFold(f.Package, name):
+				other = f.Package
+			}
+		}
+	}
+	return other
 }
 
 // Nothing says why Explain has no answer. gaps are those of the bill.

@@ -1,16 +1,21 @@
 package library
 
 import (
+	"bytes"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
 
 	"github.com/patchwrit/patchwrit/advisory"
+	"github.com/patchwrit/patchwrit/feed"
+	"github.com/patchwrit/patchwrit/internal/shareddata"
 	"github.com/patchwrit/patchwrit/inventory"
 	"github.com/patchwrit/patchwrit/inventory/sbom"
 	"github.com/patchwrit/patchwrit/match"
+	"github.com/patchwrit/patchwrit/match/flat"
 )
 
 // The lists are ascending: PEP 440's own example, and semver.org's §11.
@@ -65,6 +70,10 @@ func TestOrderIsTotal(t *testing.T) {
 }
 
 func set(t *testing.T, records ...string) match.Index {
+	return match.NewIndex(readSet(t, records...))
+}
+
+func readSet(t *testing.T, records ...string) advisory.Set {
 	s := advisory.Set{Snapshot: advisory.Snapshot{Name: "osv", Count: len(records)}}
 	for _, r := range records {
 		a, err := advisory.ParseOSV([]byte(r), s.Snapshot.Origin())
@@ -73,7 +82,7 @@ func set(t *testing.T, records ...string) match.Index {
 		}
 		s.Advisories = append(s.Advisories, a)
 	}
-	return match.NewIndex(s)
+	return s
 }
 
 func TestFind(t *testing.T) {
@@ -137,6 +146,80 @@ func TestNames(t *testing.T) {
 		if got := Explain(libs, ix, match.Query{Package: asked}); len(got) != want {
 			t.Errorf("%s: %+v", asked, got)
 		}
+	}
+}
+
+// A Go module is one in any capitals: a purl has lost them, and records have two
+// spellings. Over sets and over a compiled index alike.
+func TestGoModulesInAnyCapitals(t *testing.T) {
+	text := func(id, name, fixed string) string {
+		return fmt.Sprintf(`{"id":%q,"affected":[{"package":{"ecosystem":"Go","name":%q},"ranges":[{"type":"SEMVER","events":[{"introduced":"0"},{"fixed":%q}]}]}]}`, id, name, fixed)
+	}
+	both := `{"id":"GO-4","affected":[{"package":{"ecosystem":"Go","name":"h.example/d"},"versions":["1.0.0"]},{"package":{"ecosystem":"Go","name":"h.example/D"},"ranges":[{"type":"SEMVER","events":[{"introduced":"2.0.0"}]}]}]}`
+	records := []string{text("GO-1", "github.com/BurntSushi/toml", "2.0.0"), text("GO-2", "github.com/burntsushi/toml", "3.0.0"), text("GO-3", "h.example/c", "2.0.0"), both}
+	sets := readSet(t, records...)
+	var file bytes.Buffer
+	if _, err := flat.Write(&file, sets); err != nil {
+		t.Fatal(err)
+	}
+	compiled, err := flat.Open(bytes.NewReader(file.Bytes()), int64(file.Len()), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const other = " capitals are not compared"
+	for of, ix := range map[string]match.Index{"sets": match.NewIndex(sets), "compiled": match.Over(compiled)} {
+		for in, want := range map[string]string{
+			"github.com/burntsushi/toml 1.0.0": "GO-1 affected 2.0.0 other; GO-2 affected 3.0.0; ",
+			"github.com/BurntSushi/toml 1.0.0": "GO-1 affected 2.0.0; GO-2 affected 3.0.0 other; ",
+			"github.com/BURNTSUSHI/toml 2.5.0": "GO-2 affected 3.0.0 other; ",
+			"H.example/C 1.0.0":                "GO-3 affected 2.0.0 other; ",
+			"h.example/D 1.0.0":                "GO-4 affected ; ", // what the record says under either
+			"h.example/d 2.5.0":                "GO-4 affected ; ",
+			"h.example/D v0.1.0":               "",
+			"h.example/D x":                    "GO-4 unknown ; ",
+			"github.com/burntsushi/yaml 1.0.0": "",
+		} {
+			name, ver, _ := strings.Cut(in, " ")
+			got := ""
+			for _, f := range Find([]sbom.Library{{Ecosystem: "Go", Name: name, Version: ver}}, ix) {
+				got += fmt.Sprintf("%s %s %s", f.Advisory, f.State, f.Fixed)
+				if strings.Contains(f.Reason.Text, other) {
+					got += " other"
+				}
+				got += "; "
+			}
+			if got != want {
+				t.Errorf("%s, %s: %q, want %q", of, in, got, want)
+			}
+		}
+		if f := Explain([]sbom.Library{{Ecosystem: "Go", Name: "github.com/burntsushi/toml", Version: "1.0.0"}}, ix, match.Query{Advisory: "GO-1", Package: "github.com/BurntSushi/toml"}); len(f) != 1 {
+			t.Errorf("%s: %+v", of, f)
+		}
+	}
+}
+
+// Each module of the shared records that has capitals is found by a purl in lower
+// case.
+func TestRealGoModulesInLowerCase(t *testing.T) {
+	set, err := feed.Read(t.Context(), shareddata.Path(t, filepath.Join("..", ".."), "osv/Go.zip"), feed.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ix, seen := match.NewIndex(set), map[string]bool{}
+	for _, a := range set.Advisories {
+		for _, f := range a.Affected {
+			if low := strings.ToLower(f.Package); low != f.Package && f.Ecosystem == "Go" && !seen[f.Package] {
+				seen[f.Package] = true
+				d, err := sbom.Parse([]byte(`{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{"type":"library","name":"x","purl":"` + sbom.Purl{Type: "golang", Name: low}.String() + `"}]}`))
+				if err != nil || len(Find(d.Libraries, ix)) == 0 {
+					t.Errorf("%s is not found: %v", f.Package, err)
+				}
+			}
+		}
+	}
+	t.Logf("%d modules", len(seen))
+	if len(seen) < 50 {
+		t.Error("too few")
 	}
 }
 
