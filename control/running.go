@@ -44,7 +44,7 @@ func unreadable(err error) wire.Snapshot {
 // of a release tells builds apart only where it changes with each: one may be
 // replaced under its name, and the old build runs until the machine boots.
 func oldKernel(s wire.Snapshot, inv inventory.Inventory) string {
-	newest := inv.Kernel.Newest()
+	newest := inventory.Kernel{Running: s.Kernel, Installed: inv.Kernel.Installed}.Newest()
 	switch {
 	case newest.Release == "":
 		return "no kernel of its own is installed"

@@ -43,6 +43,15 @@ func TestWhatRuns(t *testing.T) {
 			t.Errorf("%s: %q, want %q", name, got, c.why)
 		}
 	}
+	newer := func(release string) inventory.Inventory {
+		return inventory.Inventory{Kernel: inventory.Kernel{Installed: []inventory.Image{{Release: "6.1.0-42-amd64", Version: "6.1.159-1"}, {Release: release, Version: "6.1.170-1"}}}}
+	}
+	if got := runsOf(good, newer("6.1.0-50-amd64")).not(image); !strings.Contains(got, "6.1.0-50-amd64 is installed") {
+		t.Errorf("a newer one of the flavour: %q", got)
+	}
+	if got := runsOf(good, newer("6.1.0-50-rt-amd64")).not(image); got != "" {
+		t.Errorf("a newer one of another flavour: %q", got)
+	}
 	if runsOf(good, inventory.Inventory{}).not(image) == "" {
 		t.Error("a host without a kernel runs the fixed one")
 	}

@@ -19,6 +19,8 @@
 package inventory
 
 import (
+	"slices"
+
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/version"
 )
@@ -101,11 +103,19 @@ type Kernel struct {
 	Installed []Image `json:"installed"` // ascending by release
 }
 
-// Newest is the newest installed kernel, by the order of versions: the one to
-// run after the next boot. The zero Image when there is none, as in a container.
+// Newest is the newest installed kernel of the flavour that runs, by the order of
+// versions: the one that should run after the next boot. A real-time kernel is no
+// older or newer than an ordinary one. Where it is not known what runs, or that is
+// of no installed package, it is the newest of all; the zero Image when there is
+// none, as in a container.
 func (k Kernel) Newest() Image {
+	list := k.Installed
+	if at := slices.IndexFunc(list, func(i Image) bool { return i.Release == k.Running }); at >= 0 {
+		flavour := list[at].flavour()
+		list = slices.DeleteFunc(slices.Clone(list), func(i Image) bool { return i.flavour() != flavour })
+	}
 	newest := Image{}
-	for _, image := range k.Installed {
+	for _, image := range list {
 		if n, err := version.Compare(image.scheme(), image.Version, newest.Version); newest.Release == "" || err == nil && n > 0 {
 			newest = image
 		}

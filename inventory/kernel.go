@@ -6,15 +6,15 @@ import (
 	"github.com/patchwrit/patchwrit/version"
 )
 
-// Boot is how the kernel that runs stands to the installed ones.
+// Boot is how the kernel that runs stands to the installed ones of its flavour.
 type Boot string
 
 // The answers of Kernel.Boot.
 const (
 	BootNone      Boot = "none"          // no kernel of its own is installed, as in a container
 	BootUnknown   Boot = "unknown"       // it is not known what runs
-	BootNewest    Boot = "newest"        // the newest installed kernel runs
-	BootOlder     Boot = "older"         // an installed one runs, and a newer one waits for a boot
+	BootNewest    Boot = "newest"        // the newest installed kernel of its flavour runs
+	BootOlder     Boot = "older"         // an installed one runs, and a newer one of its flavour waits for a boot
 	BootReplaced  Boot = "replaced"      // its package was replaced under its name: an older build runs
 	BootUnmatched Boot = "not-installed" // what runs is of no installed package
 )
@@ -66,7 +66,7 @@ func (k Kernel) ImageOf(name, ver string) (Image, bool) {
 			return i, true
 		}
 		if i.scheme() == version.RPM {
-			base := strings.TrimSuffix(i.Package, "-core")
+			base := rpmBase(i.Package)
 			if i.Version == ver && (name == base || strings.HasPrefix(name, base+"-modules")) {
 				return i, true
 			}

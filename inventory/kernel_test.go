@@ -2,6 +2,7 @@ package inventory
 
 import (
 	"testing"
+	"testing/fstest"
 
 	"github.com/patchwrit/patchwrit/version"
 )
@@ -21,6 +22,11 @@ func TestBoot(t *testing.T) {
 		t.Fatalf("%v %v", rpm, deb)
 	}
 	const old, now = "#1 SMP PREEMPT_DYNAMIC Debian 6.1.158-1 (2025-11-09)", "#1 SMP PREEMPT_DYNAMIC Debian 6.1.159-1 (2025-12-30)"
+	apk := Images([]Package{{Name: "linux-lts", Version: "6.6.31-r0", Scheme: version.APK, Status: installed}, {Name: "linux-virt", Version: "6.6.40-r1", Scheme: version.APK, Status: installed}})
+	// of two flavours each, the other one newer or listed first
+	rt := Images([]Package{rpmKernelPackage("kernel-core", "5.14.0-503.el9"), rpmKernelPackage("kernel-rt-core", "5.14.0-427.el9"), rpmKernelPackage("kernel-rt-core", "5.14.0-70.el9")})
+	debRT := Images([]Package{debKernelPackage("linux-image-6.1.0-42-amd64", "6.1.159-1"), debKernelPackage("linux-image-6.1.0-42-rt-amd64", "6.1.159-1"), debKernelPackage("linux-image-6.12.48+deb13-amd64", "6.12.48-1"), debKernelPackage("linux-image-5.10.0-0.deb11.9-rt-amd64", "5.10.9-1")})
+	pae := Images([]Package{debKernelPackage("linux-image-6.1.0-42-686-pae", "6.1.159-1"), debKernelPackage("linux-image-6.1.0-43-686", "6.1.160-1"), debKernelPackage("linux-image-6.1.0-41-686", "6.1.158-1"), debKernelPackage("linux-image-6.12.48+deb13-686-pae", "6.12.48-1")})
 	for _, c := range []struct {
 		images         []Image
 		running, build string
@@ -39,6 +45,19 @@ func TestBoot(t *testing.T) {
 		{deb, "6.1.0-42-amd64", "#1 SMP Debian _ (x)", BootReplaced},
 		{deb, "6.1.0-9-amd64", "", BootOlder},
 		{deb, "6.12.1-mine", now, BootUnmatched},
+		{apk, "6.6.31-0-lts", "#1-Alpine SMP PREEMPT_DYNAMIC", BootNewest},
+		{apk, "6.6.40-1-virt", "", BootNewest},
+		{apk, "6.6.30-0-lts", "", BootUnmatched},
+		{rt, "5.14.0-427.el9.x86_64+rt", "", BootNewest},
+		{rt, "5.14.0-70.el9.x86_64+rt", "", BootOlder},
+		{rt, "5.14.0-503.el9.x86_64", "", BootNewest},
+		{debRT, "6.1.0-42-rt-amd64", "", BootNewest},
+		{debRT, "5.10.0-0.deb11.9-rt-amd64", "", BootOlder},
+		{debRT, "6.1.0-42-amd64", "", BootOlder},
+		{debRT, "6.12.48+deb13-amd64", "", BootNewest},
+		{pae, "6.1.0-43-686", "", BootNewest},
+		{pae, "6.1.0-41-686", "", BootOlder},
+		{pae, "6.1.0-42-686-pae", "", BootOlder},
 	} {
 		if got := (Kernel{Running: c.running, Installed: c.images}).Boot(c.build); got != c.want {
 			t.Errorf("%s %q of %d: %s, want %s", c.running, c.build, len(c.images), got, c.want)
@@ -65,6 +84,20 @@ func TestImageOf(t *testing.T) {
 	} {
 		if got, ok := k.ImageOf(in[0], in[1]); got.Release != want || ok != (want != "") {
 			t.Errorf("%v: %q, want %q", in, got.Release, want)
+		}
+	}
+}
+
+// A root that has a kernel's modules or image runs it; a container has neither.
+func TestOwns(t *testing.T) {
+	for path, want := range map[string]bool{"lib/modules/6.6.31-0-lts/modules.dep": true, "usr/lib/modules/6.6.31-0-lts/x": true, "boot/vmlinuz-6.6.31-0-lts": true, "lib/modules/6.6.30-0-lts/x": false, "boot/vmlinuz-lts": false} {
+		if got := Owns(fstest.MapFS{path: {}}, "6.6.31-0-lts"); got != want {
+			t.Errorf("%s: %v", path, got)
+		}
+	}
+	for _, odd := range []string{"", ".", "..", "../modules", "a b", "6/x"} {
+		if Owns(fstest.MapFS{"lib/modules/6/x": {}, "boot/vmlinuz-": {}, "lib/modules/a b/x": {}}, odd) {
+			t.Errorf("%q", odd)
 		}
 	}
 }

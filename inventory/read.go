@@ -5,10 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"slices"
 	"strings"
-
-	"github.com/patchwrit/patchwrit/version"
 )
 
 // ErrNotARoot says that the file system holds neither a system description nor
@@ -162,73 +159,4 @@ func nativeArch(fsys fs.FS, packages []Package) string {
 		return ""
 	}
 	return common
-}
-
-// Images picks the kernel image packages, ascending by release; never nil. A
-// release begins with three numbers; linux-image-amd64 and linux-image-6.12-amd64
-// only point at an image.
-func Images(packages []Package) []Image {
-	out := []Image{}
-	for _, p := range packages {
-		if p.Scheme == version.RPM {
-			if i, ok := rpmImage(p); ok {
-				out = append(out, i)
-			}
-			continue
-		}
-		release, ok := strings.CutPrefix(p.Name, "linux-image-")
-		release = strings.TrimSuffix(strings.TrimPrefix(release, "unsigned-"), "-unsigned")
-		if ok && p.Status.Present() && isRelease(release) {
-			out = append(out, Image{Release: release, Package: p.Name, Version: p.Version})
-		}
-	}
-	out = withoutEmpty(out)
-	slices.SortFunc(out, func(a, b Image) int {
-		if c := strings.Compare(a.Release, b.Release); c != 0 {
-			return c
-		}
-		return strings.Compare(a.Package, b.Package)
-	})
-	return slices.Compact(out)
-}
-
-// rpmKernels are the packages that hold an image, and what uname -r prints after
-// version-release.arch (the RHEL family's LOCALVERSION).
-var rpmKernels = map[string]string{"kernel": "", "kernel-core": "", "kernel-uek": "", "kernel-uek-core": "", "kernel-rt": "", "kernel-rt-core": "+rt", "kernel-64k-core": "+64k", "kernel-debug-core": "+debug"}
-
-// rpmImage is the image in a package such as kernel-core; its release is what
-// uname -r prints. Several may be installed at once. Until EL 7 the image is in
-// "kernel"; later that package is empty and stands beside its kernel-core.
-func rpmImage(p Package) (Image, bool) {
-	variant, ok := rpmKernels[p.Name]
-	if !ok {
-		return Image{}, false
-	}
-	_, release, ok := strings.Cut(p.Version, ":")
-	if !ok {
-		release = p.Version
-	}
-	release += "." + p.Arch
-	if variant != "+rt" || !strings.Contains(p.Version, ".rt") { // until EL 9.2 the version says rt
-		release += variant
-	}
-	return Image{Release: release, Package: p.Name, Version: p.Version, Scheme: version.RPM}, true
-}
-
-// withoutEmpty drops the packages that only point at an image beside them.
-func withoutEmpty(list []Image) []Image {
-	return slices.DeleteFunc(slices.Clone(list), func(i Image) bool {
-		return i.Scheme == version.RPM && slices.ContainsFunc(list, func(o Image) bool { return o.Package == i.Package+"-core" && o.Version == i.Version })
-	})
-}
-
-func isRelease(s string) bool {
-	for range 2 {
-		rest := strings.TrimLeft(s, "0123456789")
-		if rest == s || !strings.HasPrefix(rest, ".") {
-			return false
-		}
-		s = rest[1:]
-	}
-	return s != "" && s[0] >= '0' && s[0] <= '9' && !strings.HasSuffix(s, "-dbg")
 }

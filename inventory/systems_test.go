@@ -119,14 +119,30 @@ func TestReleasesOfRPMKernels(t *testing.T) {
 		{"kernel-rt-core", "5.14.0", "427.el9_4", "5.14.0-427.el9_4.x86_64+rt"},
 		{"kernel-64k-core", "5.14.0", "427.el9_4", "5.14.0-427.el9_4.x86_64+64k"},
 		{"kernel-debug-core", "5.14.0", "427.el9_4", "5.14.0-427.el9_4.x86_64+debug"},
+		{"kernel-uki-virt", "5.14.0", "427.el9_4", "5.14.0-427.el9_4.x86_64"},
+		{"kernel-rt-debug-core", "5.14.0", "427.el9_4", "5.14.0-427.el9_4.x86_64+rt-debug"},
+		{"kernel-rt-debug-core", "4.18.0", "553.rt7.342.el8_10", "4.18.0-553.rt7.342.el8_10.x86_64+debug"},
+		{"kernel-64k-debug-core", "5.14.0", "427.el9_4", "5.14.0-427.el9_4.x86_64+64k-debug"},
+		{"kernel-zfcpdump-core", "5.14.0", "427.el9_4", "5.14.0-427.el9_4.x86_64+zfcpdump"},
+		{"kernel-debug", "3.10.0", "1160.el7", "3.10.0-1160.el7.x86_64.debug"},
+		{"kernel-rt", "3.10.0", "1160.rt56.1131.el7", "3.10.0-1160.rt56.1131.el7.x86_64"},
+		{"kernel-lt", "6.1.81", "1.el9.elrepo", "6.1.81-1.el9.elrepo.x86_64"},
+		{"kernel-ml-core", "6.16.6", "1.el9.elrepo", "6.16.6-1.el9.elrepo.x86_64"},
+		{"kernel-uek-core", "5.15.0", "3.el9uek", "5.15.0-3.el9uek.x86_64"},
+		{"kernel-modules-core", "5.14.0", "427.el9_4", ""}, // parts and helpers
+		{"kernel-rt-modules-core", "5.14.0", "427.el9_4", ""},
+		{"kernel-modules", "5.14.0", "427.el9_4", ""},
+		{"kernel-devel", "5.14.0", "427.el9_4", ""},
+		{"kernelshark-core", "1", "1", ""},
+		{"glibc-core", "1", "1", ""},
 		{"kernel-headers", "5.14.0", "427.el9_4", ""},
 	} {
 		p, err := ParseRPM(rpm(0, c.name, c.ver, c.rel, "", ""))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, ok := rpmImage(p); ok != (c.want != "") || got.Release != c.want {
-			t.Errorf("%s: %+v, want %s", c.name, got, c.want)
+		if got := rpmImage(p); got != c.want {
+			t.Errorf("%s: %s, want %s", c.name, got, c.want)
 		}
 	}
 	var list []Package
@@ -136,6 +152,23 @@ func TestReleasesOfRPMKernels(t *testing.T) {
 	}
 	if got := Images(list); len(got) != 1 || got[0].Package != "kernel-core" {
 		t.Errorf("%+v", got)
+	}
+}
+
+// What uname -r prints on Alpine, and what is no kernel there.
+func TestReleasesOfAlpineKernels(t *testing.T) {
+	for in, want := range map[[2]string]string{
+		{"linux-lts", "6.6.31-r0"}: "6.6.31-0-lts", {"linux-virt", "6.6.31-r12"}: "6.6.31-12-virt", {"linux-rpi", "6.6.31-r0"}: "6.6.31-0-rpi",
+		{"linux-lts-dev", "6.6.31-r0"}: "", {"linux-headers", "6.6-r0"}: "", {"linux-pam", "1.6.0-r0"}: "", {"linux-firmware", "2024-r0"}: "", {"lts", "6.6.31-r0"}: "", {"linux-lts", "6.6.31"}: "",
+	} {
+		list := Images([]Package{{Name: in[0], Version: in[1], Scheme: version.APK, Arch: "x86_64", Status: installed}})
+		got := ""
+		for _, i := range list {
+			got += i.Release
+		}
+		if got != want || want != "" && (list[0].Scheme != version.APK || list[0].Package != in[0] || list[0].Version != in[1]) {
+			t.Errorf("%v: %+v, want %q", in, list, want)
+		}
 	}
 }
 

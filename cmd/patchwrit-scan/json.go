@@ -8,10 +8,10 @@ import (
 	"github.com/patchwrit/patchwrit/match"
 )
 
-// finding appends what encoding/json writes for f without escaping HTML. A scan
-// writes thousands, and reflection took half of its time; a test holds both to
+// finding appends what encoding/json writes for f without escaping HTML, with
+// "runs" where match.Kernel says something of it. A scan writes thousands, and reflection took half of its time; a test holds both to
 // each other, field by field.
-func finding(b []byte, f *match.Finding) []byte {
+func finding(b []byte, f *match.Finding, runs string) []byte {
 	b = text(append(b, `{"advisory":`...), f.Advisory)
 	b = list(append(b, `,"aliases":`...), f.Aliases, text)
 	b = text(append(b, `,"package":`...), f.Package)
@@ -24,6 +24,9 @@ func finding(b []byte, f *match.Finding) []byte {
 	b = text(append(b, `,"reason":{"code":`...), string(f.Reason.Code))
 	b = text(append(b, `,"text":`...), f.Reason.Text)
 	b = list(append(b, `},"sources":`...), f.Sources, source)
+	if runs != "" {
+		b = text(append(b, `,"runs":`...), runs)
+	}
 	return append(b, '}')
 }
 

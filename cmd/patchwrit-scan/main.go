@@ -3,8 +3,9 @@
 //
 // The parties: whoever compiles and carries the index, the system that is looked
 // at, and who reads the answer. The promise: it finds what patchwrit scan finds
-// over the same index, reads nothing but the index and the system's own files,
-// and links neither feeds, nor network, nor anything that changes a system, so
+// over the same index and says as that does which kernel runs, reads nothing but
+// the index and the system's own files (and, of this machine, uname), and links
+// neither feeds, nor network, nor anything that changes a system, so
 // that it costs a host little: see docs/BENCHMARKS.md.
 //
 // It gives no deadlines and fetches nothing: patchwrit scan does.
@@ -46,8 +47,8 @@ func main() {
 
 // options are the flags.
 type options struct {
-	root, index, format, failOn string
-	maxAge                      time.Duration
+	root, index, format, failOn, kernel string
+	maxAge                              time.Duration
 }
 
 func run(args []string, stdout, stderr io.Writer, now time.Time) int {
@@ -56,6 +57,7 @@ func run(args []string, stdout, stderr io.Writer, now time.Time) int {
 	f.SetOutput(stderr)
 	f.StringVar(&o.root, "root", "/", "top directory of the system to look at")
 	f.StringVar(&o.index, "index", "", "compiled feeds (patchwrit feed compile)")
+	f.StringVar(&o.kernel, "kernel", "", "the kernel that runs there, as uname -r prints it (default: this machine's with -root /, else not known)")
 	f.StringVar(&o.format, "o", "table", "table or json")
 	f.StringVar(&o.failOn, "fail-on", "affected", "what ends with exit code 3: affected or none")
 	f.DurationVar(&o.maxAge, "max-age", 14*24*time.Hour, "a feed whose newest record is older cannot say that a system is clean")
@@ -63,7 +65,7 @@ func run(args []string, stdout, stderr io.Writer, now time.Time) int {
 		return exitUsage
 	}
 	if f.NArg() > 0 || o.index == "" || o.format != "table" && o.format != "json" || o.failOn != "affected" && o.failOn != "none" {
-		fmt.Fprintln(stderr, "patchwrit-scan: say what to match with: --index FILE [--root DIR] [-o table|json] [--fail-on affected|none]")
+		fmt.Fprintln(stderr, "patchwrit-scan: say what to match with: --index FILE [--root DIR] [--kernel RELEASE] [-o table|json] [--fail-on affected|none]")
 		return exitUsage
 	}
 	code, err := scan(o, stdout, now)
@@ -87,6 +89,11 @@ func scan(o options, out io.Writer, now time.Time) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	release, build, err := running(o)
+	if err != nil {
+		return 0, err
+	}
+	inv.Kernel.Running = release
 	file, err := os.Open(o.index)
 	if err != nil {
 		return 0, err
@@ -104,7 +111,8 @@ func scan(o options, out io.Writer, now time.Time) (int, error) {
 		return 0, err
 	}
 	ix := match.Over(match.Aged(records, now.Unix(), int64(o.maxAge/time.Second)))
-	r := answer{os: inv.OS, found: match.Search(inv, ix), snapshots: ix.Snapshots()}
+	r := answer{os: inv.OS, found: match.Search(inv, ix), snapshots: ix.Snapshots(),
+		kernel: match.KernelOf(inv.Kernel, build, inventory.Owns(root.FS(), release))}
 	if err := ix.Err(); err != nil {
 		return 0, err
 	}
@@ -122,6 +130,7 @@ type answer struct {
 	os                      inventory.OS
 	found                   match.Answers
 	snapshots               []advisory.Snapshot
+	kernel                  *match.Kernel
 	affected, unknown, gaps int
 }
 
@@ -150,17 +159,25 @@ func (r *answer) code(failOn string) int {
 }
 
 func (r *answer) table(w io.Writer) {
+	unknown := func(g match.Reason) { fmt.Fprintf(w, "unknown: %s (%s)\n", g.Text, g.Code) }
+	if g, ok := r.kernel.Gap(); ok {
+		r.gaps++
+		unknown(g)
+	}
 	for f := range r.found.All {
 		r.count(&f)
 		fixed := f.Fixed
 		switch {
 		case gap(&f):
-			fmt.Fprintf(w, "unknown: %s (%s)\n", f.Reason.Text, f.Reason.Code)
+			unknown(f.Reason)
 			continue
 		case fixed == "":
 			fixed = "-"
 		}
-		fmt.Fprintf(w, "%s\t%s:%s\t%s\t%s\t%s\t%s\n", f.Advisory, f.Package, f.Arch, f.Version, fixed, f.State, f.Reason.Code)
+		fmt.Fprintf(w, "%s\t%s:%s\t%s\t%s\t%s\t%s\n", f.Advisory, f.Package, f.Arch, f.Version, fixed, f.State, f.Why(r.kernel.Runs(&f)))
+	}
+	if text := r.kernel.Sentence(); text != "" {
+		fmt.Fprintln(w, text)
 	}
 	fmt.Fprintf(w, "%s %s: %d affected, %d unknown, %d gaps, %d feeds\n", r.os.ID, r.os.VersionID, r.affected, r.unknown, r.gaps, len(r.snapshots))
 }
@@ -176,6 +193,9 @@ func (r *answer) json(w *bufio.Writer) error {
 	}
 	b := append(rest([]byte(`{"os":`), r.os), `,"findings":[`...)
 	gaps := []match.Reason{}
+	if g, ok := r.kernel.Gap(); ok {
+		r.gaps, gaps = 1, append(gaps, g)
+	}
 	for f := range r.found.All {
 		if r.count(&f); gap(&f) {
 			gaps = append(gaps, f.Reason)
@@ -184,7 +204,7 @@ func (r *answer) json(w *bufio.Writer) error {
 		if r.affected+r.unknown > 1 {
 			b = append(b, ",\n"...)
 		}
-		b = finding(b, &f)
+		b = finding(b, &f, r.kernel.Runs(&f))
 		if _, err := w.Write(b); err != nil {
 			return err
 		}
@@ -192,6 +212,9 @@ func (r *answer) json(w *bufio.Writer) error {
 	}
 	b = rest(append(b, `],"gaps":`...), gaps)
 	b = rest(append(b, `,"snapshots":`...), r.snapshots)
+	if r.kernel != nil {
+		b = rest(append(b, `,"kernel":`...), r.kernel)
+	}
 	b = fmt.Appendf(b, `,"affected":%d,"unknown":%d}`+"\n", r.affected, r.unknown)
 	_, err := w.Write(b)
 	return errors.Join(bad, err)

@@ -126,3 +126,90 @@ func TestExitCodes(t *testing.T) {
 		}
 	}
 }
+
+// Which kernel runs is said as patchwrit scan says it: of each finding, in a line,
+// and as a gap where no finding is about it.
+func TestTheKernelThatRuns(t *testing.T) {
+	root, index, sets := world(t)
+	sets[0].Advisories[0].Affected[0].Package = "linux"
+	var b bytes.Buffer
+	if _, err := flat.Write(&b, sets...); err != nil {
+		t.Fatal(err)
+	}
+	write(t, index, b.String())
+	status := ""
+	for release, version := range map[string]string{"6.1.0-9-amd64": "1-1", "6.1.0-42-amd64": "3-1"} {
+		status += "Package: linux-image-" + release + "\nStatus: install ok installed\nArchitecture: amd64\nSource: linux\nVersion: " + version + "\n\n"
+	}
+	bare := filepath.Join(filepath.Dir(root), "bare")
+	write(t, filepath.Join(bare, "etc/os-release"), "ID=debian\nVERSION_ID=12\n")
+	write(t, filepath.Join(bare, "var/lib/dpkg/arch"), "amd64\n")
+	write(t, filepath.Join(bare, "var/lib/dpkg/status"), "Package: c\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1-1\n\n")
+	write(t, filepath.Join(bare, "lib/modules/6.1.0-odd/modules.dep"), "")
+	write(t, filepath.Join(root, "var/lib/dpkg/status"), status)
+	for name, c := range map[string]struct {
+		root, kernel, runs, boot string
+		code                     int
+		table                    string
+	}{
+		"the older one":     {root, "6.1.0-9-amd64", "yes", "older", exitFindings, "kernel: 6.1.0-9-amd64 runs, 6.1.0-42-amd64 is installed and waits for a boot\n"},
+		"the newest":        {root, "6.1.0-42-amd64", "no", "newest", exitFindings, "\tbelow-fixed, does not run\nkernel: 6.1.0-42-amd64 runs, the newest installed\n"},
+		"another":           {root, "6.1.0-7-amd64", "no", "not-installed", exitFindings, "unknown: The kernel 6.1.0-7-amd64 runs and is of no installed package"},
+		"not known":         {root, "", "", "unknown", exitFindings, "\tbelow-fixed\ndebian 12: 1 affected, 0 unknown, 0 gaps"},
+		"of no package":     {bare, "6.1.0-odd", "", "not-installed", exitPartial, "unknown: The kernel 6.1.0-odd runs, and no installed package is known to hold a kernel, so no finding is about it. (kernel-unmatched)\ndebian 12: 0 affected, 0 unknown, 1 gaps"},
+		"of another system": {bare, "6.1.0-9-amd64", "", "", 0, "debian 12: 0 affected, 0 unknown, 0 gaps"},
+	} {
+		args := []string{"-root", c.root, "-index", index, "-kernel", c.kernel}
+		var table, raw, stderr bytes.Buffer
+		if code := run(args, &table, &stderr, now); code != c.code || !strings.Contains(table.String(), c.table) {
+			t.Errorf("%s: exit %d, %s%s", name, code, table.String(), stderr.String())
+		}
+		if code := run(append(args, "-o", "json"), &raw, &stderr, now); code != c.code {
+			t.Errorf("%s: exit %d, %s", name, code, stderr.String())
+		}
+		var doc struct {
+			Findings []struct{ Runs string }
+			Gaps     []match.Reason
+			Kernel   *match.Kernel
+		}
+		if err := json.Unmarshal(raw.Bytes(), &doc); err != nil {
+			t.Fatalf("%s: %v\n%s", name, err, raw.String())
+		}
+		boot, runs, gaps := "", "", 0
+		if doc.Kernel != nil {
+			boot = string(doc.Kernel.Boot)
+		}
+		for _, f := range doc.Findings {
+			runs += f.Runs
+		}
+		if c.boot == "not-installed" {
+			gaps = 1
+		}
+		if boot != c.boot || runs != c.runs || len(doc.Gaps) != gaps {
+			t.Errorf("%s: %s", name, raw.String())
+		}
+	}
+}
+
+// What runs is asked of this machine only when this machine is looked at.
+func TestRunning(t *testing.T) {
+	mine, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		t.Skip("no /proc: ", err)
+	}
+	build, err := os.ReadFile("/proc/sys/kernel/version")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for o, want := range map[options][2]string{
+		{root: "/"}:              {strings.TrimSpace(string(mine)), strings.TrimSpace(string(build))},
+		{root: "//"}:             {strings.TrimSpace(string(mine)), strings.TrimSpace(string(build))},
+		{root: "/srv/host"}:      {"", ""},
+		{root: "/", kernel: "6"}: {"6", ""},
+	} {
+		release, build, err := running(o)
+		if err != nil || release != want[0] || build != want[1] {
+			t.Errorf("%+v: %q %q %v, want %q", o, release, build, err, want)
+		}
+	}
+}

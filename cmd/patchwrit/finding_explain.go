@@ -141,9 +141,9 @@ func explainFindings(seen looked, q match.Query) []explainedFinding {
 	for i, s := range snapshots {
 		at[key{s.Name, string(s.Digest)}] = i
 	}
-	out, kernel := []explainedFinding{}, newKernelReport(seen.Inventory.Kernel, seen.build)
+	out, kernel := []explainedFinding{}, match.KernelOf(seen.Inventory.Kernel, seen.build, seen.own)
 	for _, f := range found {
-		x := explainedFinding{Finding: f, Sources: []explainedSource{}, Runs: kernel.runs(f)}
+		x := explainedFinding{Finding: f, Sources: []explainedSource{}, Runs: kernel.Runs(&f)}
 		for _, s := range f.Sources {
 			es := explainedSource{Source: s}
 			if i, ok := at[key{s.Feed, string(s.Snapshot)}]; ok {

@@ -142,9 +142,15 @@ func scan(cmd *cobra.Command, whole bool) (looked, error) {
 	if err != nil {
 		return looked{}, err
 	}
+	own, err := owns(cmd, bill != nil, running)
+	if err != nil {
+		return looked{}, err
+	}
 	if bill != nil {
 		bill.Inventory.Kernel.Running = running
-		return lookAtBill(bill, o)
+		seen, err := lookAtBill(bill, o)
+		seen.own = own
+		return seen, err
 	}
 	if len(sources) > 0 {
 		root, err := openHouse(cmd)
@@ -163,7 +169,7 @@ func scan(cmd *cobra.Command, whole bool) (looked, error) {
 		err = learn(cmd, seen)
 	}
 	seen.Inventory.Kernel.Running = running
-	return looked{Seen: seen, build: build}, err
+	return looked{Seen: seen, build: build, own: own}, err
 }
 
 // learn keeps in the depot, where there is one, which versions the verified
@@ -316,7 +322,7 @@ type scanReport struct {
 	Unknown   int                 `json:"unknown"`
 	Held      []solve.Held        `json:"quarantine,omitempty"` // records that do not count: of the depot, or with --since
 	Deadlines *basis              `json:"deadlines,omitempty"`  // when asked for
-	Kernel    *kernelReport       `json:"kernel,omitempty"`     // where one is installed
+	Kernel    *match.Kernel       `json:"kernel,omitempty"`     // where the system has one of its own
 	Bill      *billReport         `json:"bill,omitempty"`       // with --sbom: what became of its components
 
 	purls map[[2]string]string // of libraries, by name and version
@@ -324,8 +330,8 @@ type scanReport struct {
 
 func newScanReport(s looked) scanReport {
 	r := scanReport{OS: s.Inventory.OS, Findings: []scanFinding{}, Gaps: []match.Reason{}, Snapshots: s.Index.Snapshots(), Held: s.Held,
-		Kernel: newKernelReport(s.Inventory.Kernel, s.build), Bill: newBillReport(s.bill), purls: purls(s.bill)}
-	if g, ok := r.Kernel.gap(); ok {
+		Kernel: match.KernelOf(s.Inventory.Kernel, s.build, s.own), Bill: newBillReport(s.bill), purls: purls(s.bill)}
+	if g, ok := r.Kernel.Gap(); ok {
 		r.Gaps = append(r.Gaps, g)
 	}
 	for _, f := range s.Findings {
@@ -338,7 +344,7 @@ func newScanReport(s looked) scanReport {
 		default:
 			r.Unknown++
 		}
-		r.Findings = append(r.Findings, scanFinding{Finding: f, Runs: r.Kernel.runs(f)})
+		r.Findings = append(r.Findings, scanFinding{Finding: f, Runs: r.Kernel.Runs(&f)})
 	}
 	return r
 }
@@ -373,7 +379,9 @@ func (r scanReport) write(w io.Writer, format string) error {
 	if err := r.heldTable(w); err != nil {
 		return err
 	}
-	r.Kernel.table(w)
+	if text := r.Kernel.Sentence(); text != "" {
+		fmt.Fprintln(w, text)
+	}
 	if r.Bill != nil {
 		r.Bill.table(w)
 	}
@@ -396,7 +404,7 @@ func (r scanReport) table(w io.Writer) error {
 		if fixed == "" {
 			fixed = "-"
 		}
-		fmt.Fprintf(t, "%s\t%s:%s\t%s\t%s\t%s\t%s\n", f.Advisory, f.Package, f.Arch, f.Version, fixed, f.State, f.why())
+		fmt.Fprintf(t, "%s\t%s:%s\t%s\t%s\t%s\t%s\n", f.Advisory, f.Package, f.Arch, f.Version, fixed, f.State, f.Why(f.Runs))
 	}
 	return t.Flush()
 }

@@ -1,13 +1,11 @@
 package main
 
 import (
-	"bytes"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/patchwrit/patchwrit/inventory"
-	"github.com/patchwrit/patchwrit/match"
 )
 
 // What runs is asked of this machine only when this machine is looked at.
@@ -40,26 +38,29 @@ func TestRunningKernel(t *testing.T) {
 	}
 }
 
-// An older build under the same name is none of the installed ones.
-func TestAReplacedKernelIsAGap(t *testing.T) {
-	k := inventory.Kernel{Running: "6.1.0-42-amd64", Installed: []inventory.Image{{Release: "6.1.0-42-amd64", Package: "linux-image-6.1.0-42-amd64", Version: "6.1.159-1"}}}
-	f := match.Finding{Package: "linux-image-6.1.0-42-amd64", Version: "6.1.159-1"}
-	for build, want := range map[string]struct{ gap, runs string }{
-		"#1 SMP Debian 6.1.158-1 (2025-11-09)": {"An older build of the kernel 6.1.0-42-amd64 runs than is installed under this name, so no finding is about it until the system boots.", "no"},
-		"#1 SMP Debian 6.1.159-1 (2025-12-30)": {"", "yes"},
-	} {
-		r := newKernelReport(k, build)
-		if g, _ := r.gap(); g.Text != want.gap || r.runs(f) != want.runs {
-			t.Errorf("%s: %+v %s", build, g, r.runs(f))
+// What has no package of a kernel has one of its own where files or people say so.
+func TestOwns(t *testing.T) {
+	root := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(root, "lib/modules/6.6.31-0-odd"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		root, release string
+		bill, want    bool
+	}{{root, "6.6.31-0-odd", false, true}, {root, "6.6.32-0-odd", false, false}, {root, "", false, false}, {"/absent", "", true, false}, {"/absent", "6", true, true}} {
+		cmd := scanCmd()
+		if err := cmd.ParseFlags([]string{"--root", c.root}); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := owns(cmd, c.bill, c.release); got != c.want || err != nil {
+			t.Errorf("%+v: %v %v", c, got, err)
 		}
 	}
-	var none *kernelReport
-	if _, gap := none.gap(); gap || none.runs(f) != "" {
-		t.Error("a system without a kernel")
+	cmd := scanCmd()
+	if err := cmd.ParseFlags([]string{"--root", "/absent"}); err != nil {
+		t.Fatal(err)
 	}
-	var out bytes.Buffer
-	none.table(&out)
-	if out.Len() > 0 {
-		t.Error(out.String())
+	if _, err := owns(cmd, false, "6"); err == nil {
+		t.Error("a root that is not there")
 	}
 }

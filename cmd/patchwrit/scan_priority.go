@@ -430,7 +430,7 @@ func (b *basis) table(w io.Writer, findings []scanFinding) error {
 			}
 			groups[key].add(p)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s:%s\t%s\t%s\t%s\t%s\n", class, listed, score, cvss, f.Advisory, f.Package, f.Arch, f.Version, cmp.Or(f.Fixed, "-"), f.State, f.why())
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s:%s\t%s\t%s\t%s\t%s\n", class, listed, score, cvss, f.Advisory, f.Package, f.Arch, f.Version, cmp.Or(f.Fixed, "-"), f.State, f.Why(f.Runs))
 	}
 	if err := t.Flush(); err != nil {
 		return err

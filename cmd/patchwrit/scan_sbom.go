@@ -27,6 +27,7 @@ type looked struct {
 	solve.Seen
 	bill  *sbom.Document
 	build string // of the kernel that runs; "" when it is not known
+	own   bool   // it belongs to what is looked at
 }
 
 // readBill reads --sbom; nil means that it was not given.

@@ -381,7 +381,11 @@ func TestAKernelThatWasReplacedUnderItsNameIsOld(t *testing.T) {
 		newest, replaced string
 		want             writ.Fact
 	}{{here, "", writ.Yes}, {here, "/boot/vmlinuz-" + here, writ.No}, {next, "/boot/vmlinuz-" + next, writ.No}, {here, "/boot/vmlinuz-6.1.0-41-amd64", writ.Yes}} {
-		line, got := kernelIs(here, c.newest, map[string]bool{c.replaced: true})
+		k := inventory.Kernel{Running: here, Installed: []inventory.Image{{Release: here, Version: "1"}, {Release: "6.1.0-44-rt-amd64", Version: "3"}}}
+		if c.newest != here {
+			k.Installed = append(k.Installed, inventory.Image{Release: c.newest, Version: "2"})
+		}
+		line, got := kernelIs(k, map[string]bool{c.replaced: true})
 		if got != c.want || (line == "0 kernel "+here) != (c.want == writ.No) {
 			t.Errorf("%+v: %q, %s", c, line, got)
 		}

@@ -171,8 +171,7 @@ func comm(dir string) string {
 // the system has no kernel of its own, unknown for a root directory, which is
 // not what was booted.
 func (m *Manager) kernel(inv inventory.Inventory, replaced map[string]bool) (string, writ.Fact) {
-	newest := inv.Kernel.Newest()
-	if newest.Release == "" {
+	if inv.Kernel.Newest().Release == "" {
 		return "", writ.Yes
 	}
 	if !m.sys.running() {
@@ -182,13 +181,14 @@ func (m *Manager) kernel(inv inventory.Inventory, replaced map[string]bool) (str
 	if err := unix.Uname(&u); err != nil {
 		return "", writ.Unknown
 	}
-	return kernelIs(unix.ByteSliceToString(u.Release[:]), newest.Release, replaced)
+	return kernelIs(inventory.Kernel{Running: unix.ByteSliceToString(u.Release[:]), Installed: inv.Kernel.Installed}, replaced)
 }
 
-// kernelIs compares the running release with the newest one. One whose image was
-// just replaced is another build under the same name.
-func kernelIs(running, newest string, replaced map[string]bool) (string, writ.Fact) {
-	if running == newest && !replaced["/boot/vmlinuz-"+running] {
+// kernelIs compares the running release with the newest one of its flavour. One
+// whose image was just replaced is another build under the same name.
+func kernelIs(k inventory.Kernel, replaced map[string]bool) (string, writ.Fact) {
+	running := k.Running
+	if running == k.Newest().Release && !replaced["/boot/vmlinuz-"+running] {
 		return "", writ.Yes
 	}
 	return fmt.Sprintf("0 kernel %s", canon.NoteOf(running)), writ.No
