@@ -92,7 +92,7 @@ func (c *Control) API() http.Handler {
 	read("findings/hosts", c.apiAbout)
 	read("reviews", func(r *http.Request) (any, error) { return c.Reviews(r.Context()) })
 	read("ledger", c.apiLedger)
-	read("quarantine", func(r *http.Request) (any, error) { return c.quarantined(r.Context()) })
+	read("quarantine", func(r *http.Request) (any, error) { return c.quarantined(r.Context(), r.URL.Query().Get("feed")) })
 	read("checkpoint", c.apiCheckpoint)
 	read("evidence/{id}", c.apiEvidence)
 	read("trouble", func(*http.Request) (any, error) { return c.Trouble(), nil })

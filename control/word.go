@@ -17,7 +17,7 @@ import (
 // Quarantine is what the depot of feeds holds, and by whose words records came
 // to count that were held.
 type Quarantine struct {
-	Held  map[string]int // records, by feed
+	Held  map[string]int // records, by feed; 0 where nothing is held
 	Words []depot.Word
 	List  func() ([]HeldRecord, error) // reads the records themselves; nil: nobody can
 }
@@ -57,18 +57,22 @@ func (c *Control) advisories(ctx context.Context, now time.Time) ([]advisory.Set
 	return sets, c.heed(ctx)
 }
 
-// quarantined lists what is held, for operators.
-func (c *Control) quarantined(ctx context.Context) ([]HeldRecord, error) {
-	out := []HeldRecord{}
-	if c.Quarantine == nil {
-		return out, nil
+// quarantined lists what is held, for operators: of one feed, or with "" of all. A
+// feed that there is not is refused.
+func (c *Control) quarantined(ctx context.Context, feed string) ([]HeldRecord, error) {
+	var q Quarantine
+	var err error
+	if c.Quarantine != nil {
+		q, err = c.Quarantine(ctx)
 	}
-	q, err := c.Quarantine(ctx)
+	if _, known := q.Held[feed]; err == nil && feed != "" && !known {
+		err = depot.Unknown(feed, slices.Sorted(maps.Keys(q.Held)))
+	}
 	if err != nil || q.List == nil {
-		return out, err
+		return []HeldRecord{}, err
 	}
 	list, err := q.List()
-	return append(out, list...), err
+	return append([]HeldRecord{}, slices.DeleteFunc(list, func(h HeldRecord) bool { return feed != "" && h.Feed != feed })...), err
 }
 
 // heed enters new words into the log, and tells of what is held.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -27,8 +28,8 @@ func feedQuarantineCmd() *cobra.Command {
 		Long: "What a feed says anew is judged record by record before it counts. One that was withdrawn or vanished, whose fixed version\n" +
 			"moved down or cannot be, whose severity jumped, that came in a flood, names a look-alike, or went back in time, is held: it\n" +
 			"counts as it did before, or not at all when it is new. So is an entry of KEV or a CVE record (SSVC, CVSS) that says less than\n" +
-			"it did, and an EPSS score that collapses; what they only say stricter counts at once. It is freed when a second vendor's or\n" +
-			"distribution's feed (of facts: another feed of CVE records) says the same, when a verified index carries the version, when\n" +
+			"what counts, and an EPSS score that collapses; what they say stricter counts at once. It is freed when a second vendor's or\n" +
+			"distribution's feed (of facts: another speaker in another feed of CVE records) says the same, when a verified index carries the version, when\n" +
 			"its source takes it back, or by a person's word.",
 		Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -79,12 +80,9 @@ func quarantineLsCmd() *cobra.Command {
 			"Exit code 6: something is held.",
 		Args: between(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			list, err := heldAnywhere(cmd)
+			list, err := heldAnywhere(cmd, strings.Join(args, ""))
 			if err != nil {
 				return err
-			}
-			if len(args) > 0 {
-				list = slices.DeleteFunc(list, func(h control.HeldRecord) bool { return h.Feed != args[0] })
 			}
 			if err := present(cmd, list, heldTable(list)); err != nil || len(list) == 0 {
 				return err
@@ -98,13 +96,14 @@ func quarantineLsCmd() *cobra.Command {
 	return cmd
 }
 
-// heldAnywhere asks the control plane that --server names, else the depot.
-func heldAnywhere(cmd *cobra.Command) ([]control.HeldRecord, error) {
+// heldAnywhere asks the control plane that --server names, else the depot, for
+// what is held of a feed; "" is all of them.
+func heldAnywhere(cmd *cobra.Command, only string) ([]control.HeldRecord, error) {
 	list := []control.HeldRecord{}
 	if cmd.Flags().Changed("server") {
 		s, err := openServer(cmd)
 		if err == nil {
-			err = s.get(cmd.Context(), "quarantine", &list)
+			err = s.get(cmd.Context(), "quarantine?feed="+url.QueryEscape(only), &list)
 		}
 		return list, err
 	}
@@ -112,8 +111,15 @@ func heldAnywhere(cmd *cobra.Command) ([]control.HeldRecord, error) {
 	if err != nil {
 		return nil, err
 	}
+	names, err := d.Names()
+	if err == nil && only != "" && !slices.Contains(names, only) {
+		err = depot.Unknown(only, names)
+	}
+	if err != nil {
+		return nil, err
+	}
 	more, err := heldIn(d)
-	return append(list, more...), err
+	return append(list, slices.DeleteFunc(more, func(h control.HeldRecord) bool { return only != "" && h.Feed != only })...), err
 }
 
 // heldTable is the list for people; below it stands for each reason what to do.

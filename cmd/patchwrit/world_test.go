@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/http/httputil"
 	"os"
 	"os/exec"
@@ -52,11 +53,12 @@ import (
 // script finds in its directory: trust and $PIN; data, the control plane's
 // directory; w1, w2, w3, the witnesses'; people/1, 2, 3, OpenSSH keys of p-001
 // (owner), p-002 (owner, security), p-003 (owner; wrote the plan); plan.json,
-// an upgrade of one package on two hosts in two waves.
+// an upgrade of one package on two hosts in two waves. What it puts into "site" is
+// served at $SITE.
 func TestFleetScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata/fleet", RequireExplicitExec: true, RequireUniqueNames: true, Setup: found,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exitcode": exitcode, "start": start, "end": end, "await": await, "setenv": setenv, "clean": cleanOutput}})
+			"exitcode": exitcode, "start": start, "end": end, "await": await, "setenv": setenv, "site": siteConf, "clean": cleanOutput}})
 }
 
 var address = regexp.MustCompile(`(?m)^(witness (\S+) \S+) \S+$`)
@@ -104,6 +106,9 @@ func found(e *testscript.Env) error {
 		e.Setenv(fmt.Sprintf("HOST%d", i+1), string(h.ID))
 		e.Setenv(fmt.Sprintf("H%d", i+1), h.ID.Short())
 	}
+	site := httptest.NewServer(tagged(filepath.Join(e.WorkDir, "site")))
+	e.Defer(site.Close)
+	e.Setenv("SITE", site.URL)
 	e.Setenv("PATCHWRIT_TRUST", "trust")
 	e.Setenv("PATCHWRIT_ROOT_SHA256", string(w.House.Pinned))
 	e.Setenv("PATCHWRIT_SERVER", "unix:data/api.sock")

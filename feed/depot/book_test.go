@@ -31,6 +31,8 @@ type word struct {
 	score                            float64 // of the CNA; 0: unscored
 	changed                          int64
 	rejected                         bool
+	cna                              string  // what the CNA says of "automatable"
+	second                           float64 // CISA's score
 }
 
 func (w word) String() string {
@@ -41,13 +43,31 @@ func (w word) String() string {
 			options = append(options, fmt.Sprintf(`{%q:%q}`, p[0], p[1]))
 		}
 	}
+	points := func(options ...string) string {
+		return fmt.Sprintf(`{"other":{"type":"ssvc","content":{"id":%q,"role":"r","options":[%s],"version":"2.0.3","timestamp":%q}}}`, w.cve, strings.Join(options, ","), at)
+	}
+	scored := func(score float64) string {
+		return fmt.Sprintf(`{"cvssV3_1":{"version":"3.1","vectorString":"CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H","baseScore":%.1f}}`, score)
+	}
+	var adps, cnas []string
 	adp, cna, state := "", "", "PUBLISHED"
 	if len(options) > 0 {
-		adp = fmt.Sprintf(`{"providerMetadata":{"orgId":%q,"shortName":"CISA-ADP","dateUpdated":%q},"metrics":[{"other":{"type":"ssvc","content":{"id":%q,"role":"CISA Coordinator","options":[%s],"version":"2.0.3","timestamp":%[2]q}}}]}`,
-			cve.CISAOrg, at, w.cve, strings.Join(options, ","))
+		adps = append(adps, points(options...))
+	}
+	if w.second > 0 {
+		adps = append(adps, scored(w.second))
 	}
 	if w.score > 0 {
-		cna = fmt.Sprintf(`,"metrics":[{"cvssV3_1":{"version":"3.1","vectorString":"CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H","baseScore":%.1f}}]`, w.score)
+		cnas = append(cnas, scored(w.score))
+	}
+	if w.cna != "" {
+		cnas = append(cnas, points(fmt.Sprintf(`{"Automatable":%q}`, w.cna)))
+	}
+	if len(adps) > 0 {
+		adp = fmt.Sprintf(`{"providerMetadata":{"orgId":%q,"shortName":"CISA-ADP","dateUpdated":%q},"metrics":[%s]}`, cve.CISAOrg, at, strings.Join(adps, ","))
+	}
+	if len(cnas) > 0 {
+		cna = `,"metrics":[` + strings.Join(cnas, ",") + `]`
 	}
 	if w.rejected {
 		state = "REJECTED"
@@ -69,7 +89,7 @@ func bookOf(t testing.TB, list ...word) string {
 // severe are records that say the worst.
 func severe(n int) (out []word) {
 	for i := range n {
-		out = append(out, word{fmt.Sprintf("CVE-2026-%04d", 1000+i), "active", "yes", "total", 9.8, t0 - dayLong, false})
+		out = append(out, word{cve: fmt.Sprintf("CVE-2026-%04d", 1000+i), exploitation: "active", automatable: "yes", total: "total", score: 9.8, changed: t0 - dayLong})
 	}
 	return out
 }
@@ -226,9 +246,10 @@ func TestARecordThatVanishesKeepsItsWord(t *testing.T) {
 	}
 }
 
-// TestAnotherFeedOfRecordsFrees: two feeds that change their word alike confirm
-// each other, whichever comes first; NVD and other words do not.
-func TestAnotherFeedOfRecordsFrees(t *testing.T) {
+// TestAnotherSpeakerFrees: in another feed, of two that change their word alike
+// whichever comes first. The same speaker there is no second one; nobody confirms
+// that an id is rejected; NVD frees nothing.
+func TestAnotherSpeakerFrees(t *testing.T) {
 	d := depotIn(t)
 	keep(t, d, records, bookOf(t, severe(20)...), t0)
 	keep(t, d, mirror, bookOf(t, severe(30)...), t0)
@@ -242,25 +263,236 @@ func TestAnotherFeedOfRecordsFrees(t *testing.T) {
 	if got := heldCodes(t, d, "ssvc", t0); !maps.Equal(got, want) {
 		t.Fatal(got)
 	}
+	keep(t, d, mirror, bookOf(t, list...), t0+dayLong)
+	for _, feed := range []string{"ssvc", "cvelist"} {
+		if got := heldCodes(t, d, feed, t0); !maps.Equal(got, want) {
+			t.Errorf("the same speakers in two feeds: %s holds %v", feed, got)
+		}
+	}
 	other := slices.Clone(list)
-	other[1].score, other[2].rejected, other[3].total, other[3].automatable = 9.8, false, "total", "no"
-	keep(t, d, mirror, bookOf(t, other...), t0+dayLong)
+	other[0].cna, other[1].second, other[3].cna = "no", 3.5, "no"
+	for i := range other {
+		other[i].changed = t0 + 1
+	}
+	other[1].score = 0
+	keep(t, d, mirror, bookOf(t, other...), t0+2*dayLong)
 	delete(want, list[0].cve)
+	delete(want, list[1].cve)
 	if got := heldCodes(t, d, "ssvc", t0); !maps.Equal(got, want) {
-		t.Error("one is confirmed:", got)
+		t.Error("two are confirmed:", got)
 	}
-	if got := heldCodes(t, d, "cvelist", t0); got[list[0].cve] != "" {
-		t.Error("the confirming one is held:", got)
+	by := map[string]string{}
+	words, err := d.Words("ssvc")
+	for _, w := range words {
+		by[w.Records[0].ID] = w.By.Text()
 	}
-	if w, err := d.Words("ssvc"); err != nil || len(w) != 1 || w[0].By != "CVE-2026-1000 (CISA-ADP) of feed cvelist" {
-		t.Error(w, err)
+	if err != nil || !maps.Equal(by, map[string]string{list[0].cve: "CVE-2026-1000 (cna) of feed cvelist", list[1].cve: "CVE-2026-1001 (CISA-ADP) of feed cvelist"}) {
+		t.Error(by, err)
 	}
+	if got := heldCodes(t, d, "cvelist", t0); got[list[0].cve] != "" || got[list[2].cve] == "" {
+		t.Error("what counts in one feed by another's word is held in the second:", got)
+	}
+}
+
+// all is what all feeds of records say together, by CVE.
+func all(t testing.TB, d *Depot, now int64, feeds ...string) map[string]string {
+	t.Helper()
+	var books []cve.Book
+	out := map[string]string{}
+	for _, name := range feeds {
+		_, c, err := d.Read(t.Context(), name, now, 100*week)
+		if err != nil {
+			t.Fatal(err)
+		}
+		books = append(books, *c.CVE)
+	}
+	for _, b := range books {
+		for _, r := range b.Records {
+			f := cve.Settle(r.CVE, books...)
+			score := "unscored"
+			if f.Score != nil {
+				score = f.Score.Base()
+			}
+			out[r.CVE] = strings.Join([]string{f.Exploitation.Value, f.Automatable.Value, f.Impact.Value, score, fmt.Sprint(f.Rejected)}, " ")
+		}
+	}
+	return out
+}
+
+// TestASecondFeedErasesNothing: a feed that comes new, a record that is new in it,
+// and one that it changes, are held to what another feed says that counts.
+func TestASecondFeedErasesNothing(t *testing.T) {
+	const id = "CVE-2026-1000"
+	for name, c := range bookEdits {
+		if strings.Contains(c.code, "TIME") && name != "the future" || strings.Contains(c.says, "nothing") || name == "the score is gone" {
+			continue // who says nothing, or an older word, takes nothing away
+		}
+		for _, way := range []string{"a new feed", "a new record", "a changed record"} {
+			t.Run(name+" in "+way, func(t *testing.T) {
+				t.Parallel()
+				d := depotIn(t)
+				keep(t, d, records, bookOf(t, severe(20)...), t0)
+				before := all(t, d, t0, "ssvc")
+				list := severe(20)
+				list[0].changed, list[1].changed = t0, t0
+				switch way {
+				case "a new record":
+					keep(t, d, mirror, bookOf(t, list[1:]...), t0)
+				case "a changed record": // it said nothing
+					silent := slices.Clone(list)
+					silent[0] = word{cve: id, changed: t0 - dayLong}
+					keep(t, d, mirror, bookOf(t, silent...), t0)
+				}
+				c.edit(&list[0])
+				list[1].changed++
+				k := keep(t, d, mirror, bookOf(t, list...), t0+1)
+				codes := map[string]string{id: c.code}
+				if c.code == "" {
+					codes = map[string]string{}
+					before[id] = strings.Replace(before[id], "9.8", fmt.Sprint(list[0].score), 1)
+				}
+				if got := heldCodes(t, d, "cvelist", t0+1); k.State != Accepted || !maps.Equal(got, codes) {
+					t.Errorf("held %v, not %v", got, codes)
+				}
+				if got := all(t, d, t0+1, "ssvc", "cvelist"); !maps.Equal(got, before) {
+					t.Errorf("together they say %v, not %v", got[id], before[id])
+				}
+				if way != "a new feed" || c.code == "" || strings.Contains(c.code, "TIME") {
+					return
+				}
+				if _, err := d.Release(t.Context(), "cvelist", func(h Held) bool { return h.ID == id }, "ada", "CISA's page", t0+2); err != nil {
+					t.Fatal(err)
+				}
+				if got := all(t, d, t0+2, "ssvc", "cvelist"); got[id] == before[id] || len(heldCodes(t, d, "cvelist", t0+2)) != 0 {
+					t.Error("released, and still", got[id], heldCodes(t, d, "cvelist", t0+2))
+				}
+				list[0].changed += 5 // the first feed says it, too: nothing that counts becomes milder
+				keep(t, d, records, bookOf(t, list...), t0+3)
+				if got := heldCodes(t, d, "ssvc", t0+3); len(got) != 0 {
+					t.Error("what counts by a person's word is held in the first feed:", got)
+				}
+			})
+		}
+	}
+}
+
+// TestAnOlderWordTakesNothingAway, and so it is not held.
+func TestAnOlderWordTakesNothingAway(t *testing.T) {
+	d := depotIn(t)
+	keep(t, d, records, bookOf(t, severe(20)...), t0)
+	before := all(t, d, t0, "ssvc")
+	list := severe(20)
 	for i := range list {
-		list[i].changed = t0 + 1
+		list[i].changed, list[i].automatable, list[i].score = t0-9*dayLong, "no", 0
 	}
-	keep(t, d, mirror, bookOf(t, list...), t0+2*dayLong)
-	if got := heldCodes(t, d, "ssvc", t0); len(got) != 0 {
-		t.Error("all are confirmed:", got)
+	if k := keep(t, d, mirror, bookOf(t, list...), t0); k.Held != 0 {
+		t.Error(heldCodes(t, d, "cvelist", t0))
+	}
+	if got := all(t, d, t0, "ssvc", "cvelist"); !maps.Equal(got, before) {
+		t.Error(got)
+	}
+}
+
+// TestWhatIsStricterCountsAtOnce, of a record that is milder in another point.
+func TestWhatIsStricterCountsAtOnce(t *testing.T) {
+	const id = "CVE-2026-1000"
+	start := severe(20)
+	start[0].exploitation, start[0].total, start[0].score = "none", "partial", 5.0
+	d := depotIn(t)
+	keep(t, d, records, bookOf(t, start...), t0)
+	both := slices.Clone(start)
+	both[0].exploitation, both[0].automatable, both[0].score, both[0].changed = "active", "no", 9.8, t0
+	for i := range 3 {
+		both[1].changed = t0 + int64(i)
+		if k := keep(t, d, records, bookOf(t, both...), t0+int64(i)); k.Held != 1 {
+			t.Fatal(k.Held)
+		}
+		if got := facts(t, d, "ssvc", t0)[id]; got != "active yes partial 9.8 false" {
+			t.Error("it says", got)
+		}
+		held, _, err := d.Holding(t.Context(), "ssvc", t0)
+		if err != nil || held[0].Since != t0 || len(held[0].Reasons) != 1 || held[0].Was != held[0].Record.Raw || held[0].Was == held[0].Raw {
+			t.Errorf("%+v %v", held, err)
+		}
+	}
+	milder := slices.Clone(both) // what counted meanwhile is what the next is held to
+	milder[0].exploitation, milder[0].score, milder[0].changed = "poc", 3.0, t0+5
+	keep(t, d, records, bookOf(t, milder...), t0+5)
+	if got := heldCodes(t, d, "ssvc", t0); got[id] != "LOWERED LOWERED SEVERITY" || facts(t, d, "ssvc", t0)[id] != "active yes partial 9.8 false" {
+		t.Error(got, facts(t, d, "ssvc", t0)[id])
+	}
+	if _, err := d.Release(t.Context(), "ssvc", func(h Held) bool { return h.ID == id }, "ada", "CISA's page", t0+6); err != nil {
+		t.Fatal(err)
+	}
+	if got := facts(t, d, "ssvc", t0)[id]; got != "poc no partial 3.0 false" || len(heldCodes(t, d, "ssvc", t0)) != 0 {
+		t.Error("released, and it says", got)
+	}
+
+	first := severe(20)[:1]
+	first[0].exploitation, first[0].total = "", ""
+	keep(t, d, Rules{Name: "cna", Kind: cve.Name, MaxAge: week, Shrink: 100}, bookOf(t, word{cve: "CVE-2026-2000", automatable: "yes", changed: t0}), t0)
+	keep(t, d, records, bookOf(t, append(milder, word{cve: "CVE-2026-2000", automatable: "no", total: "total", changed: t0 + 7})...), t0+7)
+	if got := facts(t, d, "ssvc", t0)["CVE-2026-2000"]; got != "  total unscored false" || heldCodes(t, d, "ssvc", t0)["CVE-2026-2000"] != "LOWERED" {
+		t.Error("of a new record:", got, heldCodes(t, d, "ssvc", t0))
+	}
+	if got := all(t, d, t0, "ssvc", "cna")["CVE-2026-2000"]; got != " yes total unscored false" {
+		t.Error("together:", got)
+	}
+}
+
+// TestEachSpeakerIsHeldToItsOwnWord: else one could be lowered behind another's
+// back, and then speak for it.
+func TestEachSpeakerIsHeldToItsOwnWord(t *testing.T) {
+	d := depotIn(t)
+	start := severe(20)
+	start[0].cna = "yes"
+	keep(t, d, records, bookOf(t, start...), t0)
+	start[0].automatable, start[0].changed = "no", t0
+	keep(t, d, records, bookOf(t, start...), t0+1)
+	if got := heldCodes(t, d, "ssvc", t0); got["CVE-2026-1000"] != "LOWERED" {
+		t.Error(got)
+	}
+}
+
+// TestAFirstDirectWordIsHeldToWhatNVDPassedOn.
+func TestAFirstDirectWordIsHeldToWhatNVDPassedOn(t *testing.T) {
+	passed := mild(0, 2)
+	for i := range passed[0].Claims {
+		passed[0].Claims[i].Via, passed[0].Claims[i].At = nvd.Name, t0-1
+		if passed[0].Claims[i].Point == cve.Automatable {
+			passed[0].Claims[i].Value = "yes"
+		}
+	}
+	r := judged(t, Case{}, nil, mild(0, 2), passed...)
+	if len(r.Held) != 1 || r.Held[0].ID != passed[0].CVE || r.Held[0].Reasons[0].Code != quarantine.CodeLowered {
+		t.Errorf("%+v", r.Held)
+	}
+}
+
+// TestNVDFreesNothing, whoever's word it passes on.
+func TestNVDFreesNothing(t *testing.T) {
+	old, is := mild(0, 20), mild(0, 20)
+	is[0].Raw = canon.SumFile(nil)
+	for i := range old[0].Claims {
+		if old[0].Claims[i].Point == cve.Automatable {
+			old[0].Claims[i].Value = "yes"
+		}
+	}
+	other := mild(0, 1)[0]
+	for i := range other.Claims {
+		other.Claims[i].Source = "cna"
+	}
+	for kind, want := range map[string]int{cve.Kind: 1, nvd.Kind: 0} {
+		c := Case{Feed: Feed{Shrink: 10}, New: Kept{Count: 20}, Last: &Kept{Count: 20}, Now: t0,
+			Content:     Content{CVE: &cve.Book{Snapshot: advisory.Snapshot{Kind: cve.Kind}, Records: is}},
+			LastContent: func(context.Context) (Content, error) { return Content{CVE: &cve.Book{Records: old}}, nil },
+			Others: func(context.Context, func(string) bool) ([]Content, error) {
+				return []Content{{CVE: &cve.Book{Snapshot: advisory.Snapshot{Kind: kind}, Records: []cve.Record{other}}}}, nil
+			}}
+		r, err := Standard{}.Judge(t.Context(), c)
+		if err != nil || len(r.Freed) != want || len(r.Held) != 1-want {
+			t.Errorf("%s: %d freed, %d held, %v", kind, len(r.Freed), len(r.Held), err)
+		}
 	}
 }
 
@@ -296,6 +528,18 @@ func mild(from, n int) (out []cve.Record) {
 	return out
 }
 
+// elsewhere are the same words of another speaker.
+func elsewhere(list ...cve.Record) []cve.Record {
+	out := slices.Clone(list)
+	for i := range out {
+		out[i].Claims = slices.Clone(out[i].Claims)
+		for k := range out[i].Claims {
+			out[i].Claims[k].Source = "cna"
+		}
+	}
+	return out
+}
+
 // TestAFloodOfRecordsIsNotBelieved: many first words at once would answer what is
 // unknown, and unknown is the stricter row.
 func TestAFloodOfRecordsIsNotBelieved(t *testing.T) {
@@ -304,7 +548,10 @@ func TestAFloodOfRecordsIsNotBelieved(t *testing.T) {
 	if r := judged(t, Case{New: Kept{Fetched: t0 + 3600}}, old, all[:1102]); len(r.Held) != 0 || r.Fresh != 1002 {
 		t.Error("1002 in a day are no flood of 100 records:", len(r.Held), r.Fresh)
 	}
-	flood := judged(t, Case{New: Kept{Fetched: t0 + 3600}}, old, all, all[500])
+	if r := judged(t, Case{New: Kept{Fetched: t0 + 3600}}, old, all, all[500]); len(r.Freed) != 0 {
+		t.Error("the same speaker in another feed confirms")
+	}
+	flood := judged(t, Case{New: Kept{Fetched: t0 + 3600}}, old, all, elsewhere(all[500])...)
 	if len(flood.Held) != 1002 || flood.Held[0].Reasons[0].Code != quarantine.CodeFlood || flood.Fresh != 1 || len(flood.Freed) != 1 {
 		t.Error("a flood:", len(flood.Held), flood.Fresh, len(flood.Freed))
 	}
@@ -317,11 +564,10 @@ func TestAFloodOfRecordsIsNotBelieved(t *testing.T) {
 	if r := judged(t, Case{New: Kept{Fetched: t0 + 9*dayLong}, Before: flood.Held}, old, all); len(r.Held) != 1002 {
 		t.Error("days later without a word:", len(r.Held))
 	}
-	if r := judged(t, Case{Again: true, Before: flood.Held}, old, all, all[100:600]...); len(r.Held) != 503 || len(r.Freed) != 499 {
+	if r := judged(t, Case{Again: true, Before: flood.Held}, old, all, elsewhere(all[100:600]...)...); len(r.Held) != 503 || len(r.Freed) != 499 {
 		t.Error("half of them are confirmed:", len(r.Held), len(r.Freed))
 	}
-	other := all[600]
-	other.Claims = slices.Clone(other.Claims)
+	other := elsewhere(all[600])[0]
 	for i := range other.Claims {
 		other.Claims[i].Value = map[cve.Point]string{cve.Exploitation: "none", cve.Automatable: "yes", cve.Impact: "partial"}[other.Claims[i].Point]
 	}

@@ -57,6 +57,7 @@ const (
 	CodeShrunk    refusal.Code = "PW-FEED-SHRUNK"    // far fewer records than before
 	CodeBackwards refusal.Code = "PW-FEED-BACKWARDS" // older than what was accepted
 	CodeDepot     refusal.Code = "PW-FEED-DEPOT"     // the depot's own files are broken
+	CodeUnknown   refusal.Code = "PW-FEED-UNKNOWN"   // there is no feed of that name
 )
 
 // State is how a snapshot stands.
@@ -222,6 +223,20 @@ func (d *Depot) Names() ([]string, error) {
 		}
 	}
 	return out, nil
+}
+
+// Unknown is the refusal of a name that no feed has, which lists those there are.
+func Unknown(name string, known []string) error {
+	have := "it has none"
+	if len(known) > 0 {
+		have = "it has " + strings.Join(known, ", ")
+	}
+	return refusal.New(CodeUnknown, "the depot has no feed %q; %s", name, have)
+}
+
+func (d *Depot) unknown(name string) error {
+	names, err := d.Names()
+	return cmp.Or(err, Unknown(name, names))
 }
 
 // Feed reads what is known of a feed; false when the depot has none of the name.
@@ -581,7 +596,7 @@ func reason(code refusal.Code, err error) Reason { return Reason{code, canon.Not
 func (d *Depot) Accept(ctx context.Context, name string, sum canon.Digest, word string, now int64) (Kept, error) {
 	f, ok, err := d.Feed(name)
 	if err != nil || !ok {
-		return Kept{}, cmp.Or(err, fmt.Errorf("the depot has no feed %q", name))
+		return Kept{}, cmp.Or(err, d.unknown(name))
 	}
 	i := f.find(sum, Refused)
 	if i < 0 {
@@ -608,7 +623,7 @@ func (d *Depot) Accept(ctx context.Context, name string, sum canon.Digest, word 
 func (d *Depot) Remove(name string) error {
 	f, ok, err := d.Feed(name)
 	if err != nil || !ok {
-		return cmp.Or(err, fmt.Errorf("the depot has no feed %q", name))
+		return cmp.Or(err, d.unknown(name))
 	}
 	return d.change(Rules{f.Name, f.Kind, f.MaxAge, f.Shrink}, func(f *Feed) error {
 		return errors.Join(os.Remove(d.feedFile(name)), errGone)

@@ -67,8 +67,16 @@ func (c Case) listings(ctx context.Context) (Ruling, error) {
 	for _, was := range old {
 		list = append(list, heldEntry(nil, was, []quarantine.Reason{reasonOf(quarantine.CodeGone, "the entry is no longer in the catalogue")}))
 	}
+	if len(list) == 0 {
+		return r, nil
+	}
 	slices.SortFunc(list, compareHeld)
-	return c.freed(ctx, r, list, exploited)
+	asked := map[string]bool{}
+	for _, h := range list {
+		asked[h.ID] = true
+	}
+	others, err := c.Others(ctx, func(name string) bool { return asked[name] })
+	return c.freed(r, list, others, exploited), err
 }
 
 // flooded are the records that are held since a flood, by id.
@@ -134,30 +142,36 @@ func heldEntry(e, was *kev.Entry, reasons []quarantine.Reason) Held {
 	return h
 }
 
-// exploited reports whether a CVE record confirms a new entry: CISA says in it
-// that the vulnerability is exploited.
-func exploited(h Held, r cve.Record) bool {
-	return h.Was == "" && slices.ContainsFunc(r.Claims, func(x cve.Claim) bool {
+// exploited names who confirms a new entry in a CVE record, or "": CISA, which
+// says in it that the vulnerability is exploited. It is CISA's catalogue, too, but
+// an entry only raises urgency, so that a second work of the same house will do.
+func exploited(h Held, r cve.Record) string {
+	says := slices.ContainsFunc(r.Claims, func(x cve.Claim) bool {
 		return x.Point == cve.Exploitation && x.Value == "active" && x.Source == cve.CISA
 	})
+	if h.Was != "" || !says {
+		return ""
+	}
+	return cve.CISA
 }
 
-// freed takes out what a person released, and what a CVE record of another feed
-// confirms: as it counts there, or as it came.
-func (c Case) freed(ctx context.Context, r Ruling, list []Held, confirms func(Held, cve.Record) bool) (Ruling, error) {
-	if len(list) == 0 {
-		return r, nil
+// released is a person's word for exactly this, or nil.
+func (c Case) released(h Held) *quarantine.Release {
+	i := slices.IndexFunc(c.Releases, func(w quarantine.Release) bool { return w.ID == h.ID && w.Raw == h.Raw && w.Was == h.Was })
+	if i < 0 {
+		return nil
 	}
-	asked := map[string]bool{}
-	for _, h := range list {
-		asked[h.ID] = true
-	}
-	others, err := c.Others(ctx, func(cve string) bool { return asked[cve] })
-	if err != nil {
-		return r, err
-	}
+	return &c.Releases[i]
+}
+
+// freed takes out what a person released, and what somebody confirms in a CVE
+// record of another feed: as it counts there, or as it came.
+func (c Case) freed(r Ruling, list []Held, others []Content, confirms func(Held, cve.Record) string) Ruling {
 	records := map[string][]cve.Record{}
 	for _, o := range others {
+		if o.CVE.Snapshot.Kind != cve.Kind {
+			continue // NVD frees nothing
+		}
 		for _, rec := range o.CVE.Records {
 			records[rec.CVE] = append(records[rec.CVE], rec)
 		}
@@ -168,13 +182,12 @@ func (c Case) freed(ctx context.Context, r Ruling, list []Held, confirms func(He
 		}
 	}
 	for _, h := range list {
-		f := quarantine.Freed{Held: h.Held}
-		if i := slices.IndexFunc(records[h.ID], func(rec cve.Record) bool { return confirms(h, rec) }); i >= 0 {
-			rec := records[h.ID][i]
-			f.By = []advisory.Advisory{{ID: rec.CVE, Source: speaker(rec), Feed: rec.Feed}}
-		}
-		if i := slices.IndexFunc(c.Releases, func(w quarantine.Release) bool { return w.ID == h.ID && w.Raw == h.Raw && w.Was == h.Was }); i >= 0 {
-			f.Release = &c.Releases[i]
+		f := quarantine.Freed{Held: h.Held, Release: c.released(h)}
+		for _, rec := range records[h.ID] {
+			if who := confirms(h, rec); who != "" {
+				f.By = []advisory.Advisory{{ID: rec.CVE, Source: who, Feed: rec.Feed}}
+				break
+			}
 		}
 		switch {
 		case f.Release != nil || len(f.By) > 0:
@@ -186,17 +199,7 @@ func (c Case) freed(ctx context.Context, r Ruling, list []Held, confirms func(He
 			r.Held = append(r.Held, h)
 		}
 	}
-	return r, nil
-}
-
-// speaker names who speaks in a CVE record: CISA, where it does.
-func speaker(r cve.Record) string {
-	for _, x := range r.Claims {
-		if x.Source == cve.CISA {
-			return cve.CISA
-		}
-	}
-	return "CVE program"
+	return r
 }
 
 // Where a new day's EPSS is ordinary. Between neighbouring readings of the
@@ -235,8 +238,8 @@ func (c Case) scores(ctx context.Context) (Ruling, error) {
 	var r Ruling
 	for _, f := range c.Content.EPSS.Falls(*last.EPSS, epssFall) {
 		h := heldScore(f)
-		if i := slices.IndexFunc(c.Releases, func(w quarantine.Release) bool { return w.ID == h.ID && w.Raw == h.Raw && w.Was == h.Was }); i >= 0 {
-			r.Freed = append(r.Freed, quarantine.Freed{Held: h.Held, Release: &c.Releases[i]})
+		if w := c.released(h); w != nil {
+			r.Freed = append(r.Freed, quarantine.Freed{Held: h.Held, Release: w})
 			continue
 		}
 		r.Held = append(r.Held, h)

@@ -21,6 +21,7 @@ import (
 	"github.com/patchwrit/patchwrit/feed/cve"
 	"github.com/patchwrit/patchwrit/feed/epss"
 	"github.com/patchwrit/patchwrit/feed/kev"
+	"github.com/patchwrit/patchwrit/feed/nvd"
 	"github.com/patchwrit/patchwrit/feed/world"
 	"github.com/patchwrit/patchwrit/refusal"
 )
@@ -37,6 +38,8 @@ type Held struct {
 	// The form that is held, where the content was read and has it.
 	Came       *advisory.Advisory `json:"-"`
 	CameRecord *cve.Record        `json:"-"`
+
+	falls []fall // in a CVE record, while it is judged: what is milder
 }
 
 // compareHeld orders what is held.
@@ -106,44 +109,87 @@ func heldBytes(name string, k Kept, list []Held) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// held reads what is held of a snapshot.
-func (d *Depot) held(name string, k Kept) ([]Held, error) {
+// held reads what is held of a snapshot. An error names the file, and is of
+// CodeDepot.
+func (d *Depot) held(f Feed, k Kept) ([]Held, error) {
 	if k.Holds == "" {
 		return nil, nil
 	}
 	bad := func(err error) ([]Held, error) {
-		return nil, refusal.New(CodeDepot, "what is held of feed %s (%s): %v", name, k.Holds.Short(), err)
+		return nil, refusal.New(CodeDepot, "what is held of feed %s, in %s: %v", f.Name, d.object(k.Holds), err)
 	}
-	f, err := os.Open(d.object(k.Holds))
+	file, err := os.Open(d.object(k.Holds))
 	if err != nil {
 		return bad(err)
 	}
-	defer f.Close()
+	defer file.Close()
 	sum := sha256.New()
-	lines := bufio.NewScanner(io.TeeReader(io.LimitReader(f, maxHeld), sum))
+	list, head, err := readHeld(io.TeeReader(io.LimitReader(file, maxHeld), sum), f.Kind)
+	if _, rest := io.Copy(sum, file); err == nil {
+		err = rest
+	}
+	switch got := hex.EncodeToString(sum.Sum(nil)); {
+	case err != nil:
+		return bad(err)
+	case got != string(k.Holds):
+		return bad(errors.New("its bytes are others"))
+	case head.Feed != f.Name || head.Snapshot != k.Digest || head.Count != len(list):
+		return bad(errors.New("it is the list of another snapshot"))
+	}
+	return list, nil
+}
+
+// readHeld reads a list of a feed of the kind.
+func readHeld(r io.Reader, kind string) (out []Held, head heldHead, err error) {
+	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, maxHeldLine)
-	var head heldHead
-	var out []Held
 	for lines.Scan() {
 		if head.Type == "" {
 			if err := canon.Decode(lines.Bytes(), &head); err != nil || head.Type != typeHeld {
-				return bad(fmt.Errorf("it is no such list (%v)", err))
+				return nil, head, fmt.Errorf("it is no such list (%v)", err)
 			}
 			continue
 		}
 		var h Held
-		if err := canon.Decode(lines.Bytes(), &h); err != nil {
-			return bad(err)
+		err := canon.Decode(lines.Bytes(), &h)
+		if err == nil {
+			err = h.valid(kind)
+		}
+		if err != nil {
+			return nil, head, fmt.Errorf("record %d: %w", len(out)+1, err)
 		}
 		out = append(out, h)
 	}
-	if got := hex.EncodeToString(sum.Sum(nil)); lines.Err() != nil || got != string(k.Holds) {
-		return bad(cmp.Or(lines.Err(), errors.New("its bytes are others")))
+	return out, head, lines.Err()
+}
+
+// valid reports what a held record of a feed of the kind must not be: without an
+// id or a reason, or with another thing that keeps counting than it says, and its
+// kind has.
+func (h Held) valid(kind string) error {
+	if h.ID == "" || len(h.Reasons) == 0 {
+		return errors.New("it has no id, or no reason")
 	}
-	if head.Feed != name || head.Snapshot != k.Digest || head.Count != len(out) {
-		return bad(errors.New("it is the list of another snapshot"))
+	id, of := h.ID, map[string]bool{"": h.Last != nil, kev.Kind: h.Entry != nil, epss.Kind: h.Score != nil, cve.Name: h.Record != nil}
+	switch kind {
+	case kev.Kind, epss.Kind, cve.Name:
+	case nvd.Name:
+		kind = cve.Name
+	default:
+		kind = ""
 	}
-	return out, nil
+	for other, there := range of {
+		if want := other == kind && h.Was != ""; there != want {
+			return fmt.Errorf("%s says %q of what keeps counting, and has something else", id, h.Was.Short())
+		}
+	}
+	switch {
+	case kind == epss.Kind && h.Was == "":
+		return fmt.Errorf("%s has no score", id)
+	case h.Entry != nil && h.Entry.CVE != id, h.Record != nil && h.Record.CVE != id, h.Last != nil && h.Last.ID != id:
+		return fmt.Errorf("%s has something of another id", id)
+	}
+	return nil
 }
 
 // hold notes in a snapshot what is held of it, and makes that durable. The lock
@@ -276,7 +322,7 @@ func (c Content) came() {
 
 // count reads a snapshot as it counts.
 func (d *Depot) count(ctx context.Context, f Feed, k Kept, now int64, wanted func(cve string) bool) (Content, error) {
-	list, err := d.held(f.Name, k)
+	list, err := d.held(f, k)
 	if err != nil {
 		return Content{}, err
 	}
@@ -307,7 +353,7 @@ func (d *Depot) caseOf(f Feed, k Kept, content Content, now int64) (Case, error)
 		return c, nil
 	}
 	c.Last = &last
-	if c.Before, err = d.held(f.Name, last); err != nil {
+	if c.Before, err = d.held(f, last); err != nil {
 		return c, err
 	}
 	c.LastContent = func(ctx context.Context) (Content, error) { return d.count(ctx, f, last, now, nil) }
@@ -319,7 +365,7 @@ func (d *Depot) caseOf(f Feed, k Kept, content Content, now int64) (Case, error)
 func (d *Depot) World() string { return filepath.Join(d.dir, "world") }
 
 // others is what the other feeds say that counts: those of advisories, or with
-// wanted those of CVE records about these CVEs.
+// wanted those of CVE records, and NVD's pages, about these CVEs.
 func (d *Depot) others(ctx context.Context, but string, now int64, wanted func(cve string) bool) (out []Content, err error) {
 	names, err := d.Names()
 	if err != nil {
@@ -330,7 +376,7 @@ func (d *Depot) others(ctx context.Context, but string, now int64, wanted func(c
 		if err != nil {
 			return nil, err
 		}
-		if k, used := f.InUse(); ok && used && name != but && (wanted == nil && !IsFact(f.Kind) || wanted != nil && f.Kind == cve.Name) {
+		if k, used := f.InUse(); ok && used && name != but && (wanted == nil && !IsFact(f.Kind) || wanted != nil && (f.Kind == cve.Name || f.Kind == nvd.Name)) {
 			c, err := d.count(ctx, f, k, now, wanted)
 			if err != nil {
 				return nil, fmt.Errorf("the second source %s: %w", name, err)
@@ -368,45 +414,55 @@ func (d *Depot) basis(name string) (canon.Digest, error) {
 
 // Reconsider judges anew what is held, wherever something has come since that
 // can free it: another source's snapshot, a version in a verified index, a
-// person's word. now is Unix seconds.
+// person's word. What is freed in one feed may free more in another, which is
+// looked at again. now is Unix seconds.
 func (d *Depot) Reconsider(ctx context.Context, now int64) error {
 	names, err := d.Names()
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
-		if err := d.reconsider(ctx, name, now); err != nil {
-			return err
+	for range names {
+		more := false
+		for _, name := range names {
+			changed, err := d.reconsider(ctx, name, now)
+			if err != nil {
+				return err
+			}
+			more = more || changed
+		}
+		if !more {
+			break
 		}
 	}
 	return nil
 }
 
-func (d *Depot) reconsider(ctx context.Context, name string, now int64) error {
+// reconsider judges one feed again, and says whether that changed what is held.
+func (d *Depot) reconsider(ctx context.Context, name string, now int64) (changed bool, err error) {
 	f, ok, err := d.Feed(name)
 	k, used := f.InUse()
 	if err != nil || !ok || !used || k.Held == 0 {
-		return err
+		return false, err
 	}
 	basis, err := d.basis(name)
 	if err != nil || basis == k.Basis {
-		return err
+		return false, err
 	}
 	content, err := d.open(ctx, f, k, now, nil)
 	if err != nil {
-		return err
+		return false, err
 	}
 	c, err := d.caseOf(f, k, content, now)
 	if err != nil {
-		return err
+		return false, err
 	}
 	c.Again = true
 	r, err := d.judge.Judge(ctx, c)
 	if err != nil {
-		return fmt.Errorf("feed %s: judging again what is held: %w", name, err)
+		return false, fmt.Errorf("feed %s: judging again what is held: %w", name, err)
 	}
 	d.point("judged again")
-	return d.change(Rules{f.Name, f.Kind, f.MaxAge, f.Shrink}, func(f *Feed) error {
+	err = d.change(Rules{f.Name, f.Kind, f.MaxAge, f.Shrink}, func(f *Feed) error {
 		i := slices.IndexFunc(f.Kept, func(o Kept) bool { return o.State == Accepted })
 		if i < 0 || f.Kept[i].Digest != k.Digest || f.Kept[i].Holds != k.Holds {
 			return nil // another process was faster
@@ -415,8 +471,11 @@ func (d *Depot) reconsider(ctx context.Context, name string, now int64) error {
 			return err
 		}
 		f.Kept[i].Basis = basis
-		return d.hold(f.Name, &f.Kept[i], since(r.Held, c.Before, now))
+		err := d.hold(f.Name, &f.Kept[i], since(r.Held, c.Before, now))
+		changed = f.Kept[i].Holds != k.Holds
+		return err
 	})
+	return changed, err
 }
 
 // since says of what is held when it was first held in this form.
@@ -439,7 +498,7 @@ func (d *Depot) Aside(name string) ([]Held, string, error) {
 	if err != nil || !ok || !used {
 		return nil, "", err
 	}
-	list, err := d.held(name, k)
+	list, err := d.held(f, k)
 	return list, k.Source, err
 }
 
@@ -448,13 +507,13 @@ func (d *Depot) Aside(name string) ([]Held, string, error) {
 func (d *Depot) Holding(ctx context.Context, name string, now int64) ([]Held, Content, error) {
 	f, ok, err := d.Feed(name)
 	if err != nil || !ok {
-		return nil, Content{}, cmp.Or(err, fmt.Errorf("the depot has no feed %q; patchwrit feed ls lists them", name))
+		return nil, Content{}, cmp.Or(err, d.unknown(name))
 	}
 	k, used := f.InUse()
 	if !used || k.Held == 0 {
 		return nil, Content{}, nil
 	}
-	list, err := d.held(name, k)
+	list, err := d.held(f, k)
 	if err != nil {
 		return nil, Content{}, err
 	}

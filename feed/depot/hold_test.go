@@ -385,7 +385,7 @@ func TestWhatIsHeldCannotBeExchanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	k.Holds = canon.SumFile(other)
-	if _, err := d.held("osv", k); refusal.CodeOf(err) != CodeDepot {
+	if _, err := d.held(feedOf(t, d, "osv"), k); refusal.CodeOf(err) != CodeDepot {
 		t.Error("the list of another feed:", err)
 	}
 	other = []byte(strings.Replace(string(good), typeHeld, "patchwrit/held/v2", 1))
@@ -393,7 +393,7 @@ func TestWhatIsHeldCannotBeExchanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	k.Holds = canon.SumFile(other)
-	if _, err := d.held("osv", k); refusal.CodeOf(err) != CodeDepot || !strings.Contains(err.Error(), "no such list") {
+	if _, err := d.held(feedOf(t, d, "osv"), k); refusal.CodeOf(err) != CodeDepot || !strings.Contains(err.Error(), "no such list") {
 		t.Error("a list of another type:", err)
 	}
 }

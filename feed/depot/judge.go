@@ -41,7 +41,7 @@ type Case struct {
 	Releases    []quarantine.Release
 	World       func() (quarantine.World, error) // what verified indexes have shown
 	// Others is what other feeds say that counts: those of advisories, or with
-	// wanted those of CVE records, about these CVEs.
+	// wanted those of CVE records and NVD's pages, about these CVEs.
 	Others func(ctx context.Context, wanted func(cve string) bool) ([]Content, error)
 	Now    int64 // Unix seconds
 }

@@ -167,7 +167,7 @@ func (d *Depot) ReadOf(ctx context.Context, name string, now, maxAge int64, want
 	for try := 0; ; try++ {
 		f, ok, err := d.Feed(name)
 		if err != nil || !ok {
-			return f, Content{}, cmp.Or(err, fmt.Errorf("the depot has no feed %q; patchwrit feed ls lists them", name))
+			return f, Content{}, cmp.Or(err, d.unknown(name))
 		}
 		c, err := d.read(ctx, f, now, maxAge, wanted)
 		switch {

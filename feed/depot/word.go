@@ -92,36 +92,46 @@ func (d *Depot) Words(name string) ([]Word, error) {
 	return out, nil
 }
 
-// say adds a word, durably. The lock is held.
-func (d *Depot) say(w Word) error {
-	raw, err := canon.Encode(w)
+// say adds words, all or none of them, durably. The lock is held. However many
+// they are, the file is read, written and synced once.
+func (d *Depot) say(name string, list ...Word) error {
+	if len(list) == 0 {
+		return nil
+	}
+	dir := filepath.Join(d.dir, "words")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	had, err := os.ReadFile(d.wordsFile(name))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	all := had[:bytes.LastIndexByte(had, '\n')+1]
+	for _, w := range list {
+		raw, err := canon.Encode(w)
+		if err != nil {
+			return err
+		}
+		all = append(append(all, raw...), '\n')
+	}
+	if len(all) > maxWords {
+		return refusal.New(CodeDepot, "%s would have more than %d bytes; nothing more can be released", d.wordsFile(name), maxWords)
+	}
+	next := filepath.Join(dir, ".new-"+name) // no feed can be called so; what a kill leaves is written over
+	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Join(d.dir, "words"), 0o755); err != nil {
+	_, err = f.Write(all)
+	d.point("words written")
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(d.wordsFile(w.Feed), os.O_RDWR|os.O_CREATE, 0o644)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	had, err := io.ReadAll(io.LimitReader(f, maxWords))
-	if err != nil {
-		return err
-	}
-	end := int64(bytes.LastIndexByte(had, '\n') + 1)
-	if err := f.Truncate(end); err != nil {
-		return err
-	}
-	if _, err := f.WriteAt(append(raw, '\n'), end); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
+	if err := os.Rename(next, d.wordsFile(name)); err != nil {
 		return err
 	}
 	d.point("said")
-	return syncDir(filepath.Join(d.dir, "words"))
+	return syncDir(dir)
 }
 
 // releases are the persons' words as the judge takes them.
@@ -149,19 +159,18 @@ func (d *Depot) witnessed(name string, list []quarantine.Freed, now int64) error
 			known[key(r)] = true
 		}
 	}
+	var said []Word
 	for _, f := range list {
 		if r := freed(f.Held); f.Release == nil && len(f.By) > 0 && !known[key(r)] {
 			var by []string
 			for _, o := range f.By {
 				by = append(by, o.ID+" ("+o.Source+") of feed "+o.Feed.Name)
 			}
-			w := Word{TypeWord, name, BySource, canon.NoteOf(strings.Join(by, ", ")), "it says the same", now, []Freed{r}}
-			if err := d.say(w); err != nil {
-				return err
-			}
+			known[key(r)] = true
+			said = append(said, Word{TypeWord, name, BySource, canon.NoteOf(strings.Join(by, ", ")), "it says the same", now, []Freed{r}})
 		}
 	}
-	return nil
+	return d.say(name, said...)
 }
 
 // ErrNotHeld says that a feed holds no such record.
@@ -172,7 +181,7 @@ var ErrNotHeld = errors.New("no such record is held")
 func (d *Depot) Release(ctx context.Context, name string, which func(Held) bool, by, why string, now int64) (Word, error) {
 	f, ok, err := d.Feed(name)
 	if err != nil || !ok {
-		return Word{}, cmp.Or(err, fmt.Errorf("the depot has no feed %q; patchwrit feed ls lists them", name))
+		return Word{}, cmp.Or(err, d.unknown(name))
 	}
 	if strings.TrimSpace(by) == "" || strings.TrimSpace(why) == "" {
 		return Word{}, errors.New("a release says who gives it, and why")
@@ -180,7 +189,7 @@ func (d *Depot) Release(ctx context.Context, name string, which func(Held) bool,
 	w := Word{TypeWord, name, ByPerson, canon.NoteOf(by), canon.NoteOf(why), now, []Freed{}}
 	err = d.change(Rules{f.Name, f.Kind, f.MaxAge, f.Shrink}, func(f *Feed) error {
 		k, _ := f.InUse()
-		list, err := d.held(name, k)
+		list, err := d.held(*f, k)
 		if err != nil {
 			return err
 		}
@@ -195,7 +204,7 @@ func (d *Depot) Release(ctx context.Context, name string, which func(Held) bool,
 		case len(w.Records) > maxRelease:
 			return fmt.Errorf("feed %s: one word frees at most %d records, not %d", name, maxRelease, len(w.Records))
 		}
-		return d.say(w)
+		return d.say(name, w)
 	})
 	if err != nil {
 		return Word{}, err
