@@ -2,6 +2,7 @@ package depot
 
 import (
 	"context"
+	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -742,6 +743,12 @@ func TestRealRecordsMadeMilderAreHeld(t *testing.T) {
 	if k := keep(t, d, rules, packed(t, base), now); k.State != Accepted || k.Held != 0 || k.Count < 390 {
 		t.Fatalf("%+v", k)
 	}
+	if k := keep(t, d, Rules{Name: "cvelist", Kind: cve.Name, MaxAge: 1000 * week, Shrink: 10}, packed(t, base), now); k.Held != 0 {
+		t.Errorf("a second feed with the same records: %d are held", k.Held)
+	}
+	if err := d.Remove("cvelist"); err != nil {
+		t.Fatal(err)
+	}
 	was, total := facts(t, d, "ssvc", now), 0
 	for _, how := range []string{"Automatable", "Technical Impact", "Exploitation", "rejected", "time back", "the future"} {
 		now += 3600
@@ -852,8 +859,9 @@ func TestRealCataloguesThroughTime(t *testing.T) {
 	}
 	rules := Rules{Name: "kev", Kind: kev.Kind, MaxAge: 1000 * week, Shrink: 10}
 	d := depotIn(t)
-	judged, held := 0, 0
-	for _, on := range []string{"2023-10-19", "2024-04-24", "2024-10-23", "2025-01-23", "2026-08-07"} {
+	entries, changed, held := 0, 0, 0
+	was := map[string]canon.Digest{}
+	for _, on := range []string{"2023-04-10", "2023-10-19", "2024-04-24", "2024-10-23", "2025-01-23", "2026-08-07"} {
 		at, err := time.Parse(time.DateOnly, on)
 		if err != nil {
 			t.Fatal(err)
@@ -864,10 +872,18 @@ func TestRealCataloguesThroughTime(t *testing.T) {
 		}
 		got := heldCodes(t, d, "kev", at.Unix())
 		t.Logf("%s: %d entries, held %v", on, k.Count, got)
-		if on < "2026" {
-			judged, held = judged+k.Count, held+k.Held
-		} else if k.Held*100 > k.Count { // nineteen months at once, with a new rule for days
-			t.Errorf("%d of %d entries are held", k.Held, k.Count)
+		_, c, err := d.Read(t.Context(), "kev", at.Unix(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first := len(was) == 0; !first {
+			entries, held = entries+k.Count, held+k.Held
+			for _, e := range c.KEV.Entries {
+				changed += map[bool]int{true: 1}[was[e.CVE] != entryDigest(e)]
+			}
+		}
+		for _, e := range c.KEV.Entries {
+			was[e.CVE] = entryDigest(e)
 		}
 		if len(got) > 0 { // an operator's word: what is held now is not held again
 			if _, err := d.Release(t.Context(), "kev", func(Held) bool { return true }, "ada", "CISA's page says so", at.Unix()+dayLong); err != nil {
@@ -875,10 +891,83 @@ func TestRealCataloguesThroughTime(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d of %d entries", held, judged)
-	if held*1000 > judged {
-		t.Errorf("%d of %d real entries are held: more than 0.1 %%", held, judged)
+	t.Logf("%d of %d entries are held, of which %d were new or changed", held, entries, changed)
+	if held*1000 > entries || changed < 1000 { // what CISA took away
+		t.Errorf("%d of %d real entries are held: more than 0.1 %%", held, entries)
 	}
+}
+
+// TestRealDecisionsThroughTime lets what CISA said of exploitation in June and
+// October 2024, and in January 2025, arrive one after the other, as it was.
+func TestRealDecisionsThroughTime(t *testing.T) {
+	if testing.Short() {
+		t.Skip("real feeds take some seconds; make test-long has them")
+	}
+	rows, err := csv.NewReader(strings.NewReader(withoutComments(shareddata.Unzstd(t, "../..", "backtest/backtest-vulnrichment-kev.csv.zst")))).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var last []cve.Record
+	var before int64
+	records, changed, held := 0, 0, 0
+	for _, on := range []string{"2024-06-30", "2024-10-24", "2025-01-24"} {
+		at, err := time.Parse(time.DateOnly, on)
+		if err != nil {
+			t.Fatal(err)
+		}
+		col := slices.Index(rows[0], "ssvc_exploitation_"+on)
+		was := map[string]canon.Digest{}
+		for _, r := range last {
+			was[r.CVE] = r.Raw
+		}
+		var is []cve.Record
+		fresh := 0
+		for _, row := range rows[1:] {
+			_, value, ok := cve.Value("Exploitation", row[col])
+			if !ok {
+				continue
+			}
+			is = append(is, cve.Record{CVE: row[0], Modified: at.Unix(), Raw: canon.SumFile([]byte(row[0] + value)), Scores: []cve.Score{},
+				Claims: []cve.Claim{{CVE: row[0], Point: cve.Exploitation, Value: value, Source: cve.CISA, Role: cve.ADP, At: at.Unix()}}})
+			if is[len(is)-1].Raw != was[row[0]] {
+				fresh++
+			}
+		}
+		if last != nil {
+			r := judgedBetween(t, before, at.Unix(), last, is)
+			t.Logf("%s: %d of %d records are held, of which %d were new or changed", on, len(r.Held), len(is), fresh)
+			records, changed, held = records+len(is), changed+fresh, held+len(r.Held)
+		}
+		last, before = is, at.Unix()
+	}
+	if held*1000 > changed || held < 20 || changed < 50_000 {
+		t.Errorf("%d of %d new or changed real decisions are held (%d in all): more than 0.1 %%, or not the data", held, changed, records)
+	}
+}
+
+func withoutComments(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, "#") {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}
+
+// judgedBetween rules on a book that came at a time, after another.
+func judgedBetween(t testing.TB, before, at int64, last, is []cve.Record) Ruling {
+	t.Helper()
+	book := func(list []cve.Record) Content {
+		return Content{CVE: &cve.Book{Snapshot: advisory.Snapshot{Kind: cve.Kind}, Records: list}}
+	}
+	r, err := Standard{}.Judge(t.Context(), Case{Feed: Feed{Shrink: 10}, New: Kept{Count: len(is), Fetched: at}, Last: &Kept{Count: len(last), Fetched: before}, Content: book(is), Now: at,
+		LastContent: func(context.Context) (Content, error) { return book(last), nil },
+		Others:      func(context.Context, func(string) bool) ([]Content, error) { return nil, nil }})
+	if err != nil || len(r.Against) > 0 {
+		t.Fatal(r.Against, err)
+	}
+	return r
 }
 
 // TestRealScoresPoisoned lets two real days of EPSS arrive, seven months apart,

@@ -29,7 +29,8 @@ func entryDigest(e kev.Entry) canon.Digest {
 }
 
 // listings rules on a KEV catalogue. An entry that is gone, or says less than it
-// did, lowers urgency; many at once raise it. Both are held: an entry stays as
+// did, lowers urgency (not a day that moves from one past day to another); many at
+// once raise it. Both are held: an entry stays as
 // it was, a new one is not listed yet. A CVE record in which CISA says that the
 // vulnerability is exploited frees a new one.
 func (c Case) listings(ctx context.Context) (Ruling, error) {
@@ -125,7 +126,7 @@ func (c Case) entryReasons(e kev.Entry, was *kev.Entry) (out []quarantine.Reason
 	if was.Ransomware == "known" && e.Ransomware != "known" {
 		out = append(out, reasonOf(quarantine.CodeLowered, "its use by ransomware was known, and now it is not"))
 	}
-	if e.Due > was.Due {
+	if e.Due > was.Due && e.Due >= day(c.Now)[:10] { // what is past in both forms is due in both
 		out = append(out, reasonOf(quarantine.CodeLowered, "its day moved from %s to %s", was.Due, e.Due))
 	}
 	return out

@@ -482,10 +482,15 @@ func TestNothingLowersUrgencyAlone(t *testing.T) {
 		"twin":              {func(l []kev.Entry) []kev.Entry { return append(l, listing(140)[100:]...) }, 0, ""},
 		"gone":              {func(l []kev.Entry) []kev.Entry { return l[1:] }, 1, "GONE"},
 		"no ransomware now": {func(l []kev.Entry) []kev.Entry { l[0].Ransomware = "unknown"; return l }, 1, "LOWERED"},
-		"due later":         {func(l []kev.Entry) []kev.Entry { l[0].Due = "2026-06-01"; return l }, 1, "LOWERED"},
-		"due earlier":       {func(l []kev.Entry) []kev.Entry { l[0].Due = "2026-01-05"; return l }, 0, ""},
-		"from the future":   {func(l []kev.Entry) []kev.Entry { l[0].Added = "2099-01-01"; return l }, 1, "TIME"},
-		"a flood":           {func(l []kev.Entry) []kev.Entry { return append(l, listing(141)[100:]...) }, 41, "FLOOD"},
+		"due later":         {func(l []kev.Entry) []kev.Entry { l[0].Due = "2026-12-01"; return l }, 1, "LOWERED"},
+		"both days past": {func(l []kev.Entry) []kev.Entry {
+			l[0].Due = time.Unix(t0-dayLong, 0).UTC().Format(time.DateOnly)
+			return l
+		}, 0, ""},
+		"due today":       {func(l []kev.Entry) []kev.Entry { l[0].Due = time.Unix(t0, 0).UTC().Format(time.DateOnly); return l }, 1, "LOWERED"},
+		"due earlier":     {func(l []kev.Entry) []kev.Entry { l[0].Due = "2026-01-05"; return l }, 0, ""},
+		"from the future": {func(l []kev.Entry) []kev.Entry { l[0].Added = "2099-01-01"; return l }, 1, "TIME"},
+		"a flood":         {func(l []kev.Entry) []kev.Entry { return append(l, listing(141)[100:]...) }, 41, "FLOOD"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/klauspost/compress/zstd"
 )
 
 // Files of the data set about Debian 12: what main carried at its last point
@@ -61,6 +63,24 @@ func Gunzip(t testing.TB, top, name string) string {
 		t.Fatal(err)
 	}
 	raw, err := io.ReadAll(g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
+}
+
+// Unzstd is the text of a .zst of the data set.
+func Unzstd(t testing.TB, top, name string) string {
+	t.Helper()
+	raw, err := os.ReadFile(Path(t, top, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	z, err := zstd.NewReader(nil)
+	if err == nil {
+		defer z.Close()
+		raw, err = z.DecodeAll(raw, nil)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
