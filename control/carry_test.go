@@ -22,7 +22,7 @@ func installed(versions map[string]string) inventory.Inventory {
 func on(names []string, fixed ...string) spotted {
 	s := spotted{Names: names}
 	for i := 0; i < len(fixed); i += 2 {
-		s.On = append(s.On, cure{fixed[i], "amd64", fixed[i+1]})
+		s.On = append(s.On, cure{Package: fixed[i], Arch: "amd64", Fixed: fixed[i+1]})
 	}
 	return s
 }

@@ -63,12 +63,14 @@ type cure struct {
 	Package string `json:"package"`
 	Arch    string `json:"arch"`
 	Fixed   string `json:"fixed"` // source version; "" when none is known
+
+	Source string `json:"source,omitempty"` // that Package was built from; "": an earlier version did not say
 }
 
 func (s spotted) key() string { return strings.Join(s.Names, " ") }
 
 func (a cure) compare(b cure) int {
-	return cmp.Or(strings.Compare(a.Package, b.Package), strings.Compare(a.Arch, b.Arch), strings.Compare(a.Fixed, b.Fixed))
+	return cmp.Or(strings.Compare(a.Package, b.Package), strings.Compare(a.Arch, b.Arch), strings.Compare(a.Fixed, b.Fixed), strings.Compare(a.Source, b.Source))
 }
 
 // spot lists what is affected by the word of a vendor or distribution, each
@@ -88,7 +90,7 @@ func (c *Control) spot(found []match.Finding, know Knowledge, exposed priority.A
 			by[s.key()], order = &s, append(order, s.key())
 		}
 		at := by[s.key()]
-		at.On = append(at.On, cure{f.Package, f.Arch, f.Fixed})
+		at.On = append(at.On, cure{f.Package, f.Arch, f.Fixed, f.Source})
 	}
 	out := make([]spotted, 0, len(order))
 	slices.Sort(order)

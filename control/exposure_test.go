@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -92,6 +93,13 @@ func TestExposureClockRunsUntilTheFixIsEffective(t *testing.T) {
 		}
 	}
 	h.MappedWhy = ""
+	h.Mapped = []inventory.Mapping{{Path: "/usr/lib/own.so", Inode: 8, Process: "old (pid 7)", Owners: []inventory.Owner{{Package: evidencetest.Package + "-tools:amd64", Source: evidencetest.Package}}}}
+	w.must(h.Report(t.Context(), w.control.Handle))
+	w.looked()
+	if x := w.clock(h); x.Closed != 0 || !strings.Contains(x.Waits.Text(), "process old (pid 7) still uses the deleted file /usr/lib/own.so of "+evidencetest.Package+"-tools:amd64") {
+		t.Errorf("a process uses what was built from the same source: %+v", x)
+	}
+	h.Mapped[0].Owners[0] = inventory.Owner{Package: "other:amd64", Source: "other"} // another's clock goes on for that
 	w.must(h.Report(t.Context(), w.control.Handle))
 	w.look()
 	w.until("the clock ends", func() bool { return w.clock(h).Closed != 0 })

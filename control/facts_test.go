@@ -24,8 +24,8 @@ func TestHostFactsAreOfRunningClocks(t *testing.T) {
 	first := w.now.Unix()
 	look := func(class string) {
 		w.t.Helper()
-		w.must(w.look([]trust.HostID{id}, []spotted{{Names: []string{"CVE-2026-0001"}, Class: class, On: []cure{{"p1", "amd64", "2"}}},
-			{Names: []string{"CVE-2026-0009"}, Class: "3DF", On: []cure{{"p9", "amd64", "2"}}}}, map[string]string{"p1": "1", "p9": "1"}))
+		w.must(w.look([]trust.HostID{id}, []spotted{{Names: []string{"CVE-2026-0001"}, Class: class, On: []cure{{"p1", "amd64", "2", ""}}},
+			{Names: []string{"CVE-2026-0009"}, Class: "3DF", On: []cure{{"p9", "amd64", "2", ""}}}}, map[string]string{"p1": "1", "p9": "1"}))
 	}
 	found := []match.Finding{{Advisory: "CVE-2026-0001", Aliases: []string{}, Package: "p1", Arch: "amd64", State: match.Affected}}
 	facts := func(kev priority.Answer, open running) policy.HostFacts {
@@ -79,10 +79,10 @@ func TestCarryEndsWhatIsCuredAndRuns(t *testing.T) {
 		}
 		return inv
 	}
-	one := spotted{Names: []string{"CVE-1"}, On: []cure{{"a", "amd64", "2"}, {"b", "amd64", "2"}}}
+	one := spotted{Names: []string{"CVE-1"}, On: []cure{{"a", "amd64", "2", ""}, {"b", "amd64", "2", ""}}}
 	onA := spotted{Names: one.Names, On: one.On[:1]}
-	alias := spotted{Names: []string{"CVE-1", "DSA-1"}, On: []cure{{"a", "amd64", "2"}}}
-	unfixed := spotted{Names: []string{"CVE-1"}, On: []cure{{"a", "amd64", ""}}}
+	alias := spotted{Names: []string{"CVE-1", "DSA-1"}, On: []cure{{"a", "amd64", "2", ""}}}
+	unfixed := spotted{Names: []string{"CVE-1"}, On: []cure{{"a", "amd64", "", ""}}}
 	for name, c := range map[string]struct {
 		open, seen spotted
 		inv        inventory.Inventory

@@ -48,7 +48,7 @@ func fleetOfClocks(b *testing.B, n, pasts int) (*clockwork, []trust.HostID) {
 	for i := range looks {
 		seen := []spotted{}
 		for v := range 200 - i {
-			seen = append(seen, spotted{Names: []string{fmt.Sprintf("CVE-2026-%04d", v), fmt.Sprintf("DSA-%d", v)}, Class: "14D", On: []cure{{fmt.Sprintf("p%d", v), "amd64", "2"}}})
+			seen = append(seen, spotted{Names: []string{fmt.Sprintf("CVE-2026-%04d", v), fmt.Sprintf("DSA-%d", v)}, Class: "14D", On: []cure{{fmt.Sprintf("p%d", v), "amd64", "2", ""}}})
 		}
 		var err, bad error
 		looks[i].Seen, err = w.blobs.put(canon.MustEncode(seen))

@@ -155,7 +155,7 @@ func someVulnerabilities(dice *rand.Rand) (seen []spotted) {
 	for _, names := range [][]string{{"CVE-2026-0001"}, {"CVE-2026-0001", "DSA-1"}, {"CVE-2026-0002", "DSA-1"}, {"CVE-2026-0003"}, {"DSA-4"}} {
 		if dice.IntN(3) > 0 {
 			class := []string{"3DF", "14D", "FSU", ""}[dice.IntN(4)]
-			seen = append(seen, spotted{Names: names, Class: class, On: []cure{{"p" + names[0][len(names[0])-1:], "amd64", "2"}}})
+			seen = append(seen, spotted{Names: names, Class: class, On: []cure{{"p" + names[0][len(names[0])-1:], "amd64", "2", ""}}})
 		}
 	}
 	return seen
@@ -232,7 +232,7 @@ func commitDocs(w *clockwork, docs ...store.Doc) error {
 func TestAPastThatCannotBeReadStopsNoClock(t *testing.T) {
 	w := newClockwork(t)
 	id, other := w.host(1), w.host(2)
-	seen := []spotted{{Names: []string{"CVE-2026-0001"}, Class: "3D", On: []cure{{"p1", "amd64", "2"}}}}
+	seen := []spotted{{Names: []string{"CVE-2026-0001"}, Class: "3D", On: []cure{{"p1", "amd64", "2", ""}}}}
 	w.must(w.look([]trust.HostID{id}, seen, map[string]string{"p1": "1"}))
 	w.now = w.now.Add(time.Hour)
 	w.must(w.look([]trust.HostID{other}, append(seen, spotted{Names: []string{"CVE-2026-0002"}, On: []cure{}}), map[string]string{"p1": "1"}))
@@ -264,9 +264,9 @@ func TestAPastThatCannotBeReadStopsNoClock(t *testing.T) {
 func TestRecordsOfTheVersionBefore(t *testing.T) {
 	w := newClockwork(t)
 	id := w.host(1)
-	one := spotted{Names: []string{"CVE-2026-0001"}, On: []cure{{"p1", "amd64", "2"}, {"p2", "amd64", "2"}}}
+	one := spotted{Names: []string{"CVE-2026-0001"}, On: []cure{{"p1", "amd64", "2", ""}, {"p2", "amd64", "2", ""}}}
 	less := spotted{Names: one.Names, On: one.On[:1]}
-	gone := spotted{Names: []string{"CVE-2026-0002"}, On: []cure{{"p3", "amd64", "2"}}}
+	gone := spotted{Names: []string{"CVE-2026-0002"}, On: []cure{{"p3", "amd64", "2", ""}}}
 	for i, g := range []struct{ seen, ended []spotted }{{[]spotted{one, gone}, nil}, {[]spotted{less}, []spotted{gone}}} {
 		var before Glimpse
 		var err error

@@ -14,20 +14,24 @@ import (
 // runs says of a host whether what is installed is what runs. What cannot be
 // told is not taken for it: then a clock goes on.
 type runs struct {
-	processes string // why processes may run on old files; "": they do not
-	kernel    string // why the kernel may be an old one; "": it is the newest
-	images    []string
+	list    string                     // why it is not known which processes run on deleted files, or ""
+	mapped  []inventory.Mapping        // deleted files in use
+	sources map[string]map[string]bool // of the installed packages, by name
+	kernel  string                     // why the kernel may be an old one; "": it is the newest
+	images  []string
 }
 
 // runsOf reads it off a snapshot and its inventory.
 func runsOf(s wire.Snapshot, inv inventory.Inventory) runs {
-	out := runs{kernel: oldKernel(s, inv)}
-	why, ok := s.Listed()
-	switch {
-	case !ok:
-		out.processes = why
-	case len(s.Mapped) > 0:
-		out.processes = fmt.Sprintf("%d deleted files are still in use, the first: %s", len(s.Mapped), s.Mapped[0].Path)
+	out := runs{kernel: oldKernel(s, inv), mapped: s.Mapped, sources: map[string]map[string]bool{}}
+	if why, ok := s.Listed(); !ok {
+		out.list = why
+	}
+	for _, p := range inv.Packages {
+		if out.sources[p.Name] == nil {
+			out.sources[p.Name] = map[string]bool{}
+		}
+		out.sources[p.Name][p.Source] = true
 	}
 	for _, i := range inv.Kernel.Installed {
 		out.images = append(out.images, i.Package)
@@ -73,5 +77,42 @@ func (r runs) not(v spotted) string {
 	if kernel && r.kernel != "" {
 		return r.kernel
 	}
-	return r.processes
+	if r.list != "" {
+		return r.list
+	}
+	for _, m := range r.mapped {
+		if !m.Owned() {
+			return fmt.Sprintf("%s still uses the deleted file %s, of which it is not known whose it was: that holds every clock of the host", user(m), m.Path)
+		}
+	}
+	for _, m := range r.mapped {
+		for _, on := range v.On {
+			if why := r.uses(m, on); why != "" {
+				return fmt.Sprintf("%s still uses the deleted file %s %s", user(m), m.Path, why)
+			}
+		}
+	}
+	return ""
+}
+
+// uses says why a deleted file may be code of a package that was affected, or of
+// another one that was built from the same source; "": it is not.
+func (r runs) uses(m inventory.Mapping, on cure) string {
+	for _, o := range m.Owners {
+		if name, _, _ := strings.Cut(o.Package, ":"); name == on.Package || o.Source == on.Source || r.sources[on.Package][o.Source] {
+			return fmt.Sprintf("of %s (source %s)", o.Package, o.Source)
+		}
+	}
+	if on.Source == "" && len(r.sources[on.Package]) == 0 {
+		return fmt.Sprintf("of %s, and it is not known from which source %s was built, which is gone", m.Owners[0].Package, on.Package)
+	}
+	return ""
+}
+
+// user is the process that uses a deleted file.
+func user(m inventory.Mapping) string {
+	if m.Process == "" {
+		return "a process"
+	}
+	return "process " + m.Process.Text()
 }

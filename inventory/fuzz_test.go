@@ -60,3 +60,27 @@ func FuzzDeletedMappings(f *testing.F) {
 		}
 	})
 }
+
+func FuzzOwnersOf(f *testing.F) {
+	good := listedRoot()
+	f.Add(good[infoDir+"/more.list"], good[diversionsFile])
+	f.Add("/.", "/a\n/b\n")
+	f.Fuzz(func(t *testing.T, list, diversions string) {
+		files := listedRoot()
+		files[infoDir+"/more.list"], files[diversionsFile] = list, diversions
+		fsys := root(files)
+		inv, err := Read(fsys)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := OwnersOf(fsys, inv, []string{"/usr/bin/one", "/usr/bin/tool"})
+		if err != nil && got != nil {
+			t.Fatal("an error and an answer")
+		}
+		for p, owners := range got {
+			if len(owners) == 0 || !(Mapping{Path: p, Owners: owners}).Owned() {
+				t.Fatalf("%s: %+v", p, owners)
+			}
+		}
+	})
+}

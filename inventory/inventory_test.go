@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -250,10 +251,10 @@ ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsysca
 `
 	got, err := DeletedMappings(strings.NewReader(text))
 	want := []Mapping{
-		{"/usr/lib/x86_64-linux-gnu/libssl.so.3", 2001, true},
-		{`/usr/share/a b\012c`, 2002, false},
+		{Path: "/usr/lib/x86_64-linux-gnu/libssl.so.3", Inode: 2001, Exec: true},
+		{Path: `/usr/share/a b\012c`, Inode: 2002},
 	}
-	if err != nil || !slices.Equal(got, want) {
+	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v %v", got, err)
 	}
 	for _, bad := range []string{"\n", "x", "0-1 r-xp", "0-1 r-xp 0 08:01 x /a (deleted)", "zz-1 r-xp 0 08:01 1 /a (deleted)", strings.Repeat("x", maxMapLine+1)} {
@@ -395,7 +396,7 @@ func TestDigestNeedsWhatReadPromises(t *testing.T) {
 func TestMappingsAreOrderedAndCounted(t *testing.T) {
 	text := "0-1 r-xp 0 8:1 1 /b (deleted)\n1-2 r-xp 0 8:1 2 /a (deleted)\n2-3 r--p 0 8:1 10 /a (deleted)\n"
 	got, err := DeletedMappings(strings.NewReader(text))
-	if want := []Mapping{{"/a", 2, true}, {"/a", 10, false}, {"/b", 1, true}}; err != nil || !slices.Equal(got, want) {
+	if want := []Mapping{{Path: "/a", Inode: 2, Exec: true}, {Path: "/a", Inode: 10}, {Path: "/b", Inode: 1, Exec: true}}; err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%v %v", got, err)
 	}
 	if _, err := DeletedMappings(strings.NewReader(strings.Repeat("0-1 r-xp 0 8:1 0\n", maxMappings+1))); err == nil || !strings.Contains(err.Error(), "more than") {

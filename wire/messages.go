@@ -13,6 +13,8 @@
 package wire
 
 import (
+	"slices"
+
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/inventory"
 	"github.com/patchwrit/patchwrit/trust"
@@ -78,11 +80,10 @@ type Snapshot struct {
 	Status    []canon.Note        `json:"status"`  // paragraphs of dpkg's status file, ascending
 	Origins   []PackageOrigin     `json:"origins"` // where apt says installed packages came from, ascending by package
 	Services  []Service           `json:"services"`
-	Mapped    []inventory.Mapping `json:"mapped"` // processes on deleted files, as the helper saw them
+	Mapped    []inventory.Mapping `json:"mapped"` // processes on deleted files, as the helper saw them; their Process and Owners since protocol 4
 	Boot      string              `json:"boot"`   // boot id
 
-	// Since protocol 3; what is absent is not known. Times are Unix seconds by
-	// the host's clock.
+	// What is absent is not known. Times are Unix seconds by the host's clock.
 	MappedAt    int64      `json:"mapped_at,omitempty"`    // when Mapped was first seen as it is, since the packages are as Status says
 	MappedWhy   canon.Note `json:"mapped_why,omitempty"`   // why Mapped does not speak of these packages: there is none, it is older, it is not whole
 	Booted      int64      `json:"booted,omitempty"`       // when the machine was
@@ -120,8 +121,11 @@ func (s Snapshot) Listed() (why string, ok bool) {
 
 // In is the snapshot in the form of a protocol that Common has given.
 func (s Snapshot) In(protocol int) Snapshot {
-	if protocol < 3 {
-		s.MappedAt, s.MappedWhy, s.Booted, s.KernelAt, s.KernelBuild = 0, "", 0, 0, ""
+	if protocol < 4 {
+		s.Mapped = slices.Clone(s.Mapped)
+		for i := range s.Mapped {
+			s.Mapped[i].Process, s.Mapped[i].Owners = "", nil
+		}
 	}
 	return s
 }

@@ -14,7 +14,8 @@ import (
 //	1  the first
 //	2  next tells why a writ cannot be tried
 //	3  the inventory tells when processes were looked at, and since when its kernel runs
-const Protocol = 3
+//	4  the inventory tells which process uses a deleted file, and whose that was
+const Protocol = 4
 
 // CodeProtocol says that two parties have no protocol in common.
 const CodeProtocol refusal.Code = "PW-WIRE-PROTOCOL"

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/inventory"
 	"github.com/patchwrit/patchwrit/refusal"
 )
 
@@ -16,8 +17,12 @@ func TestCommon(t *testing.T) {
 	}
 }
 
-// The bytes of protocol 2, as its agents send them.
-const recorded2 = `{"arch":"amd64","boot":"b","host":"","kernel":"6.1.0-9-amd64","mapped":[],"origins":[],"os_release":"ID=debian","services":[],"status":[],"type":"patchwrit/snapshot/v1"}`
+// The bytes of an agent that does not say when it looked for processes, and of
+// protocol 3.
+const (
+	recorded2 = `{"arch":"amd64","boot":"b","host":"","kernel":"6.1.0-9-amd64","mapped":[],"origins":[],"os_release":"ID=debian","services":[],"status":[],"type":"patchwrit/snapshot/v1"}`
+	recorded3 = `{"arch":"amd64","boot":"b","booted":5,"host":"","kernel":"6.1.0-9-amd64","kernel_at":3,"kernel_build":"#1 SMP","mapped":[{"exec":true,"inode":7,"path":"/usr/lib/libone.so.1"}],"mapped_at":7,"origins":[],"os_release":"ID=debian","services":[],"status":[],"type":"patchwrit/snapshot/v1"}`
+)
 
 func TestASnapshotOfTheProtocolBefore(t *testing.T) {
 	var s Snapshot
@@ -27,19 +32,28 @@ func TestASnapshotOfTheProtocolBefore(t *testing.T) {
 	if why, ok := s.Listed(); ok || why == "" {
 		t.Errorf("an agent that does not say when it looked is taken for one that did: %q", why)
 	}
-	s.MappedAt, s.Booted, s.KernelAt, s.KernelBuild = 7, 5, 3, "#1 SMP"
+	if err := canon.Decode([]byte(recorded3), &s); err != nil {
+		t.Fatal(err)
+	}
 	if _, ok := s.Listed(); !ok {
 		t.Error("a list of processes does not count")
 	}
-	today := string(canon.MustEncode(s.In(3)))
+	if s.Mapped[0].Owned() {
+		t.Error("an agent that does not say whose a file was is taken for one that did")
+	}
+	if string(canon.MustEncode(s)) != recorded3 {
+		t.Errorf("kept: %s", canon.MustEncode(s))
+	}
+	s.Mapped[0].Process, s.Mapped[0].Owners = "a (pid 7)", []inventory.Owner{{Package: "libone1:amd64", Source: "one"}}
+	today := string(canon.MustEncode(s.In(4)))
+	if got := string(canon.MustEncode(s.In(3))); got != recorded3 || today == recorded3 {
+		t.Errorf("spoken: %s, today %s", got, today)
+	}
+	if !s.Mapped[0].Owned() {
+		t.Error("what is told to one is taken from all")
+	}
 	s.MappedWhy = "it is older than the packages"
 	if why, ok := s.Listed(); ok || why != "it is older than the packages" {
 		t.Errorf("an old list counts: %q", why)
-	}
-	if got := string(canon.MustEncode(s.In(2))); got != recorded2 {
-		t.Errorf("spoken: %s", got)
-	}
-	if today == recorded2 {
-		t.Error("today's form is that of before")
 	}
 }

@@ -37,8 +37,32 @@ func (h *Helper) look(ctx context.Context) {
 // again reports whether it is time for another look.
 func again(changed bool, since time.Duration) bool { return changed || since >= factsEvery }
 
-// maxMapped bounds the facts.
-const maxMapped = 2000
+// Limits of the facts, in files and in bytes: they are told in one message.
+const (
+	maxMapped     = 2000
+	maxMappedSize = 384 << 10
+)
+
+// seenFile is what looks have learned of the files in use, below the helper's
+// state.
+const seenFile = "seen"
+
+// processes looks for processes on deleted files, and remembers whose the files
+// are that others use.
+func (h *Helper) processes(boot string) ([]inventory.Mapping, error) {
+	h.eyes.Lock()
+	defer h.eyes.Unlock()
+	file := filepath.Join(h.State, seenFile)
+	if h.seen == nil {
+		h.seen = &apt.Seen{}
+		h.seen.Load(file)
+	}
+	mapped, err := h.seen.Look(h.e.Root.Text(), boot, func() string { return parley.PackagesOf(h.e.Root.Text()) })
+	if err := h.seen.Save(file); err != nil {
+		h.Logger.Warn("what was learned of the files in use could not be kept", "err", err)
+	}
+	return mapped, err
+}
 
 // see writes what only root can see to a file that everybody can read.
 func (h *Helper) see() {
@@ -46,15 +70,17 @@ func (h *Helper) see() {
 	if boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id"); err == nil {
 		f.Boot = strings.TrimSpace(string(boot))
 	}
-	mapped, err := apt.Mapped(h.e.Root.Text())
+	mapped, err := h.processes(f.Boot)
 	if err != nil {
 		f.Why = canon.NoteOf(err.Error())
 	}
-	if len(mapped) > maxMapped {
-		f.Why = canon.NoteOf("there are more deleted files in use than are listed")
-	}
-	for _, d := range mapped[:min(len(mapped), maxMapped)] {
+	size := 0
+	for _, d := range mapped {
 		d.Path, d.Inode = printable(d.Path), d.Inode%(canon.MaxInt+1)
+		if size += len(canon.MustEncode(d)); size > maxMappedSize || len(f.Mapped) == maxMapped {
+			f.Why = canon.NoteOf("there are more deleted files in use than are listed")
+			break
+		}
 		f.Mapped = append(f.Mapped, d)
 	}
 	raw, err := canon.Encode(f)

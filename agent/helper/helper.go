@@ -32,6 +32,7 @@ import (
 	"github.com/patchwrit/patchwrit/agent"
 	"github.com/patchwrit/patchwrit/agent/idle"
 	"github.com/patchwrit/patchwrit/agent/parley"
+	"github.com/patchwrit/patchwrit/pkgmgr/apt"
 	"github.com/patchwrit/patchwrit/refusal"
 )
 
@@ -69,6 +70,8 @@ type Helper struct {
 	Config
 	e    Enrolled
 	work sync.Mutex // held by the one conversation that may act
+	eyes sync.Mutex // guards seen
+	seen *apt.Seen  // nil until the first look
 }
 
 // Run serves until ctx ends. A package manager that runs then goes on without it.
@@ -201,6 +204,7 @@ func (h *Helper) answer(ctx context.Context, t *talk, offer parley.Offer, err er
 	}
 	defer h.work.Unlock()
 	defer idle.Rest()
+	h.see() // whose the files are that processes use now, nobody can tell afterwards
 	defer h.see()
 	e, err := h.apply(ctx, t, offer)
 	if err != nil {

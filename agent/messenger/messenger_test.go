@@ -661,14 +661,14 @@ func TestProtocols(t *testing.T) {
 			t.Errorf("a control plane of protocol %d: %v", theirs, err)
 		}
 		for _, s := range w.hall.Said() {
-			if s.Verb == wire.Report && bytes.Contains(s.Body, []byte(`"part":1`)) && bytes.Contains(s.Body, []byte("mapped_why")) != (theirs >= 3) {
+			if s.Verb == wire.Report && bytes.Contains(s.Body, []byte(`"part":1`)) && !bytes.Contains(s.Body, []byte("mapped_why")) {
 				t.Errorf("protocol %d was answered with %s", theirs, s.Body)
 			}
 		}
 	}
 }
 
-// TestAnAgentOfTheProtocolBefore speaks protocol 2, in the bytes that it says.
+// TestAnAgentOfTheProtocolBefore speaks protocol 3, in the bytes that it says.
 func TestAnAgentOfTheProtocolBefore(t *testing.T) {
 	w := newTown(t)
 	c := writtest.New(w.house)
@@ -683,14 +683,14 @@ func TestAnAgentOfTheProtocolBefore(t *testing.T) {
 		return string(raw), err
 	}
 	hello := `{"host":"` + string(w.house.Hosts[0].ID) + `","name":"web-1","protocol":%d,"run":"` + strings.Repeat("ab", 16) + `","version":"0.1"}`
-	if a, err := say(wire.Hello, fmt.Sprintf(hello, 2)); err != nil || !strings.Contains(a, `"protocol":2,`) {
+	if a, err := say(wire.Hello, fmt.Sprintf(hello, 3)); err != nil || !strings.Contains(a, `"protocol":3,`) {
 		t.Errorf("hello: %s, %v", a, err)
 	}
 	a, err := say(wire.Next, `{"helper":"","trust":{"hosts":0,"root":0,"snapshot":0,"targets":0,"timestamp":0}}`)
 	if err != nil || !strings.Contains(a, string(canon.SumFile(c.Raw().Writ))) {
 		t.Errorf("next: %s, %v", a, err)
 	}
-	old := `{"arch":"amd64","boot":"b","host":"` + string(w.house.Hosts[0].ID) + `","kernel":"6.1.0-9-amd64","mapped":[],"origins":[],"os_release":"ID=debian","services":[],"status":["Package: one"],"type":"patchwrit/snapshot/v1"}`
+	old := `{"arch":"amd64","boot":"b","booted":5,"host":"` + string(w.house.Hosts[0].ID) + `","kernel":"6.1.0-9-amd64","kernel_at":3,"mapped":[{"exec":true,"inode":7,"path":"/usr/lib/libone.so.1"}],"mapped_at":7,"origins":[],"os_release":"ID=debian","services":[],"status":["Package: one"],"type":"patchwrit/snapshot/v1"}`
 	told := `{"base":"","digest":"` + string(canon.Sum(wire.TypeSnapshot, []byte(old))) + `","gone":[],"more":false,"part":1,"rest":` + old + `}`
 	if a, err := say(wire.Report, told); err != nil || !strings.Contains(a, `"nothing"`) {
 		t.Errorf("inventory: %s, %v", a, err)
@@ -698,7 +698,7 @@ func TestAnAgentOfTheProtocolBefore(t *testing.T) {
 	if _, err := say(wire.Done, `{"code":"PW-AGENT-LEASE","detail":"","leases":[],"receipts":[],"writ":"`+string(canon.SumFile(nil))+`"}`); err != nil || len(w.hall.Refused()) != 1 {
 		t.Errorf("receipt: %v", err)
 	}
-	for _, other := range []int{1, 5} {
+	for _, other := range []int{1, 2, 6} {
 		if _, err := say(wire.Hello, fmt.Sprintf(hello, other)); refusal.CodeOf(err) != wire.CodeProtocol {
 			t.Errorf("an agent of protocol %d: %v", other, err)
 		}
@@ -796,9 +796,15 @@ func TestAListOfProcessesSpeaksOfItsPackages(t *testing.T) {
 	if _, ok := look().Listed(); ok {
 		t.Error("a list from before the upgrade speaks of what was installed by it")
 	}
-	m.spoken = 2
-	if s := look(); s.MappedAt != 0 || s.MappedWhy != "" || s.Booted != 0 {
-		t.Errorf("protocol 2 is told %+v", s)
+	facts(func(f *parley.Facts) {
+		f.Mapped[0].Process, f.Mapped[0].Owners = "nginx (pid 812)", []inventory.Owner{{Package: "libssl3:amd64", Source: "openssl"}}
+	})
+	if s := look(); !s.Mapped[0].Owned() || s.Mapped[0].Process == "" {
+		t.Errorf("it is not told whose the file was: %+v", s.Mapped)
+	}
+	m.spoken = 3
+	if s := look(); s.Mapped[0].Owners != nil || s.Mapped[0].Process != "" || s.MappedAt == 0 {
+		t.Errorf("protocol 3 is told %+v", s)
 	}
 }
 

@@ -16,9 +16,11 @@ func hostExposureCmd() *cobra.Command {
 		Use:   "exposure HOST",
 		Short: "say since when a host is exposed to what, and by when that has to end",
 		Long: "Lists one clock for each vulnerability that was ever found on the host. A clock starts when a look first finds the\n" +
-			"vulnerability, and stops only when its fix is effective: the packages are at fixed versions, no process runs on deleted\n" +
-			"files by a list that was made after that, and a fixed kernel was booted. What is not known stops none; nor does a feed\n" +
-			"that falls silent. Clocks that run come first, in the order of work.\n\n" +
+			"vulnerability, and stops only when its fix is effective: the packages are at fixed versions, a fixed kernel was booted, and\n" +
+			"by a list that was made after that no process uses deleted files of a package built from the same source. A deleted\n" +
+			"file of which it is not known whose it was holds every clock of the host: a restart of the process, which is named,\n" +
+			"releases them. What is not known stops none; nor does a feed that falls silent. Clocks that run come first, in the order\n" +
+			"of work.\n\n" +
 			"The day follows from CISA BOD 26-04 and needs a KEV feed (patchwrit up --feeds). Whether the public reaches the\n" +
 			"host says its label exposure=internet or exposure=internal in the trust root; unknown counts as internet.\n\n" +
 			"Exit code 3: something is overdue.",
@@ -50,16 +52,17 @@ func presentClocks(cmd *cobra.Command, clocks []control.ExposureView) error {
 	for _, x := range clocks {
 		state := "exposed"
 		switch {
-		case x.Overdue:
-			state = "OVERDUE"
-			late++
 		case x.Closed != 0:
 			state = "fixed " + when(x.Closed)
 		case x.Gone != 0:
 			state = "not effective yet"
-			if x.Waits != "" {
-				state += ": " + x.Waits.Text()
-			}
+		}
+		if x.Overdue {
+			state = strings.TrimSuffix("OVERDUE, "+state, ", exposed")
+			late++
+		}
+		if x.Waits != "" {
+			state += ": " + x.Waits.Text()
 		}
 		due := "-"
 		if x.Due != 0 {

@@ -85,7 +85,7 @@ func (m *maker) wireFile() Wire {
 			{"another time", strings.Replace(pass, fmt.Sprint(m.now), fmt.Sprint(m.now+1), 1)},
 			{"another server", strings.Replace(pass, string(server), string(sum("another")), 1)},
 			{"no signature", strings.Replace(pass, p.Signature, "", 1)}}},
-		Snapshot: Snapshot{string(canon.MustEncode(s)), s.Digest()}, Before: Snapshot{string(canon.MustEncode(s.In(2))), s.In(2).Digest()}}
+		Snapshot: Snapshot{string(canon.MustEncode(s)), s.Digest()}, Before: Snapshot{string(canon.MustEncode(s.In(3))), s.In(3).Digest()}}
 }
 
 // snapshot is what a small host tells of itself.
@@ -98,7 +98,8 @@ func (m *maker) snapshot(id trust.HostID) wire.Snapshot {
 	return wire.Snapshot{Type: wire.TypeSnapshot, Host: id, OSRelease: canon.NoteOf("ID=debian\nVERSION_ID=\"12\"\n"), Arch: "amd64", Kernel: "6.1.0-42-amd64", Status: status,
 		Origins:  []wire.PackageOrigin{{Package: "openssl:amd64", Origin: canon.NoteOf("Debian"), Suite: canon.NoteOf("stable")}},
 		Services: []wire.Service{{Name: canon.NoteOf("nginx.service"), State: canon.NoteOf("active")}},
-		Mapped:   []inventory.Mapping{{Path: "/usr/lib/x86_64-linux-gnu/libssl.so.3", Inode: 131, Exec: true}}, Boot: "6f1f7c55-5d0c-4a63-9d0c-0d8f3a4a9d6b",
+		Mapped: []inventory.Mapping{{Path: "/usr/lib/x86_64-linux-gnu/libssl.so.3", Inode: 131, Exec: true, Process: "nginx (pid 812)",
+			Owners: []inventory.Owner{{Package: "libssl3:amd64", Source: "openssl"}}}}, Boot: "6f1f7c55-5d0c-4a63-9d0c-0d8f3a4a9d6b",
 		MappedAt: m.now, Booted: m.now - 86_400, KernelAt: m.now - 172_800, KernelBuild: canon.NoteOf("#1 SMP PREEMPT_DYNAMIC Debian 6.1.180-1 (2026-09-01)")}
 }
 
@@ -143,9 +144,9 @@ func (j *judge) wire() {
 	_, listed := s.Listed()
 	j.want(listed, "wire: snapshot: its list of processes does not count")
 	var before wire.Snapshot
-	j.none(canon.Decode([]byte(f.Before.Bytes), &before), "wire: snapshot of protocol 2")
-	_, listed = before.Listed()
-	j.want(before.Digest() == f.Before.Digest && !listed, "wire: snapshot of protocol 2: another digest, or its list of processes counts")
+	j.none(canon.Decode([]byte(f.Before.Bytes), &before), "wire: snapshot of protocol 3")
+	j.want(before.Digest() == f.Before.Digest && len(before.Mapped) > 0 && !before.Mapped[0].Owned() && len(s.Mapped) > 0 && s.Mapped[0].Owned(),
+		"wire: snapshot of protocol 3: another digest, or it is known whose its files were")
 }
 
 // signed judges a signed request and those that must be refused.

@@ -88,7 +88,7 @@ func (w *town) version(host, name string) string {
 // real hosts, real witnesses and a real control plane, which it kills.
 func TestASmallFleet(t *testing.T) {
 	names := []string{"pw-good", "pw-silent", "pw-forensic", "pw-halted"}
-	installed := append(packagesOf("1.0-1", "", names...), Fix("pw-bad", "1.0-1", "", failing))
+	installed := append(packagesOf("1.0-1", "", names...), Fix("pw-bad", "1.0-1", "", failing), library("1.0-1", "", "1.0"))
 	w := newTown(t, Options{Hosts: []Host{{Name: "web-1", Domain: "rack-1", Role: "web"}, {Name: "web-2", Domain: "rack-2", Role: "web"},
 		{Name: "web-3", Domain: "rack-2", Role: "web"}}, Up: []string{"--plan-every", "1s", "--poll-every", "1s"}}, installed...)
 	for _, scene := range []struct {

@@ -42,7 +42,7 @@ func (m *Manager) effective(o *own, changes []change.Change, inv inventory.Inven
 			continue
 		}
 		for _, f := range contents.Files {
-			replaced[merged(f.Path)] = true
+			replaced[inventory.MergedUsr(f.Path)] = true
 		}
 		if c.Op == change.Remove || r.Effective.Installed == writ.No {
 			continue
@@ -76,17 +76,6 @@ func (o *own) kept(c change.Change) (artefact.Contents, error) {
 		return artefact.Contents{}, fmt.Errorf("the stored artefact of %s is damaged: %v", c.Key(), err)
 	}
 	return o.contents(c)
-}
-
-// merged is a path as merged-usr systems have it, so that /lib and /usr/lib are
-// one.
-func merged(p string) string {
-	for _, dir := range []string{"/lib", "/bin", "/sbin", "/lib64", "/lib32", "/libx32"} {
-		if p == dir || strings.HasPrefix(p, dir+"/") {
-			return "/usr" + p
-		}
-	}
-	return p
 }
 
 // verifier compares the files on the disk with those of an artefact, as dpkg

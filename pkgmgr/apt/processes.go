@@ -1,13 +1,10 @@
 package apt
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -21,61 +18,73 @@ import (
 // stale lists the processes of the system that still map a replaced file, each
 // "pid name path". An error means that some could not be looked at.
 func (m *Manager) stale(replaced map[string]bool) ([]string, error) {
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return nil, err
-	}
 	var all []string
-	var problem error
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil || (pid == 1 && !m.sys.running()) { // the machine's init is in no directory
-			continue
+	err := m.sys.processes(func(pid int, uses []inventory.Use) {
+		for _, u := range uses {
+			if p, ok := m.sys.inner(u.Path, replaced); u.Deleted && ok {
+				all = append(all, fmt.Sprintf("%d %s %s", pid, comm(pid), canon.NoteOf(p)))
+			}
 		}
-		lines, err := m.process(pid, replaced)
-		if err != nil && !gone(err) {
-			problem = fmt.Errorf("process %d: %w", pid, err)
-		}
-		all = append(all, lines...)
-	}
-	return all, problem
+	})
+	return all, err
 }
 
-// Mapped lists the deleted files that processes of the system in root still
-// map, ascending. An error means that some processes could not be looked at; the
-// list holds what the others map.
-func Mapped(root string) ([]inventory.Mapping, error) {
-	sys, err := openSystem(root)
-	if err != nil {
-		return nil, err
-	}
-	defer sys.close()
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return nil, err
-	}
-	found := map[inventory.Mapping]bool{}
-	for _, e := range entries {
-		pid, perr := strconv.Atoi(e.Name())
-		if perr != nil || (pid == 1 && !sys.running()) {
-			continue
-		}
-		deleted, perr := sys.deleted(pid)
-		if perr != nil && !gone(perr) {
-			err = fmt.Errorf("process %d: %w", pid, perr)
-		}
-		for _, d := range deleted {
-			if !sys.running() {
-				d.Path = strings.TrimPrefix(d.Path, sys.dir)
+// passes is how often the processes are gone through: again as long as one ends
+// before it is read, for it may have left others that no pass has met.
+const passes = 20
+
+// processes calls do for each process of the system with the files that it maps.
+// The error means that some could not be looked at.
+func (s *system) processes(do func(pid int, uses []inventory.Use)) error {
+	list := func() (pids []int, err error) {
+		entries, err := os.ReadDir("/proc")
+		for _, e := range entries {
+			if pid, err := strconv.Atoi(e.Name()); err == nil && (pid != 1 || s.running()) { // the machine's init is in no directory
+				pids = append(pids, pid)
 			}
-			found[d] = true
+		}
+		return pids, err
+	}
+	stays := func(pid int) bool {
+		_, err := os.Stat("/proc/" + strconv.Itoa(pid))
+		return err == nil
+	}
+	return sweep(list, s.uses, stays, do)
+}
+
+// sweep goes through processes. One that stays though it maps nothing is a kernel
+// thread or a zombie.
+func sweep(list func() ([]int, error), uses func(int) ([]inventory.Use, error), stays func(int) bool, do func(int, []inventory.Use)) (problem error) {
+	read := map[int]bool{}
+	for range passes {
+		pids, err := list()
+		if err != nil {
+			return err
+		}
+		lost := false
+		for _, pid := range pids {
+			if read[pid] {
+				continue
+			}
+			mapped, err := uses(pid)
+			switch {
+			case err == nil:
+				do(pid, mapped)
+			case gone(err):
+				lost = true
+				if !stays(pid) {
+					continue
+				}
+			default:
+				problem = fmt.Errorf("process %d: %w", pid, err)
+			}
+			read[pid] = true
+		}
+		if !lost {
+			return problem
 		}
 	}
-	out := slices.Collect(maps.Keys(found))
-	slices.SortFunc(out, func(a, b inventory.Mapping) int {
-		return cmp.Or(strings.Compare(a.Path, b.Path), cmp.Compare(a.Inode, b.Inode), strings.Compare(fmt.Sprint(a.Exec), fmt.Sprint(b.Exec)))
-	})
-	return out, err
+	return errors.Join(problem, errors.New("processes end faster than they can be looked at"))
 }
 
 // gone reports whether a process ended while it was looked at.
@@ -83,11 +92,13 @@ func gone(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH)
 }
 
-// deleted lists the deleted files that a process maps, when its root directory
-// is this system.
-func (s *system) deleted(pid int) ([]inventory.Mapping, error) {
+// uses lists the files that a process maps, when it is one of this system.
+func (s *system) uses(pid int) ([]inventory.Use, error) {
 	dir := "/proc/" + strconv.Itoa(pid)
 	inside, err := s.isRoot(dir + "/root")
+	if err == nil && !inside {
+		inside, err = s.confined(dir)
+	}
 	if err != nil || !inside {
 		return nil, err
 	}
@@ -96,23 +107,22 @@ func (s *system) deleted(pid int) ([]inventory.Mapping, error) {
 		return nil, err
 	}
 	defer maps.Close()
-	return inventory.DeletedMappings(maps)
+	return inventory.Mappings(maps)
 }
 
-// process looks at one process.
-func (m *Manager) process(pid int, replaced map[string]bool) ([]string, error) {
-	deleted, err := m.sys.deleted(pid)
+// confined reports whether a process of the running system has put itself into a
+// root directory (chroot(2)): it began with the system's files. One with another
+// root in a mount namespace of its own is a container.
+func (s *system) confined(dir string) (bool, error) {
+	if !s.running() {
+		return false, nil
+	}
+	theirs, err := os.Readlink(dir + "/ns/mnt")
 	if err != nil {
-		return nil, err
+		return false, err
 	}
-	dir := "/proc/" + strconv.Itoa(pid)
-	var lines []string
-	for _, d := range deleted {
-		if p, ok := m.sys.inner(d.Path, replaced); ok {
-			lines = append(lines, fmt.Sprintf("%d %s %s", pid, comm(dir), canon.NoteOf(p)))
-		}
-	}
-	return lines, nil
+	ours, err := os.Readlink("/proc/self/ns/mnt")
+	return theirs == ours, err
 }
 
 // isRoot reports whether a process's root directory is this system's. Kernel
@@ -134,7 +144,7 @@ func (s *system) isRoot(link string) (bool, error) {
 func (s *system) inner(mapped string, replaced map[string]bool) (string, bool) {
 	mapped = unescape(mapped)
 	for at := 0; at >= 0 && at < len(mapped); {
-		if p := merged(mapped[at:]); replaced[p] {
+		if p := inventory.MergedUsr(mapped[at:]); replaced[p] {
 			return p, true
 		}
 		if s.running() {
@@ -155,8 +165,8 @@ func unescape(p string) string {
 }
 
 // comm is a process's name, made printable and without space.
-func comm(dir string) string {
-	raw, err := os.ReadFile(dir + "/comm")
+func comm(pid int) string {
+	raw, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/comm")
 	if err != nil {
 		return "?"
 	}
