@@ -185,11 +185,27 @@ func TestWhoseADeletedFileWas(t *testing.T) {
 			w.upgrade(libOne)
 		}, known},
 		"the system has another file there": {func(w *watch) { w.uses[0].Inode += 1 << 20; w.look(); w.upgrade(libOne) }, unknown},
-		"a file of another name":            {func(w *watch) { w.uses[0].Path += "\\012"; w.look(); w.upgrade(libOne); w.uses[0].Deleted = true }, libOne + "\\012:"},
-		"another file was met":              {func(w *watch) { w.look(); w.upgrade(libOne); w.uses[0].Inode += 1 << 20 }, unknown},
-		"another device's":                  {func(w *watch) { w.look(); w.upgrade(libOne); w.uses[0].Dev = "08:02" }, unknown},
-		"another boot":                      {func(w *watch) { w.look(); w.upgrade(libOne); w.boot = "c" }, unknown},
-		"the boot is not known":             {func(w *watch) { w.boot = ""; w.look(); w.upgrade(libOne) }, unknown},
+		"a name that may be an escaped one": {func(w *watch) {
+			w.put(libOne+"\\012", "x")
+			w.packages("one", libOne+"\\012")
+			w.uses = nil
+			w.use(libOne + "\\012")
+			w.look()
+			w.uses[0].Deleted = true
+		}, libOne + "\\012:"},
+		"too many packages list it": {func(w *watch) {
+			var all []string
+			for i := range maxOwners + 1 {
+				all = append(all, fmt.Sprint("p", i), libOne)
+			}
+			w.packages(all...)
+			w.look()
+			w.upgrade(libOne)
+		}, unknown},
+		"another file was met":  {func(w *watch) { w.look(); w.upgrade(libOne); w.uses[0].Inode += 1 << 20 }, unknown},
+		"another device's":      {func(w *watch) { w.look(); w.upgrade(libOne); w.uses[0].Dev = "08:02" }, unknown},
+		"another boot":          {func(w *watch) { w.look(); w.upgrade(libOne); w.boot = "c" }, unknown},
+		"the boot is not known": {func(w *watch) { w.boot = ""; w.look(); w.upgrade(libOne) }, unknown},
 		"not in use in between": {func(w *watch) {
 			was := w.uses
 			w.look()
