@@ -81,7 +81,7 @@ func (s *Seen) look(sys *system, boot string, state func() string, processes fun
 	if s.Type != TypeSeen || s.Boot != boot || boot == "" {
 		*s = Seen{Type: TypeSeen, Boot: boot}
 	}
-	packages, still := state(), sys.still()
+	packages := state()
 	g := glance{sys: sys, deleted: map[seenKey]inventory.Mapping{}, live: map[seenKey]bool{}, first: map[seenKey]int{}}
 	g.ours, _ = os.Readlink("/proc/self/ns/mnt")
 	err := processes(g.process)
@@ -89,7 +89,7 @@ func (s *Seen) look(sys *system, boot string, state func() string, processes fun
 	for _, f := range s.Files {
 		known[f.key()] = f.Owners
 	}
-	if still && packages != "" {
+	if packages != "" {
 		s.learn(g, packages, known, func() bool { return sys.still() && state() == packages })
 	}
 	s.keep(g, known, err == nil)
