@@ -66,7 +66,7 @@ func (c *crowd) put(name string) {
 // change takes some packages of a host out and puts some in.
 func (c *crowd) change(name string, went, came []Package) {
 	h := c.hosts[name]
-	if err := c.ChangeHost(name, went, came); err != nil {
+	if _, err := c.Change(Change{name, went, came}); err != nil {
 		c.Fatal(err)
 	}
 	rest := slices.DeleteFunc(slices.Clone(h.Packages), func(p Package) bool { return slices.Contains(went, p) })
@@ -290,11 +290,11 @@ func TestMisfitsChangeNothing(t *testing.T) {
 	x := New()
 	x.PutHost(Host{Name: "h", Ecosystem: "Debian:12", Packages: []Package{a, b}})
 	x.PutHost(Host{Name: "i", Ecosystem: "Debian:12", Packages: []Package{a, b, other}})
-	if err := x.ChangeHost("h", []Package{b}, nil); err != nil {
+	if _, err := x.Change(Change{"h", []Package{b}, nil}); err != nil {
 		t.Fatal(err)
 	}
 	for _, went := range [][]Package{{other}, {b}, {a, a}} {
-		if err := x.ChangeHost("h", went, []Package{{Source: "c", Version: "1"}}); err == nil {
+		if _, err := x.Change(Change{"h", went, []Package{{Source: "c", Version: "1"}}}); err == nil {
 			t.Errorf("%v was taken from a host that has it not", went)
 		}
 	}
@@ -359,5 +359,87 @@ func TestAlikeButForTheModule(t *testing.T) {
 				t.Errorf("many of %q and one of %q: host %d has %v", c[0], c[1], i, h.Packages)
 			}
 		}
+	}
+}
+
+// TestChangesTogether applies many changes at once, some of one host, with one
+// that does not fit: those before it count, it and those after it do not.
+func TestChangesTogether(t *testing.T) {
+	pkg := func(source string, v int) Package { return Package{Source: source, Version: fmt.Sprint(v)} }
+	bySource := func(a, b Package) int { return strings.Compare(a.Source+" "+a.Version, b.Source+" "+b.Version) }
+	together, single := New(), New()
+	for i := range 200 {
+		h := Host{Name: fmt.Sprint("h", i), Ecosystem: []string{"Debian:12", "AlmaLinux:9"}[i%2], Packages: []Package{pkg("a", 0), pkg("b", i%3), pkg("c", i%7)}}
+		together.PutHost(h)
+		single.PutHost(h)
+	}
+	var list []Change
+	for i := range 300 { // the first hundred hosts twice
+		list = append(list, Change{fmt.Sprint("h", i%200), []Package{pkg("a", i/200)}, []Package{pkg("a", i/200+1), pkg(fmt.Sprint("d", i%11), 1)}})
+	}
+	for _, misfit := range []int{0, 31, 32, 33, 250, len(list)} {
+		some := slices.Clone(list)
+		if misfit < len(some) {
+			some[misfit].Host = "nobody"
+		}
+		n, err := together.Change(some...)
+		if n != misfit || (err == nil) != (misfit == len(some)) {
+			t.Fatalf("%d changes were taken, want %d: %v", n, misfit, err)
+		}
+		for _, c := range some[:n] {
+			if _, err := single.Change(c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, want := together.Commit(), single.Commit()
+		for i := range 200 {
+			g, _ := got.Host(fmt.Sprint("h", i))
+			w, _ := want.Host(fmt.Sprint("h", i))
+			slices.SortFunc(g.Packages, bySource)
+			slices.SortFunc(w.Packages, bySource)
+			if !slices.Equal(g.Packages, w.Packages) {
+				t.Fatalf("host %d has %v, want %v", i, g.Packages, w.Packages)
+			}
+		}
+		for _, c := range slices.Backward(some[:n]) { // and back
+			if _, err := together.Change(Change{c.Host, c.Came, c.Went}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := single.Change(Change{c.Host, c.Came, c.Went}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// TestNamesOfOneHash changes hosts whose names have the same hash and whose
+// systems differ: each keeps its own.
+func TestNamesOfOneHash(t *testing.T) {
+	x := New()
+	by := map[uint32]string{}
+	for i := 0; ; i++ {
+		name := fmt.Sprint("h", i)
+		hash := nameHash(x.next.seed, name)
+		other, twice := by[hash]
+		if by[hash] = name; !twice {
+			continue
+		}
+		hosts := []Host{{Name: other, Ecosystem: "Debian:12"}, {Name: name, Ecosystem: "AlmaLinux:9"}}
+		for _, h := range hosts {
+			h.Packages = []Package{{Source: "a", Version: "1"}}
+			x.PutHost(h)
+		}
+		for _, h := range hosts {
+			for v := range 3 {
+				c := Change{h.Name, []Package{{Source: "a", Version: fmt.Sprint(v + 1)}}, []Package{{Source: "a", Version: fmt.Sprint(v + 2)}}}
+				if _, err := x.Change(c, c); err == nil || !strings.Contains(err.Error(), "not known to have had") {
+					t.Fatalf("a change that was made twice: %v", err)
+				}
+			}
+			if got, _ := x.Commit().Host(h.Name); got.Ecosystem != h.Ecosystem || !slices.Equal(got.Packages, []Package{{Source: "a", Version: "4"}}) {
+				t.Fatalf("%v", got)
+			}
+		}
+		return
 	}
 }

@@ -267,7 +267,7 @@ func change(t *rapid.T, x *Index, n naive, name string) {
 	if rapid.IntRange(0, 9).Draw(t, "misfit") == 0 {
 		went = append(went, Package{Source: "never", Version: "1.0"})
 	}
-	err := x.ChangeHost(name, went, came)
+	_, err := x.Change(Change{name, went, came})
 	if misfit := slices.ContainsFunc(went, func(p Package) bool { return p.Source == "never" }); !known || h.Ecosystem == "" || misfit {
 		if err == nil {
 			t.Fatalf("a change of %s that does not fit was taken", name)
@@ -510,7 +510,7 @@ func TestReadersDoNotWait(t *testing.T) {
 	for i := range 400 {
 		x.PutHost(Host{Name: fmt.Sprint("host-", i), Ecosystem: "Debian:12", Packages: []Package{{Source: "a", Version: fmt.Sprint(i % 9)}, {Source: fmt.Sprint("b", i), Version: "1"}}})
 		if i > 1 {
-			if err := x.ChangeHost("host-1", []Package{{Source: "a", Version: fmt.Sprint((i - 1) % 9)}}, []Package{{Source: "a", Version: fmt.Sprint(i % 9)}}); err != nil {
+			if _, err := x.Change(Change{"host-1", []Package{{Source: "a", Version: fmt.Sprint((i - 1) % 9)}}, []Package{{Source: "a", Version: fmt.Sprint(i % 9)}}}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -28,6 +28,7 @@ type Index struct {
 
 	now, had difference // of the host at hand, and of itself before or of another
 	hashes   []uint64   // scratch, as all that follows
+	ahead    []uint64
 	slots    []uint64
 	strange  []uint32
 	read     uint64
@@ -178,8 +179,10 @@ func (x *Index) store(id uint32, had state, template, about uint32) {
 	list := (*x.next.templates.at(template)).list
 	apart(x.had.missing, x.now.missing, func(place uint32, comes bool) { x.mark(list[place], lacking, id, comes) })
 	apart(x.had.added, x.now.added, func(tuple uint32, comes bool) { x.mark(tuple, extra, id, comes) })
-	x.next.all.keep(x.generation, id, about&present != 0)
-	x.next.incomplete.keep(x.generation, id, about&incomplete != 0)
+	if changed := about ^ had.about; changed&(present|incomplete) != 0 {
+		x.next.all.keep(x.generation, id, about&present != 0)
+		x.next.incomplete.keep(x.generation, id, about&incomplete != 0)
+	}
 	row := x.next.hosts.edit(x.generation, id)
 	x.buffer = x.now.encode(x.buffer)
 	if text := row.difference; text != string(x.buffer) {
@@ -244,11 +247,93 @@ func (x *Index) newHost(name string, template uint32) uint32 {
 	return id
 }
 
-// ChangeHost applies to a host what went and what came since it was last put:
-// source packages, each of which counts once however many binary packages it
-// has here. An error means that the change does not fit what is held and that
-// nothing was changed; put the host whole.
-func (x *Index) ChangeHost(name string, went, came []Package) error {
+// Change is what went from a host and what came since it was last put: source
+// packages, each of which counts once however many binary packages it has there.
+type Change struct {
+	Host       string
+	Went, Came []Package
+}
+
+// Change applies changes, one after the other. An error is about the change with
+// number n, which does not fit what is held: those before it were applied, it
+// and those after it were not. Put that host whole.
+func (x *Index) Change(list ...Change) (n int, err error) {
+	for n < len(list) {
+		hashes := x.foresee(list[n:min(n+foreseen, len(list))])
+		for range min(foreseen, len(list)-n) {
+			c := &list[n]
+			mine := hashes[:len(c.Went)+len(c.Came)]
+			if err := x.change(c, mine); err != nil {
+				return n, err
+			}
+			n, hashes = n+1, hashes[len(mine):]
+		}
+	}
+	return n, nil
+}
+
+// foreseen is how many changes are looked at together.
+const foreseen = 32
+
+// foresee gives the hashes of all packages of some changes, without their hosts'
+// ecosystems, and reads what applying them will read: each step for all of them,
+// so that the processor waits for memory once a step and not once a step and
+// change; see warm. Which host it is it only guesses, by the hash of its name.
+func (x *Index) foresee(some []Change) []uint64 {
+	var rows [foreseen]*state
+	x.foreseeHosts(some, &rows)
+	x.ahead, x.hashes = x.ahead[:0], x.hashes[:0]
+	for i, row := range rows[:len(some)] {
+		for _, list := range [...][]Package{some[i].Went, some[i].Came} {
+			for k := range list {
+				x.ahead = append(x.ahead, hashOf(x.next.seed, 0, &list[k]))
+			}
+		}
+		if row != nil {
+			for _, hash := range x.ahead[len(x.hashes):] {
+				x.hashes = append(x.hashes, hash+nextSystem*uint64(row.ecosystem()))
+			}
+		} else {
+			x.hashes = append(x.hashes, x.ahead[len(x.hashes):]...)
+		}
+	}
+	x.warm(x.hashes)
+	for _, row := range rows[:len(some)] {
+		if row != nil && len(row.name) > 0 {
+			x.read += uint64(row.name[0])
+		}
+		if row != nil && len(row.difference) > 0 {
+			x.read += uint64(row.difference[0])
+		}
+	}
+	return x.ahead
+}
+
+// foreseeHosts finds a host with the same hash for each change; nil for none.
+func (x *Index) foreseeHosts(some []Change, rows *[foreseen]*state) {
+	t := &x.next.hostNames
+	if t.buckets.n == 0 {
+		return
+	}
+	var hashes [foreseen]uint32
+	var buckets [foreseen][]named[uint32]
+	for i := range some {
+		hashes[i] = nameHash(x.next.seed, some[i].Host)
+		buckets[i] = *t.buckets.at(bucket(hashes[i], t.buckets.n))
+	}
+	for i := range some {
+		for _, e := range buckets[i] {
+			if e.hash == hashes[i] {
+				rows[i] = x.next.hosts.at(e.what)
+				break
+			}
+		}
+	}
+}
+
+// change applies c, of whose packages these are the hashes without an ecosystem.
+func (x *Index) change(c *Change, hashes []uint64) error {
+	name, went, came := c.Host, c.Went, c.Came
 	id, known := x.next.hostID(name)
 	if !known {
 		return fmt.Errorf("the fleet has no host %+q, so that a change of it says nothing; put the host whole", name)
@@ -258,24 +343,20 @@ func (x *Index) ChangeHost(name string, went, came []Package) error {
 	if x.next.ecosystems[ecosystem] == "" {
 		return fmt.Errorf("host %+q has no system that advisories name, so that its packages are not held; put the host whole", name)
 	}
-	x.hashes = x.hashes[:0]
-	for _, list := range [][]Package{went, came} {
-		for i := range list {
-			x.hashes = append(x.hashes, hashOf(x.next.seed, ecosystem, &list[i]))
-		}
+	for i := range hashes {
+		hashes[i] += nextSystem * uint64(ecosystem)
 	}
-	x.warm(x.hashes)
 	t, d := *x.next.templates.at(had.template), &x.now
 	d.decode(had.difference)
 	x.had = difference{append(x.had.missing[:0], d.missing...), append(x.had.added[:0], d.added...)}
 	for i := range went {
 		p := &went[i]
-		if f := x.interned.find(x.hashes[i], ecosystem, p); f == nil || !d.goes(t, f.id) {
+		if f := x.interned.find(hashes[i], ecosystem, p); f == nil || !d.goes(t, f.id) {
 			return fmt.Errorf("host %+q is not known to have had %+q %+q; put the host whole", name, p.Source, p.Version)
 		}
 	}
 	for i := range came {
-		d.comes(t, x.intern(ecosystem, &came[i], x.hashes[len(went)+i]).id)
+		d.comes(t, x.intern(ecosystem, &came[i], hashes[len(went)+i]).id)
 	}
 	if d.len() > x.limit(t) { // another template may be nearer
 		h := x.next.host(id, d)

@@ -73,8 +73,11 @@ func hashOf(seed maphash.Seed, ecosystem uint32, p *Package) uint64 {
 	if p.Module != "" {
 		h ^= bits.RotateLeft64(maphash.String(seed, p.Module), 47)
 	}
-	return h + uint64(ecosystem)*0x9e3779b97f4a7c15
+	return h + nextSystem*uint64(ecosystem)
 }
+
+// nextSystem is what the next ecosystem adds to a hash.
+const nextSystem = 0x9e3779b97f4a7c15
 
 // find gives the tuple, nil for none.
 func (t *interned) find(hash uint64, ecosystem uint32, p *Package) *tuple {
