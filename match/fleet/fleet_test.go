@@ -49,25 +49,69 @@ func label(r Ref) string { return fmt.Sprintf("%s/%s/%d", r.Feed, r.ID, r.Nth) }
 // say is what a record says about a version under the name of an ecosystem; ""
 // is not affected.
 func say(a advisory.Advisory, ecosystem string, p Package, unnamed bool) string {
-	scheme, known := advisory.SchemeOf(ecosystem)
-	if scheme == version.RPM { // which module a record means is for room match to tell
-		switch state, _ := match.Verdict(&a, advisory.Subject{Ecosystem: ecosystem, Package: p.Source}, match.Seen{Version: p.Version, Module: p.Module, Settled: !p.Unsettled, Unnamed: unnamed}); state {
-		case match.NotAffected:
-			return ""
-		default:
-			return string(state)
-		}
-	}
-	ranges, hit, broken, loud, words := 0, false, false, false, map[advisory.Status]bool{}
+	var sure, open []advisory.Affected
 	for _, f := range a.Affected {
 		if f.Ecosystem != ecosystem || f.Package != p.Source {
 			continue
 		}
+		switch meant(f, p) {
+		case "yes":
+			sure = append(sure, f)
+		case "perhaps":
+			open = append(open, f)
+		}
+	}
+	if a.Withdrawn > 0 || !slices.ContainsFunc(append(slices.Clone(sure), open...), func(f advisory.Affected) bool { return loud(a, f, p) }) {
+		return ""
+	}
+	if len(open) == 0 {
+		return sayThese(a, sure, ecosystem, p, unnamed)
+	}
+	state := sayThese(a, open, ecosystem, p, unnamed)
+	if len(sure) > 0 {
+		if certain := sayThese(a, sure, ecosystem, p, unnamed); state == "" || certain == "affected" || certain == "unknown" {
+			return certain
+		}
+	}
+	if state == "affected" {
+		return "unknown" // if it comes from that stream
+	}
+	return state
+}
+
+// meant tells by module streams whether a part is about a package: "yes", "no",
+// "perhaps". Without a word about modules the builds that it names tell.
+func meant(f advisory.Affected, p Package) string {
+	if !strings.HasPrefix(f.Ecosystem, "AlmaLinux") {
+		return "yes"
+	}
+	modular, plain := false, false
+	for _, r := range f.Ranges {
+		ofModule := strings.Contains(r.Fixed, ".module_el")
+		modular, plain = modular || ofModule, plain || r.Fixed != "" && !ofModule
+	}
+	switch {
+	case f.Module != "" && p.Module == OtherStream, f.Module == "" && modular && !plain && p.Module != "":
+		return "perhaps"
+	case f.Module != "" && f.Module == p.Module, f.Module == "" && modular == plain, f.Module == "" && plain && p.Module == "":
+		return "yes"
+	}
+	return "no"
+}
+
+// loud tells whether a part says anything about a version.
+func loud(a advisory.Advisory, f advisory.Affected, p Package) bool {
+	return len(f.Versions) == 0 || len(f.Ranges) > 0 || slices.Contains(f.Versions, p.Version) || f.Status == "" && a.Basis != advisory.BasisStatement
+}
+
+// sayThese is what these parts of a record say together.
+func sayThese(a advisory.Advisory, parts []advisory.Affected, ecosystem string, p Package, unnamed bool) string {
+	scheme, known := advisory.SchemeOf(ecosystem)
+	ranges, hit, broken, words := 0, false, false, map[advisory.Status]bool{}
+	for _, f := range parts {
 		listed := slices.Contains(f.Versions, p.Version)
-		meant := len(f.Versions) == 0 || len(f.Ranges) > 0 || listed
-		loud = loud || meant || f.Status == "" && a.Basis != advisory.BasisStatement
 		if f.Status != "" && len(f.Ranges) == 0 {
-			words[f.Status] = words[f.Status] || meant
+			words[f.Status] = words[f.Status] || len(f.Versions) == 0 || listed
 			continue
 		}
 		hit, ranges = hit || listed, ranges+len(f.Ranges)+len(f.Versions)
@@ -77,8 +121,6 @@ func say(a advisory.Advisory, ecosystem string, p Package, unnamed bool) string 
 		}
 	}
 	switch {
-	case a.Withdrawn > 0 || !loud:
-		return ""
 	case unnamed || p.Unsettled || !known || version.Valid(scheme, p.Version) != nil:
 		return "unknown"
 	case hit && a.Basis == advisory.BasisStatement:

@@ -85,10 +85,21 @@ func compile(a *advisory.Advisory, nth int, subject func(advisory.Subject) uint3
 			if w.more == nil {
 				w.more = &more{}
 			}
-			w.whole = a
+			w.whole = judged(a, parts[s])
 		}
 		w.of, w.subject = r, subject(s)
 		r.rows = append(r.rows, w)
+	}
+	return r
+}
+
+// judged is of a record what room match reads to judge some of its parts: the rest
+// of a long record is not kept for it.
+func judged(a *advisory.Advisory, parts []*advisory.Affected) *advisory.Advisory {
+	r := &advisory.Advisory{ID: a.ID, Source: a.Source, Basis: a.Basis, Withdrawn: a.Withdrawn, Feed: a.Feed, Affected: make([]advisory.Affected, len(parts))}
+	for i, f := range parts {
+		r.Affected[i] = *f
+		r.Affected[i].Severities, r.Affected[i].Note = nil, ""
 	}
 	return r
 }
