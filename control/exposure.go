@@ -117,7 +117,7 @@ type observation struct {
 	inv   inventory.Inventory
 	seen  map[priority.Answer]sight
 	lists map[canon.Digest][]spotted
-	folds map[foldKey]priority.State
+	folds map[foldKey]folded
 }
 
 // sight is what is affected.
@@ -131,7 +131,7 @@ type foldKey struct{ folded, before, seen, ended canon.Digest }
 
 // observe notes what a look saw on the hosts of a group.
 func (c *Control) observe(ctx context.Context, g group, s solve.Solved, know Knowledge) error {
-	o := observation{at: c.Now().Unix(), inv: s.Inventory, seen: map[priority.Answer]sight{}, lists: map[canon.Digest][]spotted{}, folds: map[foldKey]priority.State{}}
+	o := observation{at: c.Now().Unix(), inv: s.Inventory, seen: map[priority.Answer]sight{}, lists: map[canon.Digest][]spotted{}, folds: map[foldKey]folded{}}
 	for _, h := range g.hosts {
 		e := exposedOf(h)
 		seen, ok := o.seen[e]
@@ -198,29 +198,30 @@ func (c *Control) glimpse(ctx context.Context, o observation, id trust.HostID, s
 }
 
 // fold is the past of a host with one glimpse more.
-func (c *Control) fold(ctx context.Context, o observation, past Exposures, id trust.HostID, next Glimpse, ended []spotted) (priority.State, error) {
+func (c *Control) fold(ctx context.Context, o observation, past Exposures, id trust.HostID, next Glimpse, ended []spotted) (folded, error) {
 	key := foldKey{past.Folded, past.Last.Seen, next.Seen, next.Ended}
 	if s, ok := o.folds[key]; ok {
 		return s, nil
 	}
 	before, err := o.list(c, past.Last.Seen)
 	if err != nil {
-		return priority.State{}, err
+		return folded{}, err
 	}
 	s, err := c.stateOf(ctx, past)
 	if err != nil {
-		return s, err
+		return folded{}, err
 	}
-	goesOn := false
-	if s, goesOn = s.Next(c.eventsOf(next.At, before, o.lists[next.Seen], ended)); goesOn {
-		o.folds[key] = s
-		return s, nil
+	if s, goesOn := s.Next(c.eventsOf(next.At, before, o.lists[next.Seen], ended)); goesOn {
+		f := foldedOf(s)
+		o.folds[key] = f
+		return f, nil
 	}
 	all, err := c.glimpses(ctx, id)
 	if err != nil {
-		return s, err
+		return folded{}, err
 	}
-	return c.refold(append(all, next))
+	s, err = c.refold(append(all, next))
+	return foldedOf(s), err
 }
 
 // carry says which clocks go on and which end, of those that were open. One ends

@@ -71,6 +71,15 @@ func clocksOf(s priority.State) clocks {
 	return clocks{canon.Sum(domainClocks, body), body}
 }
 
+// folded is a state in the forms in which it is kept.
+type folded struct {
+	state  priority.State
+	clocks clocks
+	press  []press
+}
+
+func foldedOf(s priority.State) folded { return folded{s, clocksOf(s), summed(s)} }
+
 // foldForm is the form of what is kept folded. It rises with each change of it,
 // or of what the fold makes of the same events.
 const foldForm = "1"
@@ -300,14 +309,19 @@ func (c *Control) glimpses(ctx context.Context, id trust.HostID) (out []Glimpse,
 
 // refold folds glimpses from the first one on.
 func (c *Control) refold(all []Glimpse) (priority.State, error) {
+	return c.refolded(all, c.spottedIn)
+}
+
+// refolded is refold with a reader of lists.
+func (c *Control) refolded(all []Glimpse, list func(canon.Digest) ([]spotted, error)) (priority.State, error) {
 	var events []priority.Event
 	var before []spotted
 	for _, g := range all {
-		seen, err := c.spottedIn(g.Seen)
+		seen, err := list(g.Seen)
 		if err != nil {
 			return priority.State{}, err
 		}
-		ended, err := c.spottedIn(g.Ended)
+		ended, err := list(g.Ended)
 		if err != nil {
 			return priority.State{}, err
 		}
@@ -321,7 +335,7 @@ func (c *Control) refold(all []Glimpse) (priority.State, error) {
 // another version. A host whose past cannot be read has no clocks, and its looks
 // fail, until it can.
 func (c *Control) foldMissing(ctx context.Context) error {
-	version := foldVersion(c.Tables)
+	version, pasts := foldVersion(c.Tables), alike{lists: map[canon.Digest][]spotted{}, pasts: map[canon.Digest]folded{}}
 	for _, h := range sorted(c.book.hosts) {
 		if h.State == wire.Gone || c.book.exposures[h.ID].Version == version {
 			continue
@@ -331,7 +345,7 @@ func (c *Control) foldMissing(ctx context.Context) error {
 			continue
 		}
 		if err == nil {
-			err = c.foldAnew(ctx, h.ID, all)
+			err = c.foldAnew(ctx, h.ID, all, &pasts)
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -346,8 +360,49 @@ func (c *Control) foldMissing(ctx context.Context) error {
 	return nil
 }
 
-func (c *Control) foldAnew(ctx context.Context, id trust.HostID, all []Glimpse) error {
-	s, err := c.refold(all)
+// alike is what folding the pasts of hosts anew has read and made: many have seen
+// the same, some have the same past.
+type alike struct {
+	lists map[canon.Digest][]spotted
+	pasts map[canon.Digest]folded // by the bytes of all glimpses
+	size  int                     // vulnerabilities in both
+}
+
+// room forgets everything when there is too much.
+func (a *alike) room(more int) {
+	if a.size += more; a.size > maxFolded {
+		clear(a.lists)
+		clear(a.pasts)
+		a.size = more
+	}
+}
+
+func (c *Control) refoldAlike(all []Glimpse, a *alike) (folded, error) {
+	key := canon.SumFile(canon.MustEncode(all))
+	if f, ok := a.pasts[key]; ok {
+		return f, nil
+	}
+	s, err := c.refolded(all, func(d canon.Digest) ([]spotted, error) {
+		if list, ok := a.lists[d]; ok {
+			return list, nil
+		}
+		list, err := c.spottedIn(d)
+		if err == nil {
+			a.room(len(list))
+			a.lists[d] = list
+		}
+		return list, err
+	})
+	if err != nil {
+		return folded{}, err
+	}
+	a.room(len(s.Clocks))
+	a.pasts[key] = foldedOf(s)
+	return a.pasts[key], nil
+}
+
+func (c *Control) foldAnew(ctx context.Context, id trust.HostID, all []Glimpse, a *alike) error {
+	made, err := c.refoldAlike(all, a)
 	if err != nil {
 		return err
 	}
@@ -357,16 +412,16 @@ func (c *Control) foldAnew(ctx context.Context, id trust.HostID, all []Glimpse) 
 			return err
 		}
 	}
-	x, f := c.folds(id, len(all), last, s)
+	x, f := c.folds(id, len(all), last, made)
 	return c.put(ctx, "", nil, append(f, x)...)
 }
 
 // folds are the documents of a host's folded past: its own, its clocks, and the
 // removal of clocks that nobody has any more. The caller holds the lock, or is
 // alone.
-func (c *Control) folds(id trust.HostID, count int, last Glimpse, s priority.State) (Exposures, []record) {
-	f, had := clocksOf(s), c.book.exposures[id]
-	x := Exposures{Host: id, Version: foldVersion(c.Tables), Count: count, Last: last, Folded: f.digest, Press: summed(s)}
+func (c *Control) folds(id trust.HostID, count int, last Glimpse, made folded) (Exposures, []record) {
+	f, had := made.clocks, c.book.exposures[id]
+	x := Exposures{Host: id, Version: foldVersion(c.Tables), Count: count, Last: last, Folded: f.digest, Press: made.press}
 	var out []record
 	if c.book.shared[f.digest] == 0 {
 		out = append(out, f)
@@ -374,7 +429,7 @@ func (c *Control) folds(id trust.HostID, count int, last Glimpse, s priority.Sta
 	if had.Folded != "" && had.Folded != f.digest && c.book.shared[had.Folded] == 1 {
 		out = append(out, clocks{digest: had.Folded})
 	}
-	c.states.put(f.digest, s)
+	c.states.put(f.digest, made.state)
 	return x, out
 }
 

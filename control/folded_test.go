@@ -103,7 +103,7 @@ func (w *clockwork) host(n int) trust.HostID {
 
 // look lets one look see vulnerabilities on hosts that have packages at versions.
 func (w *clockwork) look(ids []trust.HostID, seen []spotted, versions map[string]string) error {
-	o := observation{at: w.now.Unix(), lists: map[canon.Digest][]spotted{}, folds: map[foldKey]priority.State{}}
+	o := observation{at: w.now.Unix(), lists: map[canon.Digest][]spotted{}, folds: map[foldKey]folded{}}
 	for name, v := range versions {
 		o.inv.Packages = append(o.inv.Packages, inventory.Package{Name: name, Arch: "amd64", SourceVersion: v, Scheme: version.Deb, Status: inventory.Status{State: inventory.Installed}})
 	}
