@@ -344,3 +344,35 @@ func TestStatesInMemoryAreBounded(t *testing.T) {
 		t.Errorf("%d states of %d clocks; the one that is asked for again and again is there: %t", len(k.by), k.size, ok)
 	}
 }
+
+// TestHostsOfOnePastAreFoldedAnewAlike: after a change of the fold, those that
+// have seen the same at the same time have the same clocks, and no others.
+func TestHostsOfOnePastAreFoldedAnewAlike(t *testing.T) {
+	w := newClockwork(t)
+	seen := func(name string) []spotted {
+		return []spotted{{Names: []string{name}, Class: "3D", On: []cure{{"p1", "amd64", "2", "p"}}}}
+	}
+	ids := []trust.HostID{w.host(0), w.host(1), w.host(2), w.host(3)}
+	w.must(w.look(ids[:2], seen("CVE-2026-0001"), map[string]string{"p1": "1"}))
+	w.must(w.look(ids[2:3], seen("CVE-2026-0002"), map[string]string{"p1": "1"}))
+	w.now = w.now.Add(time.Hour)
+	w.must(w.look(ids[3:], seen("CVE-2026-0001"), map[string]string{"p1": "1"}))
+	for _, id := range ids {
+		x := w.book.exposures[id]
+		x.Version = "another"
+		w.must(w.put(t.Context(), "", nil, x))
+	}
+	w.open()
+	folds := map[canon.Digest]int{}
+	for _, id := range ids {
+		if x := w.book.exposures[id]; x.Version == "another" {
+			t.Errorf("host %s was not folded anew", id.Short())
+		} else {
+			folds[x.Folded]++
+		}
+	}
+	if len(folds) != 3 || folds[w.book.exposures[ids[0]].Folded] != 2 {
+		t.Errorf("%v", folds)
+	}
+	w.whole()
+}
