@@ -129,7 +129,7 @@ func (d *deb822) bytes() ([]byte, error) {
 	switch {
 	case d.read > maxFile:
 		return nil, fmt.Errorf("more than %d bytes: %w", maxFile, errTooBig)
-	case len(b) > maxLine, err == bufio.ErrBufferFull:
+	case err == bufio.ErrBufferFull: // pieces of usualLine fill maxLine exactly, so that no other line is longer
 		return nil, fmt.Errorf("line %d has more than %d bytes: %w", d.line+1, maxLine, errTooBig)
 	case err == io.EOF && len(b) > 0:
 		d.line++

@@ -27,6 +27,7 @@ func TestBoot(t *testing.T) {
 	rt := Images([]Package{rpmKernelPackage("kernel-core", "5.14.0-503.el9"), rpmKernelPackage("kernel-rt-core", "5.14.0-427.el9"), rpmKernelPackage("kernel-rt-core", "5.14.0-70.el9")})
 	debRT := Images([]Package{debKernelPackage("linux-image-6.1.0-42-amd64", "6.1.159-1"), debKernelPackage("linux-image-6.1.0-42-rt-amd64", "6.1.159-1"), debKernelPackage("linux-image-6.12.48+deb13-amd64", "6.12.48-1"), debKernelPackage("linux-image-5.10.0-0.deb11.9-rt-amd64", "5.10.9-1")})
 	pae := Images([]Package{debKernelPackage("linux-image-6.1.0-42-686-pae", "6.1.159-1"), debKernelPackage("linux-image-6.1.0-43-686", "6.1.160-1"), debKernelPackage("linux-image-6.1.0-41-686", "6.1.158-1"), debKernelPackage("linux-image-6.12.48+deb13-686-pae", "6.12.48-1")})
+	house := Images([]Package{debKernelPackage("linux-image-6.6.1-mine-amd64", "2"), debKernelPackage("linux-image-6.6.0-yours-amd64", "1")})
 	for _, c := range []struct {
 		images         []Image
 		running, build string
@@ -55,6 +56,7 @@ func TestBoot(t *testing.T) {
 		{debRT, "5.10.0-0.deb11.9-rt-amd64", "", BootOlder},
 		{debRT, "6.1.0-42-amd64", "", BootOlder},
 		{debRT, "6.12.48+deb13-amd64", "", BootNewest},
+		{house, "6.6.0-yours-amd64", "", BootNewest},
 		{pae, "6.1.0-43-686", "", BootNewest},
 		{pae, "6.1.0-41-686", "", BootOlder},
 		{pae, "6.1.0-42-686-pae", "", BootOlder},

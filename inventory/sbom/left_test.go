@@ -2,8 +2,11 @@ package sbom
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 )
 
 // counted is what is left of a document, and whether the answer is whole.
@@ -58,7 +61,7 @@ func TestEachComponentIsCounted(t *testing.T) {
 		"a container that holds itself":            {bare(`,"components":[{"type":"container","bom-ref":"c","name":"c"},` + goLib + `]` + graph("c", "c")), "2: container-empty container 1 open; 1 gaps"},
 		"two containers that name each other":      {bare(`,"components":[{"type":"container","bom-ref":"c","name":"c"},{"type":"container","bom-ref":"d","name":"d"},` + goLib + `],"dependencies":[{"ref":"c","dependsOn":["d"]},{"ref":"d","dependsOn":["c"]}]`), "3: container-empty container 2 open; 1 gaps"},
 		"two of them, and one has a library":       {bare(`,"components":[{"type":"container","bom-ref":"c","name":"c"},{"type":"container","bom-ref":"d","name":"d"},` + goLib + `],"dependencies":[{"ref":"c","dependsOn":["d"]},{"ref":"d","dependsOn":["c","lib"]}]`), "3: contents container 2; 0 gaps"},
-		"a container of an empty one":              {list(goLib, `{"type":"container","name":"c","components":[{"type":"container","name":"d","purl":"pkg:OCI/d@1"}]}`), "3: container-empty container 2 open; 1 gaps"},
+		"a container of an empty one":              {list(goLib, `{"type":"container","name":"c","components":[{"type":"container","name":"d","purl":"pkg://OCI/d@1"}]}`), "3: container-empty container 2 open; 1 gaps"},
 		"a container of a lock file of nothing":    {list(goLib, `{"type":"container","name":"c","components":[{"type":"application","name":"go.mod","properties":[{"name":"aquasecurity:trivy:Class","value":"lang-pkgs"}]}]}`), "3: container-empty application 1 open, container-empty container 1 open; 2 gaps"},
 		"a container of a system alone":            {list(goLib, `{"type":"container","name":"c","components":[{"type":"operating-system","name":"debian","version":"12"}]}`), "3: container-empty container 1 open, system operating-system 1; 2 gaps"},
 		"a container of a container of a library":  {list(`{"type":"container","name":"c","components":[{"type":"container","name":"d","components":[` + goLib + `]}]}`), "3: contents container 2; 0 gaps"},
@@ -73,6 +76,8 @@ func TestEachComponentIsCounted(t *testing.T) {
 		"the same Go module in two spellings":      {list(lib("pkg:golang/github.com/masterminds/semver@v1"), `{"type":"library","name":"github.com/Masterminds/semver","purl":"pkg:golang/github.com/masterminds/semver@v1"}`), "2: repeated library 1; 0 gaps"}, // in which it is looked up alike
 		"the same npm package in two spellings":    {list(lib("pkg:npm/jsonstream@1"), `{"type":"library","name":"JSONStream","purl":"pkg:npm/jsonstream@1"}`), "2: ; 0 gaps"},
 		"a system that the packages are not of":    {list(`{"type":"operating-system","name":"ubuntu","version":"22.04"}`, lib("pkg:deb/debian/a@1?distro=debian-12")), "2: other-system library 1 open, system operating-system 1; 2 gaps"},
+		"another system of the same number":        {list(`{"type":"operating-system","name":"ubuntu","version":"12"}`, lib("pkg:deb/debian/a@1?distro=debian-12")), "2: other-system library 1 open, system operating-system 1; 2 gaps"},
+		"the same purl twice, not matched":         {list(lib("pkg:gem/a@1"), lib("pkg:gem/a@1")), "2: repeated library 1, type-not-matched library 1 open; 1 gaps"},
 		"a release that the packages are not of":   {list(`{"type":"operating-system","name":"debian","version":"11"}`, lib("pkg:deb/debian/a@1?distro=debian-12")), "2: other-system library 1 open, system operating-system 1; 2 gaps"},
 		"a release that begins like the packages'": {list(`{"type":"operating-system","name":"debian","version":"1"}`, lib("pkg:deb/debian/a@1?distro=debian-12")), "2: other-system library 1 open, system operating-system 1; 2 gaps"},
 		"a release in fewer numbers":               {list(`{"type":"operating-system","name":"debian","version":"12"}`, lib("pkg:deb/debian/a@1?distro=debian-12.5")), "2: system operating-system 1; 0 gaps"},
@@ -97,6 +102,54 @@ func TestEachComponentIsCounted(t *testing.T) {
 			t.Errorf("%s:\n got %s\nwant %s", name, got, c.want)
 		}
 	}
+}
+
+// What holds something is what a walk from it comes to something real by, but not
+// into what the bill is of.
+func TestHoldsIsReachability(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.Int32Range(1, 8).Draw(t, "elements")
+		r := reader{elements: n}
+		for i := range n {
+			c := component{ref: fmt.Sprint(i), element: i, parent: outermost, kind: rapid.SampledFrom([]string{"container", "container", "file", "library", "operating-system"}).Draw(t, "kind")}
+			if i > 0 && rapid.Bool().Draw(t, "nested") {
+				c.parent = rapid.Int32Range(0, i-1).Draw(t, "parent")
+			}
+			c.subject = rapid.IntRange(0, 5).Draw(t, "subject") == 0
+			r.list = append(r.list, c)
+		}
+		for range rapid.IntRange(0, 10).Draw(t, "edges") {
+			at := rapid.Int32Range(0, n) // one more than there are
+			r.edges = append(r.edges, edge{fmt.Sprint(at.Draw(t, "from")), fmt.Sprint(at.Draw(t, "to"))})
+		}
+		var reaches func(from int32, met map[int32]bool) bool
+		reaches = func(from int32, met map[int32]bool) bool {
+			for _, c := range r.list {
+				inside := c.parent == from || slices.Contains(r.edges, edge{fmt.Sprint(from), c.ref})
+				if !inside || c.element == from || c.subject || met[c.element] {
+					continue
+				}
+				met[c.element] = true
+				if c.kind == "library" || reaches(c.element, met) {
+					return true
+				}
+			}
+			return false
+		}
+		subjects, real := 0, false
+		for _, c := range r.list {
+			if c.subject {
+				subjects++
+			}
+			real = real || c.kind == "library" && !c.subject
+		}
+		r.fill()
+		for _, c := range r.list {
+			if want := reaches(c.element, map[int32]bool{}) || c.subject && subjects == 1 && real; c.holds != want {
+				t.Fatalf("%s %s: %v, want %v: %+v %+v", c.ref, c.kind, c.holds, want, r.list, r.edges)
+			}
+		}
+	})
 }
 
 // Trivy writes the source package of a Debian package into SPDX's sourceInfo.

@@ -161,6 +161,7 @@ func TestNothingIsDroppedInSilence(t *testing.T) {
 		lib("pkg:deb/debian/b:@1?distro=debian-12&arch=a%3Ab"):                     "can have this name or version",
 		lib("pkg:deb/debian/a%2Fb@1?distro=debian-12"):                             "can have this name or version",
 		lib("pkg:deb/debian/b_c@1?distro=debian-12"):                               "can have this name or version",
+		lib("pkg:deb/debian/b_c@1?distro=debian-12&upstream=d"):                    "can have this name or version",
 		lib("pkg:deb/debian/-b@1?distro=debian-12"):                                "can have this name or version",
 		lib("pkg:deb/debian/b@1?distro=debian-12&upstream=OpenSSL"):                "can have this name or version",
 		lib("pkg:deb/debian/b@1?distro=debian-12&upstream=a%2Fb"):                  "can have this name or version",
@@ -219,6 +220,8 @@ func sums(t testing.TB, d Document) {
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(cdx(lib("pkg:deb/debian/a@1?distro=debian-12"), lib("pkg:golang/stdlib@go1"))))
+	f.Add([]byte(`{"bomFormat":"CycloneDX","specVersion":"1.6","metadata":{"component":{"type":"container","bom-ref":"i","name":"i","components":[{"type":"operating-system","name":"debian","version":"12"}]}},"components":[` + goLib + `,{"type":"container","bom-ref":"c","components":[` + aFile + `]},` + lib("pkg:deb/debian/a:amd64@1?distro=debian-12") + `],"dependencies":[{"ref":"c","dependsOn":["i","lib"]},{"ref":"i","dependsOn":["c",""]}]}`))
+	f.Add([]byte(spdx("pkg:rpm/debian/a@1-1?distro=debian-12")))
 	f.Add([]byte(spdx("pkg:rpm/almalinux/a@1-1?epoch=1&upstream=a-1-1.src.rpm&distro=almalinux-9")))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		d, err := Parse(raw)
@@ -284,5 +287,18 @@ func TestWorkAndMemoryAreBounded(t *testing.T) {
 	runtime.ReadMemStats(&after)
 	if got := after.TotalAlloc - before.TotalAlloc; got > 4*uint64(len(nothing)) {
 		t.Errorf("%d bytes of memory for %d bytes of references to nothing", got, len(nothing))
+	}
+}
+
+// What is no reference stops the reading there, with the byte and the reason.
+func TestAReferenceIsAText(t *testing.T) {
+	for _, in := range []string{
+		`{"bomFormat":"CycloneDX","specVersion":"1.6","dependencies":[{"ref":"a","dependsOn":[1]}]}`,
+		`{"spdxVersion":"SPDX-2.3","relationships":[{"spdxElementId":"a","relationshipType":"DESCRIBES","relatedSpdxElement":1}]}`,
+	} {
+		at := fmt.Sprintf("(byte %d): a string was expected", strings.LastIndexByte(in, '1'))
+		if _, err := Parse([]byte(in)); err == nil || !strings.Contains(err.Error(), at) {
+			t.Errorf("%v, want %s", err, at)
+		}
 	}
 }
