@@ -155,15 +155,11 @@ func changes(b *testing.B, f *synthetic.Fleet, x *fleet.Index, s *fleet.Snapshot
 			list = append(list, fleet.Change{Host: h.Name, Went: []fleet.Package{went}, Came: []fleet.Package{came}})
 		}
 	}
-	times := make([]time.Duration, 0, len(list)*b.N)
+	const rounds = 3 // there, back and there again
+	var times []time.Duration
 	runtime.GC()
 	begin := cpu()
-	for n := range b.N {
-		for i := range list {
-			if c := &list[i]; n > 0 { // back again
-				c.Went, c.Came = c.Came, c.Went
-			}
-		}
+	for range b.N * rounds {
 		for some := range slices.Chunk(list, together) {
 			start := thread()
 			if _, err := x.Change(some...); err != nil {
@@ -172,11 +168,22 @@ func changes(b *testing.B, f *synthetic.Fleet, x *fleet.Index, s *fleet.Snapshot
 			s = x.Commit()
 			times = append(times, thread()-start)
 		}
+		for i := range list {
+			c := &list[i]
+			c.Went, c.Came = c.Came, c.Went
+		}
 	}
-	b.ReportMetric(float64(len(list)*b.N)/(cpu()-begin).Seconds(), "changes/cpu-s")
-	if together == 1 {
-		report(b, times)
+	b.ReportMetric(float64(len(list)*b.N*rounds)/(cpu()-begin).Seconds(), "changes/cpu-s")
+	if together > 1 {
+		return s
 	}
+	least := slices.Clone(times[:len(list)]) // of the rounds: what no interruption made longer
+	for i, t := range times[len(list):] {
+		least[i%len(list)] = min(least[i%len(list)], t)
+	}
+	slices.Sort(least)
+	b.ReportMetric(float64(least[len(least)*99/100].Nanoseconds())/1000, "p99-µs-least-of-3")
+	report(b, times)
 	return s
 }
 
