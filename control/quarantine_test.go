@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,12 +16,17 @@ import (
 
 	"github.com/patchwrit/patchwrit/advisory"
 	"github.com/patchwrit/patchwrit/control"
+	"github.com/patchwrit/patchwrit/feed/cve"
 	"github.com/patchwrit/patchwrit/feed/depot"
+	"github.com/patchwrit/patchwrit/feed/epss"
+	"github.com/patchwrit/patchwrit/feed/kev"
 	"github.com/patchwrit/patchwrit/feed/world"
 	"github.com/patchwrit/patchwrit/internal/controltest"
 	"github.com/patchwrit/patchwrit/internal/evidencetest"
 	"github.com/patchwrit/patchwrit/match"
 	"github.com/patchwrit/patchwrit/pkgmgr/apt/solve"
+	"github.com/patchwrit/patchwrit/priority"
+	"github.com/patchwrit/patchwrit/refusal"
 )
 
 // osvLine is an OSV record of Debian 12.
@@ -56,20 +62,25 @@ func newDepots(t *testing.T) *depots {
 		if w.broken.Load() {
 			return control.Quarantine{}, os.ErrPermission
 		}
-		f, _, err := w.depot.Feed("osv")
-		if err != nil {
-			return control.Quarantine{}, err
+		q := control.Quarantine{Held: map[string]int{}}
+		names, err := w.depot.Names()
+		for _, name := range names {
+			f, _, e := w.depot.Feed(name)
+			words, e2 := w.depot.Words(name)
+			k, _ := f.InUse()
+			q.Held[name], q.Words, err = k.Held, append(q.Words, words...), errors.Join(err, e, e2)
 		}
-		words, err := w.depot.Words("osv")
-		k, _ := f.InUse()
-		list := func() (out []control.HeldRecord, err error) {
-			held, source, err := w.depot.Aside("osv")
-			for _, h := range held {
-				out = append(out, control.HeldRecord{Feed: "osv", Source: source, Held: h})
+		q.List = func() (out []control.HeldRecord, err error) {
+			for _, name := range names {
+				held, source, e := w.depot.Aside(name)
+				for _, h := range held {
+					out = append(out, control.HeldRecord{Feed: name, Source: source, Held: h})
+				}
+				err = errors.Join(err, e)
 			}
 			return out, err
 		}
-		return control.Quarantine{Held: map[string]int{"osv": k.Held}, Words: words, List: list}, err
+		return q, err
 	}
 	w.solve = w.solveFound
 	return w
@@ -111,11 +122,17 @@ func (w *depots) publish(now time.Time, lines ...string) depot.Kept {
 		w.must(err)
 	}
 	w.must(z.Close())
+	return w.arrive(w.rules, b.String(), now)
+}
+
+// arrive lets a file come.
+func (w *depots) arrive(rules depot.Rules, text string, now time.Time) depot.Kept {
+	w.t.Helper()
 	dir, err := w.depot.Staging()
 	w.must(err)
 	file := filepath.Join(dir, "x")
-	w.must(os.WriteFile(file, b.Bytes(), 0o600))
-	k, err := w.depot.Keep(w.t.Context(), w.rules, depot.Arrived{File: file}, now.Unix())
+	w.must(os.WriteFile(file, []byte(text), 0o600))
+	k, err := w.depot.Keep(w.t.Context(), rules, depot.Arrived{File: file}, now.Unix())
 	w.must(err)
 	return k
 }
@@ -304,4 +321,144 @@ func TestEachKindOfPoisonChangesNoWorkOfTheControlPlane(t *testing.T) {
 		t.Errorf("released, and still held: %+v", list)
 	}
 	w.until("the released work", func() bool { return w.plansFor("other") == 1 })
+}
+
+// factRules are those of a feed of facts.
+func factRules(name, kind string) depot.Rules {
+	return depot.Rules{Name: name, Kind: kind, MaxAge: 1000 * day, Shrink: 60}
+}
+
+// fromDepot is what KEV, SSVC and EPSS of the depot say, as they count.
+func (w *depots) fromDepot(ctx context.Context, now time.Time, wanted func(string) bool) (control.Knowledge, error) {
+	content := map[string]depot.Content{}
+	var books []cve.Book
+	for _, name := range []string{"cvelist", "epss", "kev", "ssvc"} {
+		if _, there, err := w.depot.Feed(name); err != nil || !there {
+			continue
+		}
+		asked := wanted
+		if name == "kev" || name == "epss" {
+			asked = nil
+		}
+		_, c, err := w.depot.ReadOf(ctx, name, now.Unix(), 0, asked)
+		if err != nil {
+			return nil, err
+		}
+		if content[name] = c; c.CVE != nil {
+			books = append(books, *c.CVE)
+		}
+	}
+	yes := map[string]priority.Answer{"yes": priority.Yes, "total": priority.Yes, "no": priority.No, "partial": priority.No}
+	return func(name string) (k priority.Known) {
+		k.KEV = priority.No
+		if _, l := content["kev"].KEV.Lookup(name); l == kev.Listed {
+			k.KEV = priority.Yes
+		}
+		if s, ok := content["epss"].EPSS.Of(name); ok {
+			k.EPSS = priority.Measure{Known: true, Value: int(s.EPSS)}
+		}
+		x := cve.Settle(name, books...)
+		k.Automatable, k.Total = yes[x.Automatable.Value], yes[x.Impact.Value]
+		return k
+	}, nil
+}
+
+// catalogue is KEV with an entry for each.
+func catalogue(at time.Time, due string, cves ...string) string {
+	var out []string
+	for _, name := range cves {
+		out = append(out, fmt.Sprintf(`{"cveID":%q,"vendorProject":"v","product":"p","vulnerabilityName":"n","dateAdded":"2026-01-02","shortDescription":"s","requiredAction":"r","dueDate":%q,"knownRansomwareCampaignUse":"Known","notes":"","cwes":[]}`, name, due))
+	}
+	return fmt.Sprintf(`{"title":"t","catalogVersion":"2026.01.02","dateReleased":%q,"count":%d,"vulnerabilities":[%s]}`, at.UTC().Format("2006-01-02T15:04:05.0000Z"), len(out), strings.Join(out, ","))
+}
+
+// decision is a CVE record with what CISA says.
+func decision(at time.Time, state, automatable, impact string) string {
+	on := at.UTC().Format(time.RFC3339)
+	return fmt.Sprintf(`{"dataType":"CVE_RECORD","dataVersion":"5.1","cveMetadata":{"cveId":"CVE-2026-0001","state":%q,"dateUpdated":%q},"containers":{"cna":{"providerMetadata":{"orgId":"a","dateUpdated":%[2]q}},"adp":[{"providerMetadata":{"orgId":%q,"shortName":"CISA-ADP","dateUpdated":%[2]q},"metrics":[{"other":{"type":"ssvc","content":{"id":"CVE-2026-0001","role":"CISA Coordinator","options":[{"Exploitation":"active"},{"Automatable":%[4]q},{"Technical Impact":%[5]q}],"version":"2.0.3","timestamp":%[2]q}}}]}]}}`,
+		state, on, cve.CISAOrg, automatable, impact)
+}
+
+// likely is a day of EPSS in which CVE-2026-0001 and CVE-2026-0002 have a score.
+func likely(at time.Time, score string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "#model_version:v1,score_date:%s\ncve,epss,percentile\nCVE-2026-0001,0.91000,0.99000\nCVE-2026-0002,%s,0.99000\n", at.UTC().Format("2006-01-02T15:04:05+0000"), score)
+	for i := range 400 {
+		fmt.Fprintf(&b, "CVE-2024-%04d,0.0%04d,0.50000\n", 1000+i, i)
+	}
+	return b.String()
+}
+
+// TestPoisonedFactsChangeNoClock lets one bad snapshot of facts after the other
+// arrive: an entry of KEV that goes, or is due later; SSVC made milder, also by a
+// second feed; an id rejected; an EPSS score that collapses. Class, day and plans
+// stay as they were, and so does the order in which work that comes later stands.
+func TestPoisonedFactsChangeNoClock(t *testing.T) {
+	if testing.Short() {
+		t.Skip("seven snapshots, each with looks for work; make test-real has them")
+	}
+	w := newDepots(t)
+	w.Allow(evidencetest.Package, "other")
+	w.known = w.fromDepot
+	start := w.now().Add(-time.Hour)
+	const pkg, id = evidencetest.Package, "CVE-2026-0001"
+	rest := osvLine("CVE-2026-0002", "other", "0.1-1", start, false)
+	w.publish(start, osvLine(id, pkg, evidencetest.New, start, false), rest)
+	fine := map[string]string{"kev": catalogue(start, "2099-01-02", id, "CVE-2024-1000"), "ssvc": decision(start, "PUBLISHED", "yes", "total"), "epss": likely(start, "0.91000")}
+	for name, kind := range map[string]string{"kev": kev.Kind, "ssvc": cve.Name, "epss": epss.Kind} {
+		if k := w.arrive(factRules(name, kind), fine[name], start); k.State != depot.Accepted || k.Held != 0 {
+			t.Fatalf("%s: %+v", name, k)
+		}
+	}
+	w.start()
+	w.enrol(0, 0, pkg, "other")
+	first := w.clock(w.hosts[0])
+	w.until("the work", func() bool { return w.plansFor(pkg) == 1 })
+	now := start
+	for _, c := range []struct {
+		kind, feed, of, id, code string
+		text                     func(at time.Time) string
+	}{
+		{"an entry that goes", "kev", kev.Kind, id, "GONE", func(at time.Time) string { return catalogue(at, "2099-01-02", "CVE-2024-1000") }},
+		{"a later day", "kev", kev.Kind, id, "LOWERED", func(at time.Time) string { return catalogue(at, "2099-06-02", id, "CVE-2024-1000") }},
+		{"a milder point", "ssvc", cve.Name, id, "LOWERED", func(at time.Time) string { return decision(at, "PUBLISHED", "yes", "partial") }},
+		{"two of them", "ssvc", cve.Name, id, "LOWERED", func(at time.Time) string { return decision(at, "PUBLISHED", "no", "partial") }},
+		{"a rejected id", "ssvc", cve.Name, id, "WITHDRAWN", func(at time.Time) string { return decision(at, "REJECTED", "yes", "total") }},
+		{"a second feed that is milder", "cvelist", cve.Name, id, "LOWERED", func(at time.Time) string { return decision(at, "PUBLISHED", "no", "partial") }},
+		{"a score that collapses", "epss", epss.Kind, "CVE-2026-0002", "SCORES", func(at time.Time) string { return likely(at, "0.00100") }},
+	} {
+		now = now.Add(time.Minute)
+		if k := w.arrive(factRules(c.feed, c.of), c.text(now), now); k.State != depot.Accepted || k.Held == 0 {
+			t.Errorf("%s: %+v", c.kind, k)
+		}
+		before := w.Solved()
+		w.look()
+		w.until("a look with "+c.kind, func() bool { return w.Solved() > before+1 })
+		if x := w.clock(w.hosts[0]); x.Gone != 0 || x.Closed != 0 || x.Due != first.Due || x.Class.Key != first.Class.Key {
+			t.Errorf("%s: the clock is %+v, was %+v", c.kind, x, first)
+		}
+		if a, b := w.plansFor(pkg), w.plansFor("other"); a != 1 || b != 0 {
+			t.Errorf("%s: %d and %d plans", c.kind, a, b)
+		}
+		list := get[[]control.HeldRecord](w.town, "quarantine?feed="+c.feed)
+		if !slices.ContainsFunc(list, func(h control.HeldRecord) bool {
+			return h.ID == c.id && h.Since == now.Unix() && strings.HasSuffix(string(h.Reasons[0].Code), c.code)
+		}) {
+			t.Errorf("%s: an operator sees %.600s", c.kind, fmt.Sprintf("%+v", list))
+		}
+	}
+	w.publish(now.Add(time.Minute), osvLine(id, pkg, evidencetest.New, start, false), rest, osvLine("CVE-2026-0002", "other", evidencetest.New, start, false))
+	w.look()
+	w.until("later work", func() bool { return w.plansFor("other") == 1 })
+	for _, p := range w.plans() {
+		if len(p.Urgency) != 1 || p.Urgency[0].EPSS != (priority.Measure{Known: true, Value: 910_000}) {
+			t.Errorf("plan for %v: its urgency is %+v", p.Packages, p.Urgency)
+		}
+	}
+	if n, _ := w.words(); n != 0 {
+		t.Error("words that nobody gave:", n)
+	}
+	if _, err := call[[]control.HeldRecord](w.town, "GET", "quarantine?feed=kevv", nil); refusal.CodeOf(err) != depot.CodeUnknown || !strings.Contains(err.Error(), "cvelist, epss, kev, osv, ssvc") {
+		t.Error("a feed that is not there:", err)
+	}
 }
