@@ -376,3 +376,48 @@ func TestHostsOfOnePastAreFoldedAnewAlike(t *testing.T) {
 	}
 	w.whole()
 }
+
+// TestAnotherVersionIsFoldedAnew, and the same is not read again; the version
+// tells the form and the deadline classes.
+func TestAnotherVersionIsFoldedAnew(t *testing.T) {
+	w := newClockwork(t)
+	id := w.host(1)
+	w.must(w.look([]trust.HostID{id}, []spotted{{Names: []string{"CVE-2026-0001"}, Class: "3D", On: []cure{{"p1", "amd64", "2", "p"}}}}, map[string]string{"p1": "1"}))
+	whole := w.book.exposures[id]
+	if len(whole.Press) != 1 {
+		t.Fatalf("%+v", whole)
+	}
+	for version, anew := range map[string]bool{"": true, "another": true, foldForm: true, foldForm + " 000000000000": true, "0" + whole.Version[len(foldForm):]: true, whole.Version: false} {
+		bad := whole
+		bad.Version, bad.Press = version, []press{}
+		w.must(commitDocs(w, bad.doc()))
+		w.open()
+		want := bad
+		if anew {
+			want = whole
+		}
+		if got := w.book.exposures[id]; !reflect.DeepEqual(got, want) {
+			t.Errorf("kept by version %q, it is %+v", version, got)
+		}
+	}
+	other := w.Tables
+	other.BOD.Outcome.Values = slices.Clone(other.BOD.Outcome.Values)
+	other.BOD.Outcome.Values[0].Name += " or so"
+	if v := foldVersion(other); v == whole.Version || !strings.HasPrefix(v, foldForm+" ") {
+		t.Errorf("with other classes it is version %q, as %q", v, whole.Version)
+	}
+	gone := w.book.hosts["W1"]
+	gone.State = wire.Gone
+	bad := whole
+	bad.Version, bad.Press = "another", []press{}
+	w.must(commitDocs(w, bad.doc(), gone.doc()))
+	w.open()
+	if got := w.book.exposures[id]; got.Version != "another" {
+		t.Error("the past of a host that is gone is folded")
+	}
+	w.host(2)
+	w.open()
+	if len(w.book.exposures) != 1 {
+		t.Errorf("a host that was never looked at has a past: %+v", w.book.exposures)
+	}
+}

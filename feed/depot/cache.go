@@ -81,7 +81,7 @@ func (d *Depot) counted(ctx context.Context, f Feed, k Kept, now int64, wanted f
 		return content, err
 	}
 	n := content.records()
-	if content.Set != nil && ends(content.Set.Advisories) {
+	if content.Set != nil && (content.Set.Snapshot.Lapsed > 0 || ends(content.Set.Advisories)) {
 		n = maxCached + 1
 	}
 	if !d.cache.room(kept.records, n) {
@@ -93,7 +93,7 @@ func (d *Depot) counted(ctx context.Context, f Feed, k Kept, now int64, wanted f
 }
 
 // ends reports whether a record counts for a time only: then a reading is good
-// for its own moment.
+// for its own moment, as is one that left out what has ended.
 func ends(records []advisory.Advisory) bool {
 	return slices.ContainsFunc(records, func(a advisory.Advisory) bool { return a.Expires > 0 })
 }

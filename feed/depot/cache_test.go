@@ -101,3 +101,22 @@ func TestACacheIsBounded(t *testing.T) {
 		t.Error("records that end by themselves would be kept")
 	}
 }
+
+// TestACacheKeepsNoStatementsPastTheirEnd: records that end by themselves are read
+// anew each time.
+func TestACacheKeepsNoStatementsPastTheirEnd(t *testing.T) {
+	d := depotIn(t)
+	own := Rules{Name: "own", Kind: "openvex", MaxAge: 1000 * week, Shrink: 100}
+	keep(t, d, own, `{"@context":"https://openvex.dev/ns/v0.2.0","@id":"x","author":"Ada","timestamp":"2026-09-20T00:00:00Z","statements":[{"vulnerability":{"name":"CVE-2026-21"},"status":"affected","products":[{"@id":"pkg:deb/debian/pw-tool?distro=debian-12"}]}]}`, t0)
+	through := d.Through(&Cache{})
+	for _, at := range []int64{t0, t0 + 900*dayLong, t0 + 1} {
+		_, want, err := d.Read(t.Context(), "own", at, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, got, err := through.Read(t.Context(), "own", at, 0)
+		if err != nil || len(got.Set.Advisories) != len(want.Set.Advisories) || (len(want.Set.Advisories) == 0) != (at > t0+1) {
+			t.Errorf("at %d: %d statements, without a cache %d, %v", at-t0, len(got.Set.Advisories), len(want.Set.Advisories), err)
+		}
+	}
+}

@@ -613,3 +613,17 @@ func TestAHeldRecordKeepsItsOwnReading(t *testing.T) {
 		t.Errorf("%+v", a.Feed)
 	}
 }
+
+// TestCISAsRecordFreesNoEntryThatSaysLess: that a vulnerability is exploited
+// confirms that it is listed, and not that it may wait.
+func TestCISAsRecordFreesNoEntryThatSaysLess(t *testing.T) {
+	d := depotIn(t)
+	keep(t, d, catalogs, entries(listing(100), t0-100), t0)
+	keep(t, d, records, bookOf(t, word{cve: "CVE-2026-1000", exploitation: "active", changed: t0}), t0)
+	l := listing(100)
+	l[0].Ransomware = "unknown"
+	keep(t, d, catalogs, entries(l, t0), t0+3600)
+	if got := heldCodes(t, d, "kev", t0); got["CVE-2026-1000"] != "LOWERED" {
+		t.Error(got)
+	}
+}
