@@ -15,6 +15,7 @@ import (
 	"github.com/patchwrit/patchwrit/advisory"
 	"github.com/patchwrit/patchwrit/advisory/quarantine"
 	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/feed/cve"
 	"github.com/patchwrit/patchwrit/feed/kev"
 	"github.com/patchwrit/patchwrit/feed/world"
 	"github.com/patchwrit/patchwrit/refusal"
@@ -620,10 +621,15 @@ func TestCISAsRecordFreesNoEntryThatSaysLess(t *testing.T) {
 	d := depotIn(t)
 	keep(t, d, catalogs, entries(listing(100), t0-100), t0)
 	keep(t, d, records, bookOf(t, word{cve: "CVE-2026-1000", exploitation: "active", changed: t0}), t0)
-	l := listing(100)
+	l := listing(150)
 	l[0].Ransomware = "unknown"
 	keep(t, d, catalogs, entries(l, t0), t0+3600)
-	if got := heldCodes(t, d, "kev", t0); got["CVE-2026-1000"] != "LOWERED" {
+	if got := heldCodes(t, d, "kev", t0); got["CVE-2026-1000"] != "LOWERED" || len(got) != 51 {
 		t.Error(got)
+	}
+	for who, want := range map[string]string{"cna": "", cve.CISA: cve.CISA} { // nobody else's word lists anything
+		if got := exploited(Held{}, cve.Record{Claims: []cve.Claim{{Point: cve.Exploitation, Value: "active", Source: who}}}); got != want {
+			t.Errorf("%s confirms as %q", who, got)
+		}
 	}
 }
