@@ -10,6 +10,7 @@ import (
 	"github.com/patchwrit/patchwrit/policy"
 	"github.com/patchwrit/patchwrit/priority"
 	"github.com/patchwrit/patchwrit/proposal"
+	"github.com/patchwrit/patchwrit/refusal"
 	"github.com/patchwrit/patchwrit/trust"
 )
 
@@ -58,6 +59,9 @@ func TestHostFactsOfSeveralClocks(t *testing.T) {
 		if got := facts.Deadline.Is + " " + facts.Triage.Is + " " + facts.MustPatch.Is; got != c.want || facts.Due != c.due || facts.Automatable.Is != policy.Yes || facts.Total.Is != policy.No {
 			t.Errorf("%s: %q, day %d, %+v", name, got, facts.Due, facts)
 		}
+	}
+	if got := answer(priority.Unknown, fromKEV); got != (policy.Answer{}) {
+		t.Errorf("what is not known is answered by somebody: %+v", got)
 	}
 	nameless := weighed{[]match.Finding{{Advisory: "DSA-1", Aliases: []string{}}}, func(string) priority.Known { return listed }, nil}
 	facts, err := w.hostFacts(t.Context(), proposal.Host{ID: id, Causes: []proposal.Cause{{Advisories: []string{"DSA-1"}}}}, nameless, 10)
@@ -112,15 +116,16 @@ func TestATriageIsOfAHostAndSaysWhatWasFound(t *testing.T) {
 	for name, c := range map[string]struct {
 		host     trust.HostID
 		by, note canon.Note
-	}{"nobody": {id, " ", "nothing"}, "nothing": {id, "ada", " "}, "no host": {trust.HostID(canon.SumFile(nil)), "ada", "nothing"}} {
-		if err := w.Triaged(t.Context(), c.host, c.by, c.note); err == nil {
-			t.Error(name, "is taken")
+		code     refusal.Code
+	}{"nobody": {id, " ", "nothing", codeMessage}, "nothing": {id, "ada", " ", codeMessage}, "no host": {trust.HostID(canon.SumFile(nil)), "ada", "nothing", codeHost}} {
+		if err := w.Triaged(t.Context(), c.host, c.by, c.note); refusal.CodeOf(err) != c.code {
+			t.Error(name, "is taken, or refused as something else:", err)
 		}
 	}
 	h := w.book.hosts["W1"]
 	h.State = "pending"
 	w.book.hosts["W1"] = h
-	if err := w.Triaged(t.Context(), id, "ada", "nothing"); err == nil {
-		t.Error("a host that is not enrolled")
+	if err := w.Triaged(t.Context(), id, "ada", "nothing"); refusal.CodeOf(err) != codeHost {
+		t.Error("a host that is not enrolled:", err)
 	}
 }
