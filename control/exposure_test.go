@@ -18,6 +18,7 @@ import (
 	"github.com/patchwrit/patchwrit/inventory"
 	"github.com/patchwrit/patchwrit/policy"
 	"github.com/patchwrit/patchwrit/priority"
+	"github.com/patchwrit/patchwrit/refusal"
 )
 
 const day = 24 * 3600
@@ -214,8 +215,15 @@ func TestForensicHoldWaitsForAPerson(t *testing.T) {
 		t.Fatalf("%+v", f)
 	}
 	path := "hosts/" + string(h.Known.ID) + "/triaged"
-	if _, err := call[struct{}](w, "POST", path, control.Triage{By: "alice"}); err == nil {
-		t.Error("a triage without a finding is taken")
+	for what, x := range map[string]struct {
+		path string
+		said control.Triage
+		code refusal.Code
+	}{"nothing": {path, control.Triage{By: "alice", Note: " "}, "PW-CONTROL-MESSAGE"}, "by nobody": {path, control.Triage{By: " ", Note: "nothing foreign runs"}, "PW-CONTROL-MESSAGE"},
+		"of no host": {"hosts/" + strings.Repeat("ab", 32) + "/triaged", control.Triage{By: "alice", Note: "nothing foreign runs"}, "PW-CONTROL-HOST"}} {
+		if _, err := call[struct{}](w, "POST", x.path, x.said); refusal.CodeOf(err) != x.code {
+			t.Errorf("a triage that says %s: %v", what, err)
+		}
 	}
 	_, err := call[struct{}](w, "POST", path, control.Triage{By: "alice", Note: "nothing foreign runs"})
 	w.must(err)

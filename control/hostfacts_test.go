@@ -10,8 +10,6 @@ import (
 	"github.com/patchwrit/patchwrit/policy"
 	"github.com/patchwrit/patchwrit/priority"
 	"github.com/patchwrit/patchwrit/proposal"
-	"github.com/patchwrit/patchwrit/refusal"
-	"github.com/patchwrit/patchwrit/trust"
 )
 
 // TestHostFactsOfSeveralClocks: the strictest class, the earliest day, and the
@@ -106,26 +104,5 @@ func TestDeferredCountsEarlierPlansThatCameToNothing(t *testing.T) {
 	facts, err := w.factsOf(t.Context(), this, proposal.File{Dossier: proposal.Dossier{Hosts: []proposal.Host{{ID: w.host(1)}}}}, weighed{}, 1)
 	if err != nil || len(facts.Hosts) != 1 || facts.Hosts[0].Deferred != 3 {
 		t.Errorf("the rules are told %+v, %v", facts.Hosts, err)
-	}
-}
-
-// TestATriageIsOfAHostAndSaysWhatWasFound.
-func TestATriageIsOfAHostAndSaysWhatWasFound(t *testing.T) {
-	w := newClockwork(t)
-	id := w.host(1)
-	for name, c := range map[string]struct {
-		host     trust.HostID
-		by, note canon.Note
-		code     refusal.Code
-	}{"nobody": {id, " ", "nothing", codeMessage}, "nothing": {id, "ada", " ", codeMessage}, "no host": {trust.HostID(canon.SumFile(nil)), "ada", "nothing", codeHost}} {
-		if err := w.Triaged(t.Context(), c.host, c.by, c.note); refusal.CodeOf(err) != c.code {
-			t.Error(name, "is taken, or refused as something else:", err)
-		}
-	}
-	h := w.book.hosts["W1"]
-	h.State = "pending"
-	w.book.hosts["W1"] = h
-	if err := w.Triaged(t.Context(), id, "ada", "nothing"); refusal.CodeOf(err) != codeHost {
-		t.Error("a host that is not enrolled:", err)
 	}
 }

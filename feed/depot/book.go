@@ -167,7 +167,7 @@ func (c Case) milder(is, was *cve.Record, others []cve.Book) (h Held) {
 			now, left := wordOf(x.Point(p), by), wordOf(after.Point(p), by)
 			switch {
 			case less(p, left, counts): // everything together
-			case less(p, now, mine) && (now == "" || counts == "" || less(p, now, counts)): // the feed by itself
+			case less(p, now, mine) && (counts == "" || less(p, now, counts)): // the feed by itself
 				counts, left = mine, now
 			default:
 				continue

@@ -470,6 +470,21 @@ func TestAFirstDirectWordIsHeldToWhatNVDPassedOn(t *testing.T) {
 	}
 }
 
+// TestAPointFallsThoughAnotherFeedRejectsTheID: that may be taken back, and then
+// what it said before counts.
+func TestAPointFallsThoughAnotherFeedRejectsTheID(t *testing.T) {
+	old, is, other := mild(0, 20), mild(0, 20), mild(0, 1)[0]
+	is[0].Raw, other.Rejected = canon.SumFile(nil), true
+	for i := range old[0].Claims {
+		if old[0].Claims[i].Point == cve.Automatable {
+			old[0].Claims[i].Value = "yes"
+		}
+	}
+	if r := judged(t, Case{}, old, is, other); len(r.Held) != 1 || r.Held[0].Reasons[0].Code != quarantine.CodeLowered {
+		t.Errorf("%+v", r.Held)
+	}
+}
+
 // TestNVDFreesNothing, whoever's word it passes on.
 func TestNVDFreesNothing(t *testing.T) {
 	old, is := mild(0, 20), mild(0, 20)
