@@ -316,7 +316,7 @@ func sameFacts(a, b cve.Facts) bool {
 // newly does, or "". That a record is gone, rejected, says nothing, or is of
 // another time nobody else can confirm: there is one speaker for that.
 func saysTheSame(h Held, o cve.Record) (who string) {
-	if h.CameRecord == nil || o.Rejected {
+	if h.CameRecord == nil {
 		return ""
 	}
 	falls := slices.Clone(h.falls)
@@ -326,9 +326,6 @@ func saysTheSame(h Held, o cve.Record) (who string) {
 		case quarantine.CodeFlood: // every first word of it
 			for _, x := range h.CameRecord.Claims {
 				falls = append(falls, fall{x.Point, x.Source})
-			}
-			if len(h.CameRecord.Claims) == 0 {
-				return ""
 			}
 		default:
 			return ""

@@ -485,6 +485,62 @@ func TestAPointFallsThoughAnotherFeedRejectsTheID(t *testing.T) {
 	}
 }
 
+// TestWhatFallsOfOneRecord: each guard of milder and partly by itself.
+func TestWhatFallsOfOneRecord(t *testing.T) {
+	was := mild(0, 1)[0]
+	for i := range was.Claims {
+		if was.Claims[i].Point == cve.Automatable {
+			was.Claims[i].Value = "yes"
+		}
+	}
+	score := func(r cve.Record, tenths int, by string, role cve.Role) cve.Record {
+		r.Scores = []cve.Score{{CVE: r.CVE, Version: "3.1", Tenths: tenths, Source: by, Role: role, At: r.Modified}}
+		r.Raw = canon.SumFile([]byte{byte(tenths)})
+		return r
+	}
+	lowered := mild(0, 1)[0]
+	lowered.Raw = canon.SumFile(nil)
+	if r := judged(t, Case{}, []cve.Record{was}, []cve.Record{lowered}); len(r.Held) != 1 || r.Held[0].Was != was.Raw {
+		t.Errorf("where nothing is stricter, the record itself stays: %+v", r.Held)
+	}
+	only := lowered
+	only.Claims = slices.DeleteFunc(slices.Clone(lowered.Claims), func(x cve.Claim) bool { return x.Point != cve.Automatable })
+	before := was
+	for i := range before.Claims {
+		before.Claims[i].At--
+	}
+	if r := judged(t, Case{}, nil, []cve.Record{only}, before); len(r.Held) != 1 || r.Held[0].Was != "" || r.Held[0].Record != nil || r.Fresh != 0 {
+		t.Errorf("of a new record that says nothing else nothing counts: %+v", r)
+	}
+	rejected := was
+	rejected.Rejected, rejected.Raw = true, canon.SumFile(nil)
+	of := Case{Content: Content{CVE: &cve.Book{Snapshot: advisory.Snapshot{Kind: nvd.Kind}}}}
+	if h := of.milder(&rejected, &was, nil); len(h.Reasons) != 1 || h.Reasons[0].Code != quarantine.CodeWithdrawn {
+		t.Errorf("NVD rejects: %+v", h.Reasons)
+	}
+	high, low := score(was, 98, "cna", cve.CNA), score(was, 30, "cna", cve.CNA)
+	newer := score(was, 97, "cna", cve.CNA)
+	newer.Scores[0].At++
+	if r := judged(t, Case{}, []cve.Record{high}, []cve.Record{low}, newer); len(r.Held) != 1 || r.Held[0].Reasons[0].Code != quarantine.CodeSeverity {
+		t.Errorf("a score that falls behind another feed's: %+v", r.Held)
+	}
+	for tenths, freed := range map[int]int{30: 1, 39: 1, 50: 0, 98: 0} {
+		if r := judged(t, Case{}, []cve.Record{high}, []cve.Record{low}, score(was, tenths, cve.CISA, cve.ADP)); len(r.Freed) != freed {
+			t.Errorf("another speaker's score of %d frees %d", tenths, len(r.Freed))
+		}
+	}
+}
+
+// TestADirectWordAfterNVDs in a depot.
+func TestADirectWordAfterNVDs(t *testing.T) {
+	d := depotIn(t)
+	keep(t, d, Rules{Name: "nvd", Kind: nvd.Name, MaxAge: 100 * week, Shrink: 100}, fmt.Sprintf(`{"resultsPerPage":1,"startIndex":0,"totalResults":1,"format":"NVD_CVE","version":"2.0","timestamp":"2026-06-18T00:00:00.000","vulnerabilities":[{"cve":{"id":"CVE-2026-1000","sourceIdentifier":"c","published":"2026-01-01T00:00:00.000","lastModified":"2026-01-02T00:00:00.000","vulnStatus":"Analyzed","metrics":{"ssvcV203":[{"source":%q,"ssvcData":{"timestamp":"2026-01-01T00:00:00Z","options":[{"automatable":"yes"}]}}]}}}]}`, cve.CISAOrg), t0)
+	keep(t, d, records, bookOf(t, word{cve: "CVE-2026-1000", automatable: "no", total: "total", changed: t0 - dayLong}), t0)
+	if got := heldCodes(t, d, "ssvc", t0); got["CVE-2026-1000"] != "LOWERED" {
+		t.Error(got)
+	}
+}
+
 // TestNVDFreesNothing, whoever's word it passes on.
 func TestNVDFreesNothing(t *testing.T) {
 	old, is := mild(0, 20), mild(0, 20)
