@@ -125,7 +125,8 @@ func withoutEmpty(list []Image) []Image {
 
 // flavour names the kernels of which a newer one takes an older one's place: the
 // package of rpm and apk, what stands behind the version in Debian's and Ubuntu's
-// release ("rt-amd64" of 6.1.0-42-rt-amd64, "amd64" of 6.12.48+deb13-amd64).
+// release ("rt-amd64" of 6.1.0-42-rt-amd64, "amd64" of 6.12.48+deb13-amd64). Other
+// makers count their builds behind a word: 6.1.0-rpi7-rpi-v8, 6.8.9-x64v3-xanmod1.
 func (i Image) flavour() string {
 	switch i.scheme() {
 	case version.RPM:
@@ -134,10 +135,19 @@ func (i Image) flavour() string {
 		return i.Package
 	}
 	ver, rest, _ := strings.Cut(i.Release, "-")
-	if abi, behind, ok := strings.Cut(rest, "-"); ok && !strings.Contains(ver, "+") && abi != "" && abi[0] >= '0' && abi[0] <= '9' {
+	if strings.Contains(ver, "+") {
+		return rest
+	}
+	if abi, behind, ok := strings.Cut(rest, "-"); ok && abi != "" && abi[0] >= '0' && abi[0] <= '9' {
 		return behind
 	}
-	return rest
+	words := strings.Split(rest, "-")
+	for i, w := range words {
+		if !strings.HasSuffix(w, "64") { // amd64
+			words[i] = strings.TrimRight(w, "0123456789")
+		}
+	}
+	return strings.Join(words, "-")
 }
 
 // Owns reports whether a root has the modules or the image of a kernel of this

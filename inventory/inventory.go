@@ -107,7 +107,7 @@ type Kernel struct {
 // versions: the one that should run after the next boot. A real-time kernel is no
 // older or newer than an ordinary one. Where it is not known what runs, or that is
 // of no installed package, it is the newest of all; the zero Image when there is
-// none, as in a container.
+// none, as in a container. Of several of one version it is the one that runs.
 func (k Kernel) Newest() Image {
 	list := k.Installed
 	if at := slices.IndexFunc(list, func(i Image) bool { return i.Release == k.Running }); at >= 0 {
@@ -116,7 +116,7 @@ func (k Kernel) Newest() Image {
 	}
 	newest := Image{}
 	for _, image := range list {
-		if n, err := version.Compare(image.scheme(), image.Version, newest.Version); newest.Release == "" || err == nil && n > 0 {
+		if n, err := version.Compare(image.scheme(), image.Version, newest.Version); newest.Release == "" || err == nil && (n > 0 || n == 0 && image.Release == k.Running) {
 			newest = image
 		}
 	}

@@ -28,6 +28,8 @@ func TestBoot(t *testing.T) {
 	debRT := Images([]Package{debKernelPackage("linux-image-6.1.0-42-amd64", "6.1.159-1"), debKernelPackage("linux-image-6.1.0-42-rt-amd64", "6.1.159-1"), debKernelPackage("linux-image-6.12.48+deb13-amd64", "6.12.48-1"), debKernelPackage("linux-image-5.10.0-0.deb11.9-rt-amd64", "5.10.9-1")})
 	pae := Images([]Package{debKernelPackage("linux-image-6.1.0-42-686-pae", "6.1.159-1"), debKernelPackage("linux-image-6.1.0-43-686", "6.1.160-1"), debKernelPackage("linux-image-6.1.0-41-686", "6.1.158-1"), debKernelPackage("linux-image-6.12.48+deb13-686-pae", "6.12.48-1")})
 	house := Images([]Package{debKernelPackage("linux-image-6.6.1-mine-amd64", "2"), debKernelPackage("linux-image-6.6.0-yours-amd64", "1")})
+	rpi := Images([]Package{debKernelPackage("linux-image-6.1.0-rpi7-rpi-v8", "1:6.1.63-1"), debKernelPackage("linux-image-6.1.0-rpi8-rpi-v7", "1:6.1.73-1"), debKernelPackage("linux-image-6.1.0-rpi8-rpi-v8", "1:6.1.73-1")})
+	xan := Images([]Package{debKernelPackage("linux-image-6.8.9-x64v3-xanmod1", "6.8.9-1"), debKernelPackage("linux-image-6.8.10-x64v3-xanmod2", "6.8.10-1"), debKernelPackage("linux-image-6.9.1-site3", "6.9.1-1"), debKernelPackage("linux-image-6.9.2-site4", "6.9.2-1")})
 	for _, c := range []struct {
 		images         []Image
 		running, build string
@@ -57,6 +59,11 @@ func TestBoot(t *testing.T) {
 		{debRT, "6.1.0-42-amd64", "", BootOlder},
 		{debRT, "6.12.48+deb13-amd64", "", BootNewest},
 		{house, "6.6.0-yours-amd64", "", BootNewest},
+		{rpi, "6.1.0-rpi7-rpi-v8", "", BootOlder},
+		{rpi, "6.1.0-rpi8-rpi-v8", "", BootNewest},
+		{xan, "6.8.9-x64v3-xanmod1", "", BootOlder},
+		{xan, "6.9.1-site3", "", BootOlder},
+		{xan, "6.8.10-x64v3-xanmod2", "", BootNewest},
 		{pae, "6.1.0-43-686", "", BootNewest},
 		{pae, "6.1.0-41-686", "", BootOlder},
 		{pae, "6.1.0-42-686-pae", "", BootOlder},

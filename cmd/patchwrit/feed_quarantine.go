@@ -100,12 +100,13 @@ func quarantineLsCmd() *cobra.Command {
 // what is held of a feed; "" is all of them.
 func heldAnywhere(cmd *cobra.Command, only string) ([]control.HeldRecord, error) {
 	list := []control.HeldRecord{}
+	another := func(h control.HeldRecord) bool { return only != "" && h.Feed != only }
 	if cmd.Flags().Changed("server") {
 		s, err := openServer(cmd)
 		if err == nil {
 			err = s.get(cmd.Context(), "quarantine?feed="+url.QueryEscape(only), &list)
 		}
-		return list, err
+		return slices.DeleteFunc(list, another), err // one of the version before tells of all feeds
 	}
 	d, err := openDepot(cmd)
 	if err != nil {
@@ -119,7 +120,7 @@ func heldAnywhere(cmd *cobra.Command, only string) ([]control.HeldRecord, error)
 		return nil, err
 	}
 	more, err := heldIn(d)
-	return append(list, slices.DeleteFunc(more, func(h control.HeldRecord) bool { return only != "" && h.Feed != only })...), err
+	return append(list, slices.DeleteFunc(more, another)...), err
 }
 
 // heldTable is the list for people; below it stands for each reason what to do.

@@ -228,7 +228,7 @@ func (r *reader) relationship() error {
 		}
 		return err
 	})
-	if err != nil {
+	if err != nil || a == "" || b == "" { // a word that is missing is not "the bill is of it"
 		return err
 	}
 	switch kind {
