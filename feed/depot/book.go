@@ -282,7 +282,7 @@ func (h Held) partly(is cve.Record, was *cve.Record) *cve.Record {
 	fell := func(x cve.Claim) bool { return slices.Contains(h.falls, fall{x.Point, x.Source}) }
 	scored := !slices.ContainsFunc(h.falls, func(f fall) bool { return f.point == "" })
 	out, before := is, cve.Record{Claims: []cve.Claim{}, Scores: []cve.Score{}}
-	if was != nil {
+	if was != nil && !was.Rejected { // by NVD: else nothing would have fallen
 		out, before = *was, *was
 	}
 	out.Claims = slices.DeleteFunc(slices.Clone(is.Claims), fell)
