@@ -80,6 +80,7 @@ func picks(q match.Query, l sbom.Library) bool {
 // Explain returns every answer that q picks, the negative ones too.
 func Explain(libs []sbom.Library, ix match.Index, q match.Query) []match.Finding {
 	out := []match.Finding{}
+	known := spellings{}
 	for _, l := range libs {
 		if !picks(q, l) {
 			continue
@@ -93,17 +94,21 @@ func Explain(libs []sbom.Library, ix match.Index, q match.Query) []match.Finding
 			}
 		}
 		if l.Ecosystem == "Go" {
-			out = spelled(out, start, l.Name, ix)
+			out = known.joined(out, start, l.Name, ix)
 		}
 		slices.SortStableFunc(out[start:], func(a, b match.Finding) int { return strings.Compare(a.Advisory, b.Advisory) })
 	}
 	return out
 }
 
-// spelled joins the answers from start on that one record gave under both
+// spellings are how records spell Go modules, by the bill's name and the record;
+// "" where they do as the bill. A bill may have one module in many versions.
+type spellings map[[3]string]string
+
+// joined joins the answers from start on that one record gave under both
 // spellings of a Go module: any that is affected counts, then any that is unknown.
 // Where the record has other capitals than the bill, the reason says so.
-func spelled(out []match.Finding, start int, name string, ix match.Index) []match.Finding {
+func (known spellings) joined(out []match.Finding, start int, name string, ix match.Index) []match.Finding {
 	rank := map[match.State]int{match.Affected: 2, match.Unknown: 1}
 	list := out[start:]
 	out = out[:start]
@@ -122,7 +127,13 @@ func spelled(out []match.Finding, start int, name string, ix match.Index) []matc
 	}
 	for i := start; i < len(out); i++ {
 		f := &out[i]
-		if other := otherwise(ix, f.Sources[0], name); other != "" {
+		key := [3]string{name, f.Advisory, string(f.Sources[0].Raw)}
+		other, met := known[key]
+		if !met {
+			other = otherwise(ix, f.Sources[0], name)
+			known[key] = other
+		}
+		if other != "" {
 			f.Reason.Text += fmt.Sprintf(" The record spells the module %+q; capitals are not compared, because a purl may have lost them.", other)
 		}
 	}

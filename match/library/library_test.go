@@ -198,6 +198,38 @@ func TestGoModulesInAnyCapitals(t *testing.T) {
 	}
 }
 
+// counting counts the records that are read whole.
+type counting struct {
+	match.Records
+	whole *int
+}
+
+func (c counting) Named(name string) []*advisory.Advisory {
+	*c.whole++
+	return c.Records.Named(name)
+}
+
+// A record is read whole once for all versions of a module in a bill.
+func TestSpellingsAreLookedUpOnce(t *testing.T) {
+	var file bytes.Buffer
+	if _, err := flat.Write(&file, readSet(t, `{"id":"GO-1","affected":[{"package":{"ecosystem":"Go","name":"h.example/C"},"ranges":[{"type":"SEMVER","events":[{"introduced":"0"}]}]}]}`)); err != nil {
+		t.Fatal(err)
+	}
+	compiled, err := flat.Open(bytes.NewReader(file.Bytes()), int64(file.Len()), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var libs []sbom.Library
+	for i := range 10 {
+		libs = append(libs, sbom.Library{Ecosystem: "Go", Name: "h.example/c", Version: fmt.Sprint("1.0.", i)})
+	}
+	whole := 0
+	found := Find(libs, match.Over(counting{compiled, &whole}))
+	if whole != 1 || len(found) != 10 || !strings.Contains(found[9].Reason.Text, "capitals are not compared") {
+		t.Errorf("%d findings, %d records were read whole", len(found), whole)
+	}
+}
+
 // Each module of the shared records that has capitals is found by a purl in lower
 // case.
 func TestRealGoModulesInLowerCase(t *testing.T) {
