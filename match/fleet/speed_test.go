@@ -53,7 +53,8 @@ func BenchmarkFleet(b *testing.B) {
 	b.Run("change", func(b *testing.B) { s = changes(b, f, x, s, 3000, 1) })
 	b.Run("rings", func(b *testing.B) { rings(b, f, x, s) })
 	b.Run("ingest_full", func(b *testing.B) { ingest(b, f, x, hosts) })
-	b.Run("ingest_delta", func(b *testing.B) { s = changes(b, f, x, s, 200_000, 50_000) })
+	b.Run("ingest_delta", func(b *testing.B) { s = changes(b, f, x, s, 200_000, 200_000) })
+	b.Run("ingest_delta_50000", func(b *testing.B) { s = changes(b, f, x, s, 200_000, 50_000) }) // to a snapshot
 }
 
 // build makes the whole fleet and takes it in, hosts first.
