@@ -14,18 +14,41 @@ import (
 // runs says of a host whether what is installed is what runs. What cannot be
 // told is not taken for it: then a clock goes on.
 type runs struct {
-	list    string                     // why it is not known which processes run on deleted files, or ""
-	mapped  []inventory.Mapping        // deleted files in use
-	sources map[string]map[string]bool // of the installed packages, by name
-	kernel  string                     // why the kernel may be an old one; "": it is the newest
-	images  []string
+	list      string                     // why it is not known which processes run on deleted files, or ""
+	nobodys   *inventory.Mapping         // a deleted file in use of which it is not known whose it was
+	byPackage map[string]use             // the first deleted file in use of each package and of each source
+	bySource  map[string]use
+	sources   map[string]map[string]bool // of the installed packages, by name
+	kernel    string                     // why the kernel may be an old one; "": it is the newest
+	images    []string
+}
+
+// use is a deleted file in use, of one of its owners.
+type use struct {
+	at int // in the snapshot
+	inventory.Mapping
+	of inventory.Owner
+}
+
+func (u use) before(v use) bool {
+	return u.at < v.at || u.at == v.at && u.of.Package < v.of.Package
 }
 
 // runsOf reads it off a snapshot and its inventory.
 func runsOf(s wire.Snapshot, inv inventory.Inventory) runs {
-	out := runs{kernel: oldKernel(s, inv), mapped: s.Mapped, sources: map[string]map[string]bool{}}
+	out := runs{kernel: oldKernel(s, inv), byPackage: map[string]use{}, bySource: map[string]use{}, sources: map[string]map[string]bool{}}
 	if why, ok := s.Listed(); !ok {
 		out.list = why
+	}
+	for i, m := range slices.Backward(s.Mapped) {
+		if !m.Owned() {
+			out.nobodys = &s.Mapped[i]
+			continue
+		}
+		for _, o := range slices.Backward(m.Owners) {
+			name, _, _ := strings.Cut(o.Package, ":")
+			out.byPackage[name], out.bySource[o.Source] = use{i, m, o}, use{i, m, o}
+		}
 	}
 	for _, p := range inv.Packages {
 		if out.sources[p.Name] == nil {
@@ -80,33 +103,50 @@ func (r runs) not(v spotted) string {
 	if r.list != "" {
 		return r.list
 	}
-	for _, m := range r.mapped {
-		if !m.Owned() {
-			return fmt.Sprintf("%s still uses the deleted file %s, of which it is not known whose it was: that holds every clock of the host", user(m), m.Path)
-		}
+	if m := r.nobodys; m != nil {
+		return fmt.Sprintf("%s still uses the deleted file %s, of which it is not known whose it was: that holds every clock of the host", user(*m), m.Path)
 	}
-	for _, m := range r.mapped {
-		for _, on := range v.On {
-			if why := r.uses(m, on); why != "" {
-				return fmt.Sprintf("%s still uses the deleted file %s %s", user(m), m.Path, why)
-			}
+	for _, on := range v.On {
+		if u, ok := r.uses(on); ok {
+			return fmt.Sprintf("%s still uses the deleted file %s of %s (source %s)", user(u.Mapping), u.Path, u.of.Package, u.of.Source)
+		}
+		if on.Source != "" || len(r.sources[on.Package]) > 0 {
+			continue
+		}
+		if first, any := r.first(); any {
+			return fmt.Sprintf("%s still uses the deleted file %s of %s, and it is not known from which source %s was built, which is gone", user(first.Mapping), first.Path, first.of.Package, on.Package)
 		}
 	}
 	return ""
 }
 
-// uses says why a deleted file may be code of a package that was affected, or of
-// another one that was built from the same source; "": it is not.
-func (r runs) uses(m inventory.Mapping, on cure) string {
-	for _, o := range m.Owners {
-		if name, _, _ := strings.Cut(o.Package, ":"); name == on.Package || o.Source == on.Source || r.sources[on.Package][o.Source] {
-			return fmt.Sprintf("of %s (source %s)", o.Package, o.Source)
+// uses finds the first deleted file in use that may be code of a package that was
+// affected, or of another one that was built from the same source.
+func (r runs) uses(on cure) (first use, ok bool) {
+	take := func(u use, there bool) {
+		if there && (!ok || u.before(first)) {
+			first, ok = u, true
 		}
 	}
-	if on.Source == "" && len(r.sources[on.Package]) == 0 {
-		return fmt.Sprintf("of %s, and it is not known from which source %s was built, which is gone", m.Owners[0].Package, on.Package)
+	u, there := r.byPackage[on.Package]
+	take(u, there)
+	u, there = r.bySource[on.Source]
+	take(u, there)
+	for source := range r.sources[on.Package] {
+		u, there = r.bySource[source]
+		take(u, there)
 	}
-	return ""
+	return first, ok
+}
+
+// first is the first deleted file in use.
+func (r runs) first() (first use, any bool) {
+	for _, u := range r.bySource {
+		if !any || u.before(first) {
+			first, any = u, true
+		}
+	}
+	return first, any
 }
 
 // user is the process that uses a deleted file.
