@@ -38,8 +38,8 @@ func newKey(path string) error {
 		os.WriteFile(path+".pub", ssh.MarshalAuthorizedKey(key), 0o644))
 }
 
-// advice is an OSV record on pw-tool of Debian 12.
-func advice(id, fixed string) string {
+// toolRecord is an OSV record on pw-tool of Debian 12.
+func toolRecord(id, fixed string) string {
 	return fmt.Sprintf(`{"schema_version":"1.6.0","id":"DEBIAN-%s","upstream":[%[1]q],"modified":"2026-08-01T00:00:00Z","affected":[{"package":{"ecosystem":"Debian:12","name":"pw-tool"},"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"fixed":%q}]}]}]}`, id, fixed)
 }
 
@@ -75,7 +75,7 @@ func TestRunbookFeeds(t *testing.T) {
 	site := httptest.NewServer(tagged(filepath.Join(dir, "site")))
 	defer site.Close()
 	put("depot/feeds.json", strings.ReplaceAll(`{"feeds":[{"name":"debian-osv","kind":"osv","urls":["SITE/osv.json"],"max_age":"87600h"},{"name":"kev","kind":"kev","urls":["SITE/kev.json"],"max_age":"87600h"}]}`, "SITE", site.URL))
-	put("site/osv.json", advice("CVE-2026-1001", "2.0-1"))
+	put("site/osv.json", toolRecord("CVE-2026-1001", "2.0-1"))
 	put("site/kev.json", catalogue(10))
 	put("host/etc/os-release", "ID=debian\nVERSION_ID=\"12\"\nVERSION_CODENAME=bookworm\n")
 	put("host/var/lib/dpkg/arch", "amd64\n")
@@ -106,6 +106,6 @@ func TestRunbookFeeds(t *testing.T) {
 	page[0].Follow(t, run)
 	put("site/kev.json", catalogue(1))
 	page[1].Follow(t, run)
-	put("site/osv.json", advice("CVE-2026-1001", "1.5-1"))
+	put("site/osv.json", toolRecord("CVE-2026-1001", "1.5-1"))
 	page[2].Follow(t, run)
 }

@@ -33,7 +33,7 @@ func TestUpReadsTheDepot(t *testing.T) {
 			t.Fatal(k, err)
 		}
 	}
-	keep("osv", "osv", advice("CVE-2026-1001", "2.0-1"))
+	keep("osv", "osv", toolRecord("CVE-2026-1001", "2.0-1"))
 	keep("kev", kev.Kind, catalogue(3))
 	sets, err := u.read(t.Context(), now)
 	if err != nil || len(sets) != 1 || sets[0].Snapshot.Name != "osv" || len(sets[0].Advisories) != 1 || len(sets[0].Snapshot.Partial) != 0 {

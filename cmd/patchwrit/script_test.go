@@ -17,7 +17,9 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/patchwrit/patchwrit/advice"
 	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/internal/advicetest"
 	"github.com/patchwrit/patchwrit/internal/evidencetest"
 	"github.com/patchwrit/patchwrit/internal/raced"
 )
@@ -34,7 +36,7 @@ func TestMain(m *testing.M) {
 // the control plane made one receipt say more ("edited.json"), the keys of two
 // of its three keepers ("keeper-1.pem", "keeper-2.pem") and of the third, and the
 // pin of the house in $PIN, of another house in $OTHERPIN. The people of the
-// roster are $P1 to $P3. What a script puts into "site" is served at $SITE.
+// roster are $P1 to $P3. "plan.json" is the plan of internal/advicetest. What a script puts into "site" is served at $SITE.
 func TestScript(t *testing.T) {
 	raced.Leave(t, "make test-e2e")
 	w := evidencetest.Must(evidencetest.Options{Now: time.Now().Truncate(time.Second).UTC()})
@@ -44,9 +46,9 @@ func TestScript(t *testing.T) {
 		t.Fatal("the bundle has nothing to edit")
 	}
 	testscript.Run(t, testscript.Params{Dir: "testdata/script", RequireExplicitExec: true, RequireUniqueNames: true,
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exitcode": exitcode, "site": siteConf, "sshkey": sshKey},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exitcode": exitcode, "site": siteConf, "sshkey": sshKey, "answer": writeAnswer},
 		Setup: func(e *testscript.Env) error {
-			files := map[string][]byte{"evidence.json": good, "edited.json": edited}
+			files := map[string][]byte{"evidence.json": good, "edited.json": edited, "plan.json": advicetest.Material().Plan.Bytes()}
 			for name, b := range w.House.Bundle() {
 				files[filepath.Join("trust", name)] = b
 			}
@@ -128,4 +130,41 @@ func sshKey(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: sshkey NAME…")
 	}
+}
+
+// writeAnswer writes what an adviser would send about request.json: answer FILE
+// ACTION NARRATIVE KIND:ABOUT[=VALUE]… Each claim is the dossier's first fact of
+// that kind, quoted, with another value where one is given; the action is because
+// of the first.
+func writeAnswer(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: answer FILE ACTION NARRATIVE CLAIM…")
+	}
+	d, err := advice.ReadRequest([]byte(strings.TrimSuffix(ts.ReadFile("request.json"), "\n")))
+	ts.Check(err)
+	a := advice.Answer{Dossier: d.Digest(), Narrative: args[2], Proposal: advice.Proposal{Action: args[1]}}
+	for n, what := range args[3:] {
+		what, value, other := strings.Cut(what, "=")
+		kind, about, _ := strings.Cut(what, ":")
+		for _, e := range d.Evidence {
+			for i, f := range e.Facts {
+				if string(f.Kind) == kind && f.About == about && len(a.Claims) == n {
+					a.Claims = append(a.Claims, advicetest.True(e, i))
+				}
+			}
+		}
+		if len(a.Claims) != n+1 {
+			ts.Fatalf("no fact is a %s", what)
+		}
+		a.Claims[n].ID = fmt.Sprintf("c%d", n+1)
+		if other {
+			a.Claims[n].Value = value
+		}
+	}
+	if a.Abstain = a.Proposal.Action == "abstain"; a.Abstain {
+		a.Proposal.Action = advice.Keep
+	} else if a.Proposal.Action != advice.Keep {
+		a.Proposal.Because = []string{"c1"}
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), advicetest.Write(a), 0o600))
 }

@@ -54,6 +54,7 @@ core   match/flat:     canon refusal advisory match
 core   match/fleet:    version advisory inventory match
 core   priority:       canon change
 core   proposal:       KERNEL advisory inventory match artefact provenance plan/whole
+core   advice:         KERNEL advisory advisory/strictjson proposal
 core   policy:         KERNEL advisory inventory match proposal artefact
 core   evidence:       KERNEL provenance artefact proposal policy plan/whole
 
@@ -105,8 +106,10 @@ var external = map[string][]string{
 	"match/fleet":   {"github.com/RoaringBitmap/roaring/v2"},
 }
 
-// unreachable names rooms a binary must never link, however indirectly.
+// unreachable names rooms that a binary, or a room, must never link, however
+// indirectly. What a model says has no way to what permits, decides or applies.
 var unreachable = map[string][]string{
+	"advice":                {"writ/issue", "policy", "policy/rego", "pkgmgr", "pkgmgr/apt", "pkgmgr/apt/solve", "control", "store", "agent", "tlog/writer"},
 	"cmd/patchwrit-agent":   {"writ/issue", "control", "console", "store", "advisor", "feed", "match", "match/fleet", "policy", "policy/rego", "pkgmgr/apt/solve", "rollout", "wire/serve"},
 	"cmd/patchwrit-witness": {"control", "console", "store", "advisor", "feed", "match", "match/fleet", "policy", "pkgmgr", "writ/issue"},
 	"cmd/patchwrit-scan":    {"feed", "pkgmgr", "control", "store", "policy", "wire", "writ/issue", "agent"},

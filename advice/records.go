@@ -1,0 +1,191 @@
+package advice
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/patchwrit/patchwrit/advisory"
+	"github.com/patchwrit/patchwrit/version"
+)
+
+// Purl names a package of a release as claims do: a purl without version, with
+// the release in its qualifiers (ECMA-427; a package of a source is arch=source
+// where it is Debian's kind). False where Patchwrit cannot order its versions.
+func Purl(ecosystem, name, module string) (purl string, order version.Scheme, ok bool) {
+	order, ok = advisory.SchemeOf(ecosystem)
+	if !ok {
+		return "", "", false
+	}
+	base, _, _ := strings.Cut(ecosystem, ":")
+	space := map[string]string{"Rocky Linux": "rocky", "Red Hat": "redhat"}[base]
+	if space == "" {
+		space = escaped(strings.ToLower(strings.ReplaceAll(base, " ", "-")))
+	}
+	distro := escaped(strings.ToLower(strings.NewReplacer(":", "-", " ", "_").Replace(ecosystem)))
+	purl = "pkg:" + string(order) + "/" + space + "/" + escaped(name) + "?"
+	if order == version.Deb {
+		purl += "arch=source&"
+	}
+	purl += "distro=" + distro
+	if module != "" {
+		purl += "&module=" + escaped(module)
+	}
+	return purl, order, true
+}
+
+// escaped percent-encodes what a part of a purl cannot hold as it is.
+func escaped(s string) string {
+	var b strings.Builder
+	for _, c := range []byte(s) {
+		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte(".-_~", c) >= 0 {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
+	}
+	return b.String()
+}
+
+// record adds what an advisory says about the plan's packages. Of its text only
+// the summary is taken, later and as untrusted.
+func (d *Dossier) record(a advisory.Advisory, subjects map[string]bool) {
+	abouts := []string{a.ID}
+	if cve := a.CVE(); cve != "" && cve != a.ID {
+		abouts = append(abouts, cve)
+	}
+	exists, strongest := []Fact{}, a.Over("")
+	for _, cve := range CVEs([]advisory.Advisory{a}) {
+		exists = append(exists, Fact{Kind: CVEExists, About: cve, Source: a.Source, Value: "yes"})
+	}
+	facts := []Fact{}
+	for _, about := range abouts {
+		for _, s := range a.Severities {
+			facts = append(facts, Fact{Kind: Severity, About: about, Source: s.Source, Version: s.Type, Value: s.Score})
+		}
+		for _, f := range a.Affected {
+			if !subjects[f.Package] || a.Withdrawn != 0 {
+				continue
+			}
+			if at := a.Over(f.Ecosystem); at.Rank() > strongest.Rank() {
+				strongest = at
+			}
+			facts = append(facts, affected(a.Source, about, f)...)
+		}
+	}
+	if a.Withdrawn == 0 {
+		facts = append(exists, facts...)
+	}
+	d.add(Evidence{Channel: channelOf(strongest), Source: a.Source, Record: a.ID, Authority: strongest, AsOf: a.Feed.Fetched, Digest: a.Raw, Facts: unique(facts)})
+}
+
+func channelOf(a advisory.Authority) Channel {
+	switch a {
+	case advisory.Vendor:
+		return Vendor
+	case advisory.CNA:
+		return CNARecord
+	case advisory.NVD:
+		return NVD
+	}
+	return Tracker
+}
+
+// affected gives the facts about one package of one release.
+func affected(source, about string, f advisory.Affected) []Fact {
+	purl, order, ok := Purl(f.Ecosystem, f.Package, f.Module)
+	if !ok {
+		return nil
+	}
+	fact := func(k Kind, at, value string) Fact {
+		return Fact{Kind: k, About: about, Package: purl, Source: source, Scheme: order, Version: at, Value: value}
+	}
+	out := []Fact{}
+	for _, s := range f.Severities {
+		out = append(out, Fact{Kind: Severity, About: about, Package: purl, Source: s.Source, Version: s.Type, Value: s.Score})
+	}
+	switch f.Status {
+	case advisory.NotAffected:
+		return append(out, fact(PackageAffected, "", "no"))
+	case advisory.UnderInvestigation, advisory.Undetermined:
+		return append(out, fact(PackageAffected, "", "unknown"))
+	}
+	for _, r := range f.Ranges {
+		value := ">=" + r.Introduced
+		switch {
+		case r.Fixed != "":
+			value += " <" + r.Fixed
+			out = append(out, fact(FixedVersion, "", r.Fixed))
+		case r.LastAffected != "":
+			value += " <=" + r.LastAffected
+		}
+		out = append(out, fact(AffectedRange, "", value))
+	}
+	for _, v := range f.Versions {
+		out = append(out, fact(PackageAffected, v, "yes"))
+	}
+	return out
+}
+
+// lists adds KEV and EPSS, each one piece for all CVEs of the dossier.
+func (d *Dossier) lists(m Material, cves []string) {
+	if m.KEV != nil {
+		e := Evidence{Channel: KEV, Source: "cisa/kev", Record: m.KEV.Version, Authority: advisory.KEVADP, AsOf: m.KEV.AsOf, Digest: m.KEV.Digest}
+		for _, cve := range cves {
+			if listed, ok := m.KEV.Listed[cve]; ok {
+				e.Facts = append(e.Facts, Fact{Kind: KEVMember, About: cve, Source: e.Source, Value: map[bool]string{true: "yes", false: "no"}[listed]})
+			}
+		}
+		d.add(e)
+	}
+	if m.EPSS != nil {
+		e := Evidence{Channel: EPSS, Source: "first/epss", Record: m.EPSS.Day, Authority: advisory.KEVADP, AsOf: m.EPSS.AsOf, Digest: m.EPSS.Digest}
+		for _, cve := range cves {
+			if share, ok := m.EPSS.Share[cve]; ok {
+				e.Facts = append(e.Facts, Fact{Kind: EPSSScore, About: cve, Source: e.Source, Value: share})
+			}
+		}
+		d.add(e)
+	}
+}
+
+// spoken adds a CVE record: its scores, and its decision points as a piece of
+// their own.
+func (d *Dossier) spoken(s Spoken) {
+	e := Evidence{Channel: CNARecord, Source: "cve", Record: s.CVE, Authority: advisory.CNA, AsOf: s.AsOf, Digest: s.Digest}
+	if s.NVD {
+		e.Channel, e.Source, e.Authority = NVD, "nvd", advisory.NVD
+	}
+	points := e
+	points.Channel, points.Authority = SSVC, advisory.KEVADP
+	exists := "yes"
+	if s.Rejected {
+		exists = "rejected"
+	}
+	e.Facts = []Fact{{Kind: CVEExists, About: s.CVE, Source: e.Source, Value: exists}}
+	for _, x := range s.Scores {
+		metric := "CVSS_V" + x.Version[:min(len(x.Version), 1)]
+		if x.Vector != "" {
+			e.Facts = append(e.Facts, Fact{Kind: Severity, About: s.CVE, Source: x.Source, Version: metric, Value: x.Vector})
+		}
+		e.Facts = append(e.Facts, Fact{Kind: Severity, About: s.CVE, Source: x.Source, Version: metric, Value: fmt.Sprintf("%d.%d", x.Tenths/10, x.Tenths%10)})
+	}
+	e.Facts = unique(e.Facts)
+	d.add(e)
+	for _, p := range s.Points {
+		points.Facts = append(points.Facts, Fact{Kind: Exploitation, About: s.CVE, Source: p.Source, Value: strings.ReplaceAll(p.Name, " ", "_") + "=" + p.Value})
+	}
+	points.Facts = unique(points.Facts)
+	d.add(points)
+}
+
+// unique drops what stands twice, and keeps the order.
+func unique(facts []Fact) []Fact {
+	seen, out := map[Fact]bool{}, []Fact{}
+	for _, f := range facts {
+		if !seen[f] {
+			seen[f], out = true, append(out, f)
+		}
+	}
+	return slices.Clip(out)
+}
