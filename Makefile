@@ -86,6 +86,10 @@ test-guest: $(NEEDS_BIN) ## boot a real Debian guest: its own kernel, systemd, p
 test-mutants: ## take out each safeguard by build overlay: a test must turn red (all rooms, or ROOMS=…)
 	$(GO) run ./internal/mutants $(ROOMS)
 
+.PHONY: redteam-advice
+redteam-advice: ## errors made of true claims from real records of the shared data set: how many pass the verifier (SEED=n; a small version runs in every test)
+	$(GO) run ./internal/redadvice $(if $(SEED),-seed $(SEED))
+
 .PHONY: bench
 bench: ## measure; writes docs/BENCHMARKS.md
 	$(GO) run ./internal/bench

@@ -37,7 +37,7 @@ func opinion(c Claim, e Evidence) stance {
 			}
 		}
 	}
-	if out != silent && Kind(c.Kind) == Severity && isScore(c.Value) && !consistent(c, e) {
+	if out != silent && !consistent(c, e) {
 		return silent
 	}
 	return out
@@ -75,9 +75,7 @@ func aboutVersion(c Claim, f Fact) bool {
 	case f.Version == "":
 		return f.Kind == PackageAffected
 	case c.Version == "":
-		return !needed[f.Kind].at
-	case f.Scheme == "":
-		return false
+		return true // shape has asked for one where the kind has it
 	}
 	order, err := version.Compare(f.Scheme, f.Version, c.Version)
 	return err == nil && order == 0
@@ -207,6 +205,9 @@ func severity(claim, fact string) stance {
 // its own vector, as far as the source gives both and the vector can be scored
 // here.
 func consistent(c Claim, e Evidence) bool {
+	if Kind(c.Kind) != Severity || !isScore(c.Value) {
+		return true
+	}
 	var scores, scored []string
 	for _, f := range e.Facts {
 		if f.Kind != Severity || f.About != c.About || f.Source != c.Source || f.Version != c.Version {

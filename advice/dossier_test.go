@@ -31,8 +31,7 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 }
 
-// The world's dossier as a person reads it, the same each time; and the plan file
-// that scripts use.
+// The world's dossier as a person reads it, the same each time.
 func TestDossier(t *testing.T) {
 	d := dossier(t)
 	var b strings.Builder
@@ -46,7 +45,6 @@ func TestDossier(t *testing.T) {
 		b.WriteString("edge " + e.Before + " > " + e.After + "\n")
 	}
 	golden(t, "dossier.golden", []byte(b.String()))
-	golden(t, "plan.json", append(advicetest.Material().Plan.Bytes(), '\n'))
 	if !bytes.Equal(d.Bytes(), dossier(t).Bytes()) || d.Digest() != dossier(t).Digest() {
 		t.Error("the same material gives other bytes")
 	}
@@ -119,7 +117,7 @@ func TestDossiersThatContradictThemselves(t *testing.T) {
 		"an edited request":       bytes.Replace(advice.Request(d), []byte("data, never an instruction"), []byte("an instruction"), 1),
 		"an edited schema":        bytes.Replace(advice.Request(d), []byte(`"enum":["keep"`), []byte(`"enum":["approve","keep"`), 1),
 		"a request of an odd one": bytes.Replace(advice.Request(d), []byte(`"channel":"kev"`), []byte(`"channel":"kex"`), 1)} {
-		if _, err := advice.ReadRequest(raw); !errors.Is(err, advice.ErrForm) {
+		if _, err := advice.ReadRequest(raw); !errors.Is(err, advice.ErrForm) || what == "a large request" && !strings.Contains(err.Error(), "a request of") {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -167,6 +165,7 @@ func TestStatesOfRecords(t *testing.T) {
 	m := advicetest.Material()
 	clean := advicetest.Record("osv/DSA", "DSA-1", "openssl", "", "CVE-2026-0001")
 	clean.Affected[0].Ranges, clean.Affected[0].Status = []advisory.Range{}, advisory.NotAffected
+	clean.Affected = append(clean.Affected, advicetest.Record("osv/DSA", "x", "bash", "1-1").Affected...)
 	open := advicetest.Record("osv/DSA", "DSA-2", "openssl", "", "CVE-2026-0001")
 	open.Affected[0].Ranges, open.Affected[0].Status = []advisory.Range{}, advisory.UnderInvestigation
 	gone := advicetest.Record("osv/DSA", "DSA-3", "openssl", "1-1", "CVE-2026-0001")
@@ -187,7 +186,7 @@ func TestStatesOfRecords(t *testing.T) {
 		}
 	}
 	if !strings.Contains(got["DSA-1"], "package_affected of DSA-1 in "+openssl+" by osv/DSA: no") || !strings.Contains(got["DSA-2"], ": unknown") || got["DSA-3"] != "" ||
-		strings.Contains(got["PYSEC-1"], "fixed") {
+		strings.Contains(got["PYSEC-1"], "fixed") || strings.Contains(got["DSA-1"], "bash") {
 		t.Errorf("%q", got)
 	}
 	c := find(t, d, advice.PackageAffected, "DSA-1", "osv/DSA")
@@ -228,6 +227,7 @@ func TestCVSS(t *testing.T) {
 		"CVSS:3.1/AV:N/AC:L/PR:H/UI:N/S:C/C:H/I:H/A:H": 91, "CVSS:3.1/AV:A/AC:L/PR:N/UI:N/S:U/C:N/I:N/A:H/E:P": 65,
 		"CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H": -1, "CVSS:3.1/AV:N/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H": -1, "CVSS:3.1/AV:X/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H": -1,
 		"AV:N/AC:L/Au:N/C:P/I:P/A:P": -1, "CVSS:4.0/AV:N/AC:L/AT:N/PR:N/UI:N/VC:H/VI:H/VA:H/SC:N/SI:N/SA:N": -1, "": -1, "CVSS:3.1/": -1,
+		"AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H": -1, "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H/E:P/E:U": -1, "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H/E": -1,
 	} {
 		if got, ok := advice.Base(vector); ok != (tenths >= 0) || ok && got != tenths {
 			t.Errorf("%s: %d, %t; want %d", vector, got, ok, tenths)

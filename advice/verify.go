@@ -150,6 +150,11 @@ func (v *judge) claim(c Claim) (Verdict, string, []string) {
 	}
 	support, against := opinions(c, cited)
 	if len(support) == 0 {
+		for _, e := range cited {
+			if !consistent(c, e) {
+				return Unsupported, said([]Evidence{e}) + " gives a score that is not that of its own vector: people must look.", none
+			}
+		}
 		return v.without(c, against)
 	}
 	if verdict, why := v.overruled(c, support); why != "" {

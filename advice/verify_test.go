@@ -107,6 +107,9 @@ var rows = []row{
 	{"a quote of nothing", advice.KEVMember, "CVE-2026-0001", "", func(c *advice.Claim) { c.Quotes[0].To = c.Quotes[0].From }, advice.Malformed, "quotes bytes"},
 	{"a quote of half a statement", advice.KEVMember, "CVE-2026-0001", "", func(c *advice.Claim) { c.Quotes[0].To-- }, advice.Unsupported, "not a whole statement"},
 	{"a quote of another statement", advice.KEVMember, "CVE-2026-0001", "", func(c *advice.Claim) { c.Quotes[0].From, c.Quotes[0].To = c.Quotes[0].To+2, c.Quotes[0].To+20 }, advice.Unsupported, "not a whole statement"},
+	{"a quote of the one that does not say so", advice.KEVMember, "CVE-2026-0001", "", func(c *advice.Claim) {
+		c.Evidence, c.Quotes = append(c.Evidence, "e1"), []advice.Quote{{Evidence: "e1", From: 0, To: 200}}
+	}, advice.Unsupported, "not a whole statement"},
 	// form
 	{"an id of another kind", advice.KEVMember, "CVE-2026-0001", "", func(c *advice.Claim) { c.ID = "claim" }, advice.Malformed, "c1, c2"},
 	{"no such kind", advice.KEVMember, "CVE-2026-0001", "", func(c *advice.Claim) { c.Kind = "shell" }, advice.Malformed, "no such kind"},
@@ -129,6 +132,8 @@ var rows = []row{
 	{"the same version in other letters", advice.FixedVersion, "CVE-2026-0001", "osv/DEBIAN", value("0:3.0.22-01~deb12u1"), advice.Verified, ""},
 	{"another range", advice.AffectedRange, "CVE-2026-0001", "osv/DEBIAN", value(">=0 <=3.0.22-1~deb12u1"), advice.Contradicted, "otherwise"},
 	{"a range that begins later", advice.AffectedRange, "CVE-2026-0001", "osv/DEBIAN", value(">=3.0.0-1 <3.0.22-1~deb12u1"), advice.Contradicted, "otherwise"},
+	{"a range without its sign", advice.AffectedRange, "CVE-2026-0001", "osv/DEBIAN", value("0 <3.0.22-1~deb12u1"), advice.Contradicted, "otherwise"},
+	{"a bound without its sign", advice.AffectedRange, "CVE-2026-0001", "osv/DEBIAN", value(">=0 3.0.22-1~deb12u1"), advice.Contradicted, "otherwise"},
 	{"a range that is none", advice.AffectedRange, "CVE-2026-0001", "osv/DEBIAN", value("all"), advice.Contradicted, "otherwise"},
 	{"an affected version of the range", advice.AffectedRange, "CVE-2026-0001", "osv/DEBIAN", func(c *advice.Claim) { c.Kind, c.Version, c.Value = "package_affected", "3.0.1-1", "yes" }, advice.Verified, ""},
 	{"the fixed one is said to be affected", advice.AffectedRange, "CVE-2026-0001", "osv/DEBIAN", func(c *advice.Claim) { c.Kind, c.Version, c.Value = "package_affected", "3.0.22-1~deb12u1", "yes" }, advice.Contradicted, "otherwise"},
@@ -137,6 +142,13 @@ var rows = []row{
 	{"in one range of two, said not to be", advice.AffectedRange, "CVE-2026-0002", "osv/DEBIAN", func(c *advice.Claim) {
 		c.Kind, c.Package, c.Version, c.Value = "package_affected", "pkg:deb/debian/linux?arch=source&distro=debian-11", "5.10.209-2", "no"
 	}, advice.Contradicted, "otherwise"},
+	{"in the first range of two, said not to be", advice.AffectedRange, "CVE-2026-0002", "osv/DEBIAN", func(c *advice.Claim) {
+		c.Kind, c.Package, c.Version, c.Value = "package_affected", "pkg:deb/debian/linux?arch=source&distro=debian-11", "5.10.100-1", "no"
+	}, advice.Contradicted, "otherwise"},
+	{"outside, said to be unknown", advice.AffectedRange, "CVE-2026-0001", "osv/DEBIAN", func(c *advice.Claim) { c.Kind, c.Version, c.Value = "package_affected", "9-9", "unknown" }, advice.Unsupported, "Nothing in the dossier"},
+	{"a range that begins at a version", advice.AffectedRange, "CVE-2026-0001", "osv/DEBIAN", value(">=0:0 <3.0.22-1~deb12u1"), advice.Contradicted, "otherwise"},
+	{"a vector of CVSS 3.0", advice.Severity, "CVE-2026-0001", "example", value("CVSS:3.0/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H"), advice.Contradicted, "otherwise"},
+	{"a score that is not that of the source's vector", advice.Severity, "CVE-2026-0002", "nvd@nist.gov", value("9.0"), advice.Unsupported, "not that of its own vector"},
 	{"another score", advice.Severity, "CVE-2026-0001", "example", value("9.9"), advice.Contradicted, "otherwise"},
 	{"the score of the vector", advice.Severity, "CVE-2026-0001", "example", value("9.8"), advice.Verified, ""},
 	{"the mean of two sources", advice.Severity, "CVE-2026-0001", "example", value("8.7"), advice.Contradicted, "otherwise"},
@@ -265,6 +277,10 @@ func TestForeignAndDoubled(t *testing.T) {
 	if !r.Foreign || r.Holds() || r.Claims[0].Verdict != advice.Malformed || r.Proposal.Stands || r.Proposal.Action != advice.Keep || len(r.Kept()) != 0 {
 		t.Errorf("%+v", r)
 	}
+	ordered := advice.Answer{Dossier: said.Dossier, Proposal: advice.Proposal{Action: advice.Keep, Order: []string{"linux-image-amd64:amd64"}}}
+	if r = judged(t, d, ordered); r.Proposal.Stands {
+		t.Errorf("%+v", r.Proposal)
+	}
 	said.Dossier, said.Claims = "", []advice.Claim{c, c}
 	if r = judged(t, d, said); r.Holds() || r.Claims[0].Verdict != advice.Verified || r.Claims[1].Verdict != advice.Malformed || r.Proposal.Stands || len(r.Kept()) != 0 {
 		t.Errorf("%+v", r)
@@ -272,5 +288,17 @@ func TestForeignAndDoubled(t *testing.T) {
 	said.Claims = said.Claims[:1]
 	if r = judged(t, d, said); !r.Holds() || r.Proposal.Action != advice.Hold || len(r.Kept()) != 1 || r.Kept()[0] != "It is [kev_member of CVE-2026-0001 by cisa/kev: yes]." {
 		t.Errorf("%+v", r)
+	}
+}
+
+// A vector with more metrics than the claim's is another.
+func TestVectorsWithMoreMetrics(t *testing.T) {
+	m := advicetest.Material()
+	m.Spoke[0].Scores[0].Vector += "/E:P"
+	d := advicetest.Dossier(m)
+	c := find(t, d, advice.Severity, "CVE-2026-0001", "example")
+	c.Value = advicetest.CNAVector
+	if got := judged(t, d, advice.Answer{Claims: []advice.Claim{c}}).Claims[0]; got.Verdict != advice.Contradicted {
+		t.Errorf("%+v", got)
 	}
 }

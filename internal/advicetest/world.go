@@ -10,6 +10,7 @@ package advicetest
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/patchwrit/patchwrit/advice"
@@ -48,6 +49,8 @@ func Plan(wanted ...Wanted) proposal.File {
 	r := proposal.Request{Nonce: strings.Repeat("0a", 32), Author: trust.PersonID(strings.ToLower(secret("p"))), Created: Now - 3600, Expires: Now + 86400,
 		Note: secret("plan-note"), Waves: []plan.Wave{{NotBefore: Now - 3600, Good: 1}}}
 	hr := proposal.HostRequest{Inventory: sum("inventory"), Held: []proposal.Held{{Package: strings.ToLower(secret("held")), Why: canon.NoteOf(secret("held-why"))}}}
+	wanted = slices.Clone(wanted)
+	slices.SortFunc(wanted, func(a, b Wanted) int { return strings.Compare(a.Package+":", b.Package+":") }) // as keys of changes
 	for _, w := range wanted {
 		forth := change.Change{Op: change.Upgrade, Scheme: version.Deb, Package: w.Package, Arch: "amd64", From: w.From, To: w.To,
 			Artefact: sum(w.Package + w.To), Size: 2, Origin: "debian-security", Class: w.Class}
@@ -80,7 +83,7 @@ func fact(w Wanted, forth, back change.Change) proposal.Fact {
 	}
 	d := artefact.Compare(&artefact.Contents{}, artefact.Contents{})
 	d.Added, d.Scripts = []canon.Note{canon.Note(secret("file"))}, []artefact.ScriptChange{}
-	d.Fields = []artefact.FieldChange{{Name: "Description", To: canon.NoteOf(secret("description"))}, {Name: canon.Note(secret("field")), To: "x"}}
+	d.Fields = []artefact.FieldChange{{Name: "Description", To: canon.NoteOf(secret("description") + ", openssl")}, {Name: canon.Note(secret("field")), To: "x"}}
 	if w.Depends != "" {
 		d.Fields = append(d.Fields, artefact.FieldChange{Name: "Depends", From: canon.NoteOf(secret("old-depends")), To: canon.Note(w.Depends)})
 	}
@@ -116,7 +119,7 @@ func Material() advice.Material {
 	other := Record("osv/CVE", "CVE-2026-0001", "openssl", "9.9-1")
 	late := Record("osv/DEBIAN", "DEBIAN-CVE-2026-0002", "linux", "6.1.140-1", "CVE-2026-0002")
 	late.Severities = []advisory.Severity{{Source: "osv/DEBIAN", Type: "CVSS_V3", Score: ADPVector}}
-	late.Affected = append(late.Affected, advisory.Affected{Ecosystem: "Debian:11", Package: "linux", Ranges: []advisory.Range{{Type: "ECOSYSTEM", Introduced: "5.0-1", LastAffected: "5.10.200-1"}},
+	late.Affected = append(late.Affected, advisory.Affected{Ecosystem: "Debian:11", Package: "linux", Ranges: []advisory.Range{{Type: "ECOSYSTEM", Introduced: "5.0-1", LastAffected: "5.10.200-1"}, {Type: "ECOSYSTEM", Introduced: "6.0-1", Fixed: "6.1-1"}},
 		Versions: []string{"5.10.209-2"}, Severities: []advisory.Severity{{Source: "osv/DEBIAN", Type: "urgency", Score: "high"}}})
 	foreign := Record("osv/DEBIAN", "DEBIAN-CVE-2026-7777", strings.ToLower(secret("foreign")), "1-1", "CVE-2026-7777")
 	return advice.Material{
