@@ -14,9 +14,9 @@ import (
 // runs says of a host whether what is installed is what runs. What cannot be
 // told is not taken for it: then a clock goes on.
 type runs struct {
-	list      string                     // why it is not known which processes run on deleted files, or ""
-	nobodys   *inventory.Mapping         // a deleted file in use of which it is not known whose it was
-	byPackage map[string]use             // the first deleted file in use of each package and of each source
+	list      string             // why it is not known which processes run on deleted files, or ""
+	nobodys   *inventory.Mapping // a deleted file in use of which it is not known whose it was
+	byPackage map[string]use     // the first deleted file in use of each package and of each source
 	bySource  map[string]use
 	sources   map[string]map[string]bool // of the installed packages, by name
 	kernel    string                     // why the kernel may be an old one; "": it is the newest
