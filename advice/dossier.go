@@ -84,13 +84,16 @@ func words(k Kind, about, pkg, at, source, value string) string {
 	return s + ": " + value
 }
 
+// between stands between two facts in a text.
+const between = "; "
+
 // textOf gives the text that facts are.
 func textOf(facts []Fact) string {
 	parts := []string{}
 	for _, f := range facts {
 		parts = append(parts, f.String())
 	}
-	return strings.Join(parts, "; ")
+	return strings.Join(parts, between)
 }
 
 // Bytes are the dossier's canonical bytes.

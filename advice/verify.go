@@ -59,7 +59,7 @@ func (r Report) Count(v Verdict) int {
 // Verify judges an answer by the dossier that it is about, at the time now (Unix
 // seconds). It asks nobody: the same arguments give the same report.
 func Verify(d Dossier, a Answer, now int64, limits Ages) Report {
-	v := judge{d: d, now: now, limits: limits, abouts: map[string]bool{}, packages: map[string]bool{}}
+	v := judge{d: d, now: now, limits: limits, abouts: map[string]bool{}, packages: map[string]bool{}, ends: map[string][]int64{}}
 	v.learn()
 	r := Report{Type: TypeReport, Dossier: d.Digest(), Answer: a.Raw, At: now, Abstained: a.Abstain, Claims: []Judged{}, Unknowns: []canon.Note{}}
 	r.Foreign = a.Dossier != r.Dossier
@@ -112,15 +112,21 @@ type judge struct {
 	d        Dossier
 	now      int64
 	limits   Ages
-	abouts   map[string]bool // what facts are about
-	packages map[string]bool // packages that they name
+	abouts   map[string]bool    // what facts are about
+	packages map[string]bool    // packages that they name
+	ends     map[string][]int64 // by evidence: where the statement of each fact ends in its text
 }
 
 func (v *judge) learn() {
 	for _, e := range v.d.Evidence {
+		at, ends := int64(0), make([]int64, 0, len(e.Facts))
 		for _, f := range e.Facts {
 			v.abouts[f.About], v.packages[f.Package] = true, true
+			at += int64(len(f.String()))
+			ends = append(ends, at)
+			at += int64(len(between))
 		}
+		v.ends[e.ID] = ends
 	}
 	for _, i := range v.d.Items {
 		v.packages[i.Key] = true
@@ -160,7 +166,7 @@ func (v *judge) claim(c Claim) (Verdict, string, []string) {
 	if verdict, why := v.overruled(c, support); why != "" {
 		return verdict, why, none
 	}
-	if why := unquoted(c, support); why != "" {
+	if why := v.unquoted(c, support); why != "" {
 		return Unsupported, why, none
 	}
 	fresh, why, verdict := v.fresh(c, support)
@@ -323,19 +329,18 @@ func (v *judge) overruled(c Claim, support []Evidence) (Verdict, string) {
 
 // unquoted says that no quote of what carries the claim holds the claim's value
 // and what it is about, as a source wrote them.
-func unquoted(c Claim, support []Evidence) string {
+func (v *judge) unquoted(c Claim, support []Evidence) string {
 	for _, q := range c.Quotes {
 		for _, e := range support {
 			if e.ID != q.Evidence {
 				continue
 			}
-			at := int64(0)
-			for _, f := range e.Facts {
-				text := f.String()
-				inside := at >= q.From && at+int64(len(text)) <= q.To
-				if at += int64(len(text)) + 2; inside && fits(c, f) == agrees {
+			from := int64(0)
+			for i, end := range v.ends[e.ID] {
+				if from >= q.From && end <= q.To && fits(c, e.Facts[i]) == agrees {
 					return ""
 				}
+				from = end + int64(len(between))
 			}
 		}
 	}

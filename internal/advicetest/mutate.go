@@ -212,8 +212,11 @@ func (m *Mutator) version() (truth, string) {
 	if !ok {
 		return t, ""
 	}
-	switch m.r.IntN(3) {
-	case 0:
+	switch m.r.IntN(4) {
+	case 0: // what is true of something else
+		other, _ := m.any(t.f.Kind)
+		t.c.Value = other.c.Value
+	case 1:
 		t.c.Value += pick(m.r, []string{"+b1", "~rc1", "ubuntu1", ".1"})
 	default:
 		var places [][2]int
@@ -256,8 +259,10 @@ func (m *Mutator) pkg() (truth, string) {
 	if t.c.Package == was || said(t) {
 		return t, ""
 	}
-	for _, e := range t.d.Evidence { // a range of the other package may hold the version
-		if slices.ContainsFunc(e.Facts, func(f advice.Fact) bool { return f.About == t.c.About && f.Package == t.c.Package }) {
+	for _, e := range t.d.Evidence { // a range of the other package may hold the version; or it is fixed in the same
+		if slices.ContainsFunc(e.Facts, func(f advice.Fact) bool {
+			return f.About == t.c.About && f.Package == t.c.Package && (f.Value == t.c.Value || t.f.Kind == advice.PackageAffected)
+		}) {
 			return t, ""
 		}
 	}
