@@ -34,13 +34,17 @@ test: deps ## lint, race, real records, real Debian roots, real apt, Chromium, a
 	$(MAKE) test-race
 # The guest waits for its emulator, the other lane for apt, dpkg and people: one of two cores would be idle.
 	$(MAKE) test-bin
-	$(MAKE) -j2 LINKED=yes test-lane test-guest
+	$(MAKE) -j2 LINKED=yes test-lane test-lane-guest
 
 .PHONY: test-lane
 test-lane: ## what make test runs beside the guest
 	$(MAKE) test-e2e
 	$(MAKE) test-real
 	$(MAKE) test-fleet
+
+.PHONY: test-lane-guest
+test-lane-guest: ## the guest, then the mutation run
+	$(MAKE) test-guest
 	$(MAKE) test-mutants ROOMS="canon change plan plan/whole tlog trust approval writ provenance policy policy/rego/standard proposal agent witness priority feed/document feed/kev feed/cve feed/nvd feed/epss"
 
 .PHONY: test-race
