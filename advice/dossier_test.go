@@ -14,6 +14,7 @@ import (
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/change"
 	"github.com/patchwrit/patchwrit/internal/advicetest"
+	"github.com/patchwrit/patchwrit/internal/raced"
 )
 
 // golden holds a file of testdata to what the code makes; PATCHWRIT_REWRITE=1
@@ -78,6 +79,7 @@ func TestNoSecretIsInARequest(t *testing.T) {
 }
 
 func TestDossiersThatContradictThemselves(t *testing.T) {
+	raced.Leave(t, "make test-real")
 	for why, edit := range map[string]func(d *advice.Dossier){
 		"type":                       func(d *advice.Dossier) { d.Type = "patchwrit/dossier/v1" },
 		"names no plan":              func(d *advice.Dossier) { d.Plan = "" },
@@ -133,6 +135,7 @@ func text(e advice.Evidence) string {
 
 // A plan that needs more than a dossier holds gets none, and the error says so.
 func TestTooLargeForOneDossier(t *testing.T) {
+	raced.Leave(t, "make test-real")
 	m := advicetest.Material()
 	a := m.Sets[0].Advisories[0]
 	for range advice.MaxEvidence/2 + 1 {
