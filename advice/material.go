@@ -288,13 +288,13 @@ func (d *Dossier) ours(changes []planned, f proposal.File) {
 
 // answered says which advisories the plan's changes are there for.
 func answered(changes []planned, f proposal.File) []Fact {
-	out := []Fact{}
+	out, have := []Fact{}, map[Fact]bool{}
 	for i, b := range f.Branches {
 		for j, c := range b.Changes {
 			for _, a := range f.Dossier.Hosts[i].Causes[j].Advisories {
 				x := Fact{Kind: PackageAffected, About: a, Package: c.Key(), Source: "patchwrit", Scheme: c.Scheme, Version: c.From, Value: "yes"}
-				if !slices.Contains(out, x) {
-					out = append(out, x)
+				if !have[x] {
+					have[x], out = true, append(out, x)
 				}
 			}
 		}
