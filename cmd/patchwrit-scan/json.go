@@ -9,8 +9,9 @@ import (
 )
 
 // finding appends what encoding/json writes for f without escaping HTML, with
-// "runs" where match.Kernel says something of it. A scan writes thousands, and reflection took half of its time; a test holds both to
-// each other, field by field.
+// "runs" where match.Kernel says something of it. A scan writes thousands, and
+// reflection took half of its time; a test holds both to each other, field by
+// field.
 func finding(b []byte, f *match.Finding, runs string) []byte {
 	b = text(append(b, `{"advisory":`...), f.Advisory)
 	b = list(append(b, `,"aliases":`...), f.Aliases, text)

@@ -12,7 +12,8 @@
 // The promise: every claim and every score keeps its speaker and its time, and
 // nothing is averaged. A document is taken whole or not at all. What nobody says
 // stays unsaid: unscored is not zero, an absent point is no "no". Where speakers
-// differ on a point the stricter value counts, and the answer says that they do.
+// differ on a point the stricter value counts, and the answer says that they do;
+// where two books have different words of one speaker it counts too.
 // A rejected id has no facts.
 //
 // Records are not signed: the digest says which bytes were read, not that they
@@ -128,6 +129,9 @@ func ID(s string) bool { return id.MatchString(s) }
 func Stricter(p Point, a, b string) bool {
 	return slices.Index(values[p], a) > slices.Index(values[p], b)
 }
+
+// Mildest is the mildest value of a point.
+func Mildest(p Point) string { return values[p][0] }
 
 // Value gives a point and a value as this package spells them: "Technical
 // Impact" and "technicalImpact", "Total" and "total" are the same. It is false

@@ -198,6 +198,39 @@ func TestWhoCounts(t *testing.T) {
 	}
 }
 
+// TestNoBookKeepsAnothersWordDown: what one speaker says in several books, newest
+// or not. A book without a word of the speaker has none.
+func TestNoBookKeepsAnothersWordDown(t *testing.T) {
+	for name, c := range map[string]struct {
+		first, second []Claim
+		value         string
+		said          int
+	}{
+		"a milder word is dated ahead":      {[]Claim{claim("no", CISA, "", 9)}, []Claim{claim("yes", CISA, "", 2)}, "yes", 1},
+		"a stricter word is newer":          {[]Claim{claim("no", CISA, "", 1)}, []Claim{claim("yes", CISA, "", 2)}, "yes", 1},
+		"both say the milder one":           {[]Claim{claim("no", CISA, "", 1)}, []Claim{claim("yes", CISA, "", 2), claim("no", CISA, "", 3)}, "no", 1},
+		"the other says nothing":            {[]Claim{claim("no", CISA, "", 9)}, nil, "no", 1},
+		"the other says it of another":      {[]Claim{claim("no", CISA, "", 9)}, []Claim{claim("no", "cna", "", 1)}, "no", 2},
+		"the other passes on an older one":  {[]Claim{claim("no", CISA, "", 9)}, []Claim{claim("yes", CISA, "nvd", 2)}, "no", 1},
+		"what is passed on is held to each": {[]Claim{claim("no", CISA, "", 9)}, []Claim{claim("yes", CISA, "", 1), claim("yes", CISA, "nvd", 5)}, "yes", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			books := []Book{book(Kind, Record{CVE: "CVE-2026-0001", Claims: c.first}), book("b", Record{CVE: "CVE-2026-0001", Claims: c.second})}
+			for range 2 {
+				a := Settle("CVE-2026-0001", books...).Automatable
+				if a.Value != c.value || len(a.Claims) != c.said {
+					t.Errorf("%+v", a)
+				}
+				slices.Reverse(books)
+			}
+		})
+	}
+	both := Settle("CVE-2026-0001", book(Kind, Record{CVE: "CVE-2026-0001", Claims: []Claim{claim("no", CISA, "", 1)}}), book("b", Record{CVE: "CVE-2026-0001", Claims: []Claim{claim("no", CISA, "", 3)}}))
+	if both.Automatable.Claims[0].At != 3 {
+		t.Errorf("where both say the same, it is of %d", both.Automatable.Claims[0].At)
+	}
+}
+
 func TestScoresAreOrderedAndNeverAveraged(t *testing.T) {
 	nist, cisa := Score{Version: "3.1", Tenths: 100, Role: NVD, Via: "nvd"}, Score{Version: "4.0", Tenths: 99, Role: ADP, Source: CISA}
 	old, passed, last := Score{Version: "2.0", Tenths: 50, Role: CNA}, Score{Version: "4.0", Tenths: 60, Role: CNA, Via: "nvd"}, Score{Version: "3.1", Tenths: 40, Role: CNA}

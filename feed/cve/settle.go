@@ -43,17 +43,20 @@ func (a Answer) Disputed() bool {
 }
 
 // Settle says what books say together about a CVE. Of one speaker's claims on a
-// point the newest counts. What somebody passes on counts as long as the speaker
-// has not said something newer in a CVE record. Of different values the stricter
-// one counts. Of the scores that of the CNA stands first, then an ADP's, then
-// NIST's; of one speaker's, that of the highest version; what stands in the CVE
-// record before what is passed on.
+// point in one book the newest counts; where several books have a word of the
+// speaker, the newest of each, and of these the stricter one, whatever its time: a
+// word becomes milder when every book that has one says so, and a book that says
+// nothing has none. What somebody passes on counts as long as the speaker has not
+// said something newer in a CVE record. Of different values the stricter one
+// counts. Of the scores that of the CNA stands first, then an ADP's, then NIST's;
+// of one speaker's, that of the highest version; what stands in the CVE record
+// before what is passed on.
 //
 // A record that the CVE program rejects has no facts, whatever others pass on.
 // NIST alone cannot reject one: its word on it is then left out.
 func Settle(cve string, books ...Book) Facts {
 	f := Facts{CVE: cve, Scores: []Score{}, Statuses: []Status{}}
-	var claims []Claim
+	var claims [][]Claim
 	for _, b := range books {
 		r, ok := b.Of(cve)
 		if !ok {
@@ -65,7 +68,7 @@ func Settle(cve string, books ...Book) Facts {
 		case r.Rejected && b.Snapshot.Kind == Kind:
 			f.Rejected, f.Withdrawn = true, max(f.Withdrawn, r.Withdrawn)
 		case !r.Rejected:
-			claims, f.Scores = append(claims, r.Claims...), append(f.Scores, r.Scores...)
+			claims, f.Scores = append(claims, r.Claims), append(f.Scores, r.Scores...)
 		}
 	}
 	if f.Rejected {
@@ -84,19 +87,24 @@ func compareScores(a, b Score) int {
 		cmp.Compare(b.At, a.At), cmp.Compare(b.Tenths, a.Tenths), strings.Compare(a.Source, b.Source), strings.Compare(a.Vector, b.Vector))
 }
 
-// settle answers one point.
-func settle(p Point, all []Claim) Answer {
-	type speaker struct{ source, via string }
-	newest := map[speaker]Claim{}
-	for _, c := range all {
-		key := speaker{c.Source, c.Via}
-		if old, ok := newest[key]; c.Point == p && (!ok || c.At > old.At || c.At == old.At && severity(c) > severity(old)) {
-			newest[key] = c
+// speaker is who says something, itself or by another's mouth.
+type speaker struct{ source, via string }
+
+// settle answers one point from the claims of each book.
+func settle(p Point, books [][]Claim) Answer {
+	counts, last := map[speaker]Claim{}, map[speaker]int64{}
+	for _, claims := range books {
+		for key, c := range newest(p, claims) {
+			last[key] = max(last[key], c.At)
+			if old, ok := counts[key]; !ok || severity(c) > severity(old) || severity(c) == severity(old) && c.At > old.At {
+				counts[key] = c
+			}
 		}
 	}
 	a := Answer{Claims: []Claim{}}
-	for key, c := range newest {
-		if direct, ok := newest[speaker{key.source, ""}]; key.via == "" || !ok || c.At > direct.At {
+	for key, c := range counts {
+		direct := speaker{key.source, ""}
+		if _, ok := counts[direct]; key.via == "" || !ok || c.At > last[direct] {
 			a.Claims = append(a.Claims, c)
 		}
 	}
@@ -107,6 +115,19 @@ func settle(p Point, all []Claim) Answer {
 		a.Value = a.Claims[0].Value
 	}
 	return a
+}
+
+// newest is each speaker's newest word on a point in one book; of one time the
+// stricter one.
+func newest(p Point, claims []Claim) map[speaker]Claim {
+	out := map[speaker]Claim{}
+	for _, c := range claims {
+		key := speaker{c.Source, c.Via}
+		if old, ok := out[key]; c.Point == p && (!ok || c.At > old.At || c.At == old.At && severity(c) > severity(old)) {
+			out[key] = c
+		}
+	}
+	return out
 }
 
 // severity is the place of a claim's value, the mildest first.

@@ -31,6 +31,11 @@ const (
 // same speaker in another feed is no second one, and NVD, which has the least
 // authority, frees nothing.
 //
+// Where two feeds have a word of one speaker the stricter one counts, see
+// [cve.Settle]. A first word that is milder and newer than what another feed has is
+// held all the same: else it would count alone once that feed is gone. A fall is
+// freed in each feed for itself.
+//
 // A first word about a CVE that no feed has is believed, whatever it says: nearly
 // every record comes without points, and gets them later.
 func (c Case) book(ctx context.Context) (Ruling, error) {
@@ -169,6 +174,8 @@ func (c Case) milder(is, was *cve.Record, others []cve.Book) (h Held) {
 			case less(p, left, counts): // everything together
 			case less(p, now, mine) && (counts == "" || less(p, now, counts)): // the feed by itself
 				counts, left = mine, now
+			case mine == "" && outdated(x.Point(p), before.Point(p), by): // a first word that is to replace a stricter one
+				left = now
 			default:
 				continue
 			}
@@ -229,6 +236,16 @@ func wordOf(a cve.Answer, by string) string {
 		return a.Claims[i].Value // the stricter ones stand first
 	}
 	return ""
+}
+
+// outdated reports whether what a speaker says in an answer is milder than in the
+// one before, and newer.
+func outdated(is, before cve.Answer, by string) bool {
+	direct := func(a cve.Answer) int {
+		return slices.IndexFunc(a.Claims, func(x cve.Claim) bool { return x.Source == by && x.Via == "" })
+	}
+	i, k := direct(is), direct(before)
+	return i >= 0 && k >= 0 && is.Claims[i].At > before.Claims[k].At && less(is.Claims[i].Point, is.Claims[i].Value, before.Claims[k].Value)
 }
 
 // less reports whether a is milder than b. To say nothing is the mildest.

@@ -290,8 +290,81 @@ func TestAnotherSpeakerFrees(t *testing.T) {
 	if err != nil || !maps.Equal(by, map[string]string{list[0].cve: "CVE-2026-1000 (cna) of feed cvelist", list[1].cve: "CVE-2026-1001 (CISA-ADP) of feed cvelist"}) {
 		t.Error(by, err)
 	}
-	if got := heldCodes(t, d, "cvelist", t0); got[list[0].cve] != "" || got[list[2].cve] == "" {
-		t.Error("what counts in one feed by another's word is held in the second:", got)
+	if got := heldCodes(t, d, "cvelist", t0); got[list[0].cve] != "LOWERED" || got[list[2].cve] != "WITHDRAWN" {
+		t.Error("each feed is freed for itself:", got)
+	}
+	if got := all(t, d, t0, "ssvc", "cvelist")[list[0].cve]; got != "active yes total 9.8 false" {
+		t.Error("one of two feeds is freed, and they say", got)
+	}
+	list[0].cna = "no" // the CVE record of both feeds has both speakers
+	for i := range list {
+		list[i].changed = t0 + 2
+	}
+	keep(t, d, records, bookOf(t, list[:20]...), t0+3*dayLong)
+	if got := all(t, d, t0, "ssvc", "cvelist")[list[0].cve]; got != "active no total 9.8 false" {
+		t.Error("both are freed, and they say", got, heldCodes(t, d, "cvelist", t0), heldCodes(t, d, "ssvc", t0))
+	}
+}
+
+// TestAFeedThatDatesItselfAheadKeepsNothingDown: its milder word is the newest of
+// the speaker each day, and a stricter one that comes in another feed counts. When
+// that falls, it is held, though the first feed has the milder one all the time.
+func TestAFeedThatDatesItselfAheadKeepsNothingDown(t *testing.T) {
+	const id = "CVE-2026-1000"
+	d := depotIn(t)
+	ahead, list := severe(20), severe(20)
+	ahead[0].exploitation = "poc"
+	for day := range int64(3) {
+		now := t0 + day*dayLong
+		for i := range list {
+			ahead[i].changed, list[i].changed = now+dayLong-1, now
+		}
+		if k := keep(t, d, mirror, bookOf(t, ahead...), now); k.State != Accepted || k.Held != 0 {
+			t.Fatal(k.Held, k.Reasons)
+		}
+		if k := keep(t, d, records, bookOf(t, list...), now); k.State != Accepted || k.Held != 0 {
+			t.Fatal(k.Held, k.Reasons)
+		}
+		if got := all(t, d, now, "ssvc", "cvelist")[id]; got != "active yes total 9.8 false" {
+			t.Errorf("day %d: together they say %s", day, got)
+		}
+	}
+	list[0].exploitation, list[0].changed = "poc", t0+3*dayLong
+	keep(t, d, records, bookOf(t, list...), t0+3*dayLong)
+	if got := all(t, d, t0, "ssvc", "cvelist")[id]; got != "active yes total 9.8 false" || heldCodes(t, d, "ssvc", t0)[id] != "LOWERED" {
+		t.Error("one speaker's word falls by itself:", got, heldCodes(t, d, "ssvc", t0))
+	}
+	if _, err := d.Release(t.Context(), "ssvc", func(h Held) bool { return h.ID == id }, "ada", "CISA's page", t0+3*dayLong); err != nil {
+		t.Fatal(err)
+	}
+	if got := all(t, d, t0, "ssvc", "cvelist")[id]; got != "poc yes total 9.8 false" {
+		t.Error("both feeds say the milder one, and together", got)
+	}
+}
+
+// TestWhichFirstWordsAreHeld: one that is milder than what another feed has of the
+// speaker, and newer; not what NVD passes on, which replaces nothing.
+func TestWhichFirstWordsAreHeld(t *testing.T) {
+	said := func(value, via string, at int64) cve.Answer {
+		return cve.Answer{Value: value, Claims: []cve.Claim{{Point: cve.Automatable, Value: value, Source: cve.CISA, Via: via, At: at}}}
+	}
+	for name, c := range map[string]struct {
+		is, before cve.Answer
+		want       bool
+	}{
+		"milder and newer":     {said("no", "", 2), said("yes", "", 1), true},
+		"milder and as old":    {said("no", "", 1), said("yes", "", 1), false},
+		"the same":             {said("no", "", 2), said("no", "", 1), false},
+		"stricter":             {said("yes", "", 2), said("no", "", 1), false},
+		"nobody has one":       {said("no", "", 2), cve.Answer{}, false},
+		"it says nothing":      {cve.Answer{}, said("yes", "", 1), false},
+		"it is passed on":      {said("no", nvd.Name, 2), said("yes", "", 1), false},
+		"that was passed on":   {said("no", "", 2), said("yes", nvd.Name, 1), false},
+		"it is of another one": {cve.Answer{Claims: []cve.Claim{{Point: cve.Automatable, Value: "no", Source: "cna", At: 2}}}, said("yes", "", 1), false},
+	} {
+		if got := outdated(c.is, c.before, cve.CISA); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 }
 
@@ -364,13 +437,23 @@ func TestASecondFeedErasesNothing(t *testing.T) {
 				if _, err := d.Release(t.Context(), "cvelist", func(h Held) bool { return h.ID == id }, "ada", "CISA's page", t0+2); err != nil {
 					t.Fatal(err)
 				}
-				if got := all(t, d, t0+2, "ssvc", "cvelist"); got[id] == before[id] || len(heldCodes(t, d, "cvelist", t0+2)) != 0 {
-					t.Error("released, and still", got[id], heldCodes(t, d, "cvelist", t0+2))
+				points := strings.Contains(c.code, "LOWERED") // of the score, and of an id, the newest word decides
+				if got := all(t, d, t0+2, "ssvc", "cvelist"); points != (got[id] == before[id]) || len(heldCodes(t, d, "cvelist", t0+2)) != 0 {
+					t.Error("released, and they say", got[id], heldCodes(t, d, "cvelist", t0+2))
 				}
-				list[0].changed += 5 // the first feed says it, too: nothing that counts becomes milder
+				list[0].changed += 5 // the first feed says it, too
 				keep(t, d, records, bookOf(t, list...), t0+3)
-				if got := heldCodes(t, d, "ssvc", t0+3); len(got) != 0 {
-					t.Error("what counts by a person's word is held in the first feed:", got)
+				if got := heldCodes(t, d, "ssvc", t0+3); points != (got[id] == c.code) || !points && len(got) != 0 {
+					t.Error("in the first feed are held", got)
+				}
+				if !points {
+					return
+				}
+				if _, err := d.Release(t.Context(), "ssvc", func(h Held) bool { return h.ID == id }, "ada", "CISA's page", t0+4); err != nil {
+					t.Fatal(err)
+				}
+				if got := all(t, d, t0+4, "ssvc", "cvelist"); got[id] == before[id] {
+					t.Error("both feeds say the milder one, and together", got[id])
 				}
 			})
 		}

@@ -30,9 +30,9 @@ func entryDigest(e kev.Entry) canon.Digest {
 
 // listings rules on a KEV catalogue. An entry that is gone, or says less than it
 // did, lowers urgency (not a day that moves from one past day to another); many at
-// once raise it. Both are held: an entry stays as
-// it was, a new one is not listed yet. A CVE record in which CISA says that the
-// vulnerability is exploited frees a new one.
+// once raise it. Both are held: an entry stays as it was, a new one is not listed
+// yet. A CVE record in which CISA says that the vulnerability is exploited frees a
+// new one.
 func (c Case) listings(ctx context.Context) (Ruling, error) {
 	if c.Last == nil {
 		return Ruling{}, nil
