@@ -248,9 +248,13 @@ func outdated(is, before cve.Answer, by string) bool {
 	return i >= 0 && k >= 0 && is.Claims[i].At > before.Claims[k].At && less(is.Claims[i].Point, is.Claims[i].Value, before.Claims[k].Value)
 }
 
-// less reports whether a is milder than b. To say nothing is the mildest.
+// less reports whether a is milder than b. To say nothing is milder than every
+// value but the mildest: of a deadline what is unknown is the stricter row.
 func less(p cve.Point, a, b string) bool {
-	return b != "" && (a == "" || cve.Stricter(p, b, a))
+	if a == "" {
+		return b != "" && b != cve.Mildest(p)
+	}
+	return b != "" && cve.Stricter(p, b, a)
 }
 
 // sinks reports whether a score falls by two levels or more, or goes away.

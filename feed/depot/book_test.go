@@ -1156,3 +1156,31 @@ func TestRealScoresPoisoned(t *testing.T) {
 		t.Errorf("%d of 90 are held, %v", k.Held, k.Reasons)
 	}
 }
+
+// TestSilenceIsNoMildWord: a speaker that takes its mildest word away leaves the
+// stricter row of unknown, at once; one that takes away anything above it is held.
+func TestSilenceIsNoMildWord(t *testing.T) {
+	for _, p := range []cve.Point{cve.Exploitation, cve.Automatable, cve.Impact} {
+		if less(p, "", "") || less(p, "", cve.Mildest(p)) || less(p, cve.Mildest(p), "") {
+			t.Errorf("%s: silence is taken for milder than the mildest word", p)
+		}
+	}
+	for p, v := range map[cve.Point]string{cve.Exploitation: "poc", cve.Automatable: "yes", cve.Impact: "total"} {
+		if !less(p, "", v) || !less(p, cve.Mildest(p), v) || less(p, v, cve.Mildest(p)) {
+			t.Errorf("%s: %s may fall", p, v)
+		}
+	}
+	const id = "CVE-2026-1000"
+	d, list := depotIn(t), severe(20)
+	list[0].automatable, list[1].exploitation = "no", "poc"
+	keep(t, d, records, bookOf(t, list...), t0)
+	list[0].automatable, list[1].exploitation = "", ""
+	list[0].changed, list[1].changed = t0+1, t0+1
+	keep(t, d, records, bookOf(t, list...), t0+1)
+	if got := heldCodes(t, d, "ssvc", t0+1); len(got) != 1 || got["CVE-2026-1001"] != "LOWERED" {
+		t.Error("held:", got)
+	}
+	if got := all(t, d, t0+1, "ssvc"); got[id] != "active  total 9.8 false" {
+		t.Errorf("they say %q", got[id])
+	}
+}
