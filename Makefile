@@ -45,7 +45,7 @@ test-lane: ## what make test runs beside the guest
 .PHONY: test-lane-guest
 test-lane-guest: ## the guest, then the mutation run
 	$(MAKE) test-guest
-	$(MAKE) test-mutants ROOMS="canon change plan plan/whole tlog trust approval writ provenance policy policy/rego/standard proposal agent witness priority feed/document feed/kev feed/cve feed/nvd feed/epss advice"
+	$(MAKE) test-mutants ROOMS="canon change plan plan/whole tlog trust approval writ provenance policy policy/rego/standard proposal agent witness priority feed/document feed/kev feed/cve feed/nvd advice"
 
 .PHONY: test-race
 test-race: ## unit tests with the race detector
@@ -73,7 +73,7 @@ test-e2e: $(NEEDS_BIN) ## real apt in real Debian roots, real processes, real br
 
 .PHONY: test-long
 test-long: deps ## what make test leaves out for its length: safeguards of apt, quarantine, depot and other slow rooms taken out, one by one; ten thousand poisoned records, of advisories and of facts; tightened settings of the rules; scripts and real records with the race detector
-	$(MAKE) test-mutants ROOMS="pkgmgr/apt unpack artefact evidence advisory/quarantine feed/depot inventory inventory/rpmfile inventory/rpmdb inventory/sbom match/library"
+	$(MAKE) test-mutants ROOMS="pkgmgr/apt unpack artefact evidence advisory/quarantine feed/depot feed/epss inventory inventory/rpmfile inventory/rpmdb inventory/sbom match/library"
 	$(GO) test -count=1 -v -timeout 20m -run 'TenThousand|Clean|Poison|^TestReal' ./advisory/quarantine ./feed/depot
 	$(GO) test -count=1 -v -run TestTighterSettingsAreNowhereMilder ./policy/rego
 	PATCHWRIT_LONG=1 PATCHWRIT_REAL_ROOTS=no GORACE=atexit_sleep_ms=50 $(GO) test -race -short -count=1 -timeout 60m ./cmd/patchwrit $(shell cat internal/real-packages.txt)
