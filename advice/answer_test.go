@@ -256,7 +256,7 @@ func TestOnlyWhatIsWrittenHolds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		e := rapid.SampledFrom(d.Evidence).Draw(t, "evidence")
 		if len(e.Facts) == 0 {
-			t.Skip("prose")
+			t.Skip("untrusted text has no facts to claim: another draw")
 		}
 		c := advicetest.True(e, rapid.IntRange(0, len(e.Facts)-1).Draw(t, "fact"))
 		for _, to := range []*string{&c.Kind, &c.About, &c.Package, &c.Source, &c.Version, &c.Value, &c.Evidence[0]} {
