@@ -236,8 +236,9 @@ func ModuleBuild(v string) bool {
 // Contains reports whether version v lies in r by the order of scheme s. The
 // error (a *version.Invalid) means that it cannot be known.
 func (r Range) Contains(s version.Scheme, v string) (bool, error) {
-	if err := version.Valid(s, v); err != nil {
-		return false, err
+	if r.Introduced == Beginning && r.Fixed == "" && r.LastAffected == "" {
+		err := version.Valid(s, v)
+		return err == nil, err
 	}
 	if r.Introduced != Beginning {
 		if c, err := version.Compare(s, v, r.Introduced); err != nil || c < 0 {

@@ -430,3 +430,32 @@ func TestCVEOfIsTheExpression(t *testing.T) {
 		}
 	}
 }
+
+// Two more rules that stood as expressions.
+var (
+	streamWord = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_+.-]*:[A-Za-z0-9_+.-]*[A-Za-z0-9]$`)
+	proRelease = regexp.MustCompile(`^Ubuntu:Pro:([0-9]{2}\.[0-9]{2}(?::LTS)?)$`)
+)
+
+func TestStreamsAndProReleasesAreTheExpressions(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		part := rapid.SampledFrom([]string{"nodejs", "a", "Z", ":", "18", "7", ".", "_", "+", "-", "Ubuntu:Pro:", "22", ".04", ":LTS", "é", "@", "[", "`", "{", "/", "\n"})
+		s := strings.Join(rapid.SliceOfN(part, 0, 6).Draw(t, "parts"), "")
+		if got, want := isStream(s), streamWord.MatchString(s); got != want {
+			t.Fatalf("%q is a stream: %v, want %v", s, got, want)
+		}
+		f, want := Affected{Ecosystem: s}, s
+		if m := proRelease.FindStringSubmatch(s); m != nil {
+			want = "Ubuntu:" + m[1]
+		}
+		if f.pro(); f.Ecosystem != want || (f.Note == "") != (want == s) {
+			t.Fatalf("%q becomes %q (%q), want %q", s, f.Ecosystem, f.Note, want)
+		}
+	})
+	for _, s := range []string{"Ubuntu:Pro:22.04:LTS", "Ubuntu:Pro:16.10", "Ubuntu:Pro:FIPS:22.04:LTS", "Ubuntu:Pro:2x.04", "Ubuntu:Pro:22.04:LTS:LTS"} {
+		f := Affected{Ecosystem: s}
+		if f.pro(); (f.Ecosystem != s) != proRelease.MatchString(s) {
+			t.Errorf("%q becomes %q", s, f.Ecosystem)
+		}
+	}
+}

@@ -3,7 +3,6 @@ package advisory
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -256,9 +255,26 @@ func PyPIName(name string) string {
 	return b.String()
 }
 
-// streamWord is a stream in the title of an erratum: "Important: nodejs:18
+// isStream tells a stream in the title of an erratum: "Important: nodejs:18
 // security update", "virt:rhel and virt-devel:rhel bug fix update".
-var streamWord = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_+.-]*:[A-Za-z0-9_+.-]*[A-Za-z0-9]$`)
+func isStream(word string) bool {
+	module, stream, ok := strings.Cut(word, ":")
+	return ok && moduleName(module) && moduleName(stream) && letter(module[0]) && alnum(stream[len(stream)-1])
+}
+
+// moduleName reports whether s has only characters of names and streams of
+// modules, and any.
+func moduleName(s string) bool {
+	for i := range len(s) {
+		if !alnum(s[i]) && !strings.ContainsRune("_+.-", rune(s[i])) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func letter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
+func alnum(c byte) bool  { return letter(c) || '0' <= c && c <= '9' }
 
 // maxStreams bounds the streams of one title; two are in use.
 const maxStreams = 8
@@ -271,7 +287,7 @@ const maxStreams = 8
 func (p *osv) streams() {
 	var list []string
 	for _, w := range strings.Fields(p.a.Summary.Text()) {
-		if streamWord.MatchString(w) && !slices.Contains(list, w) {
+		if isStream(w) && !slices.Contains(list, w) {
 			list = append(list, w)
 		}
 	}
@@ -455,22 +471,18 @@ func (p *osv) specific(f *Affected) error {
 	})
 }
 
-var proRelease = regexp.MustCompile(`^Ubuntu:Pro:([0-9]{2}\.[0-9]{2}(?::LTS)?)$`)
-
 // pro puts what Ubuntu says of a release's extended support under the release
 // itself. Ubuntu names each package of a release once: in its own name or, where
 // the next fix needs a subscription, as "Ubuntu:Pro:22.04:LTS". A host of the
 // release has the package either way, so silence about the release would be a
 // false "clean". Other streams ("Ubuntu:Pro:FIPS:…") keep their names.
 func (f *Affected) pro() {
-	if !strings.HasPrefix(f.Ecosystem, "Ubuntu:Pro:") {
+	release, ok := strings.CutPrefix(f.Ecosystem, "Ubuntu:Pro:")
+	month := strings.TrimSuffix(release, ":LTS") // 22.04
+	if !ok || len(month) != 5 || month[2] != '.' || !allDigits(month[:2]) || !allDigits(month[3:]) {
 		return
 	}
-	m := proRelease.FindStringSubmatch(f.Ecosystem)
-	if m == nil {
-		return
-	}
-	if f.Ecosystem = "Ubuntu:" + m[1]; f.Note == "" {
+	if f.Ecosystem = "Ubuntu:" + release; f.Note == "" {
 		f.Note = "with Ubuntu Pro"
 	}
 }

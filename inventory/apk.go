@@ -31,10 +31,10 @@ func (db *database) readApk() bool {
 			db.gap("%s cannot be opened: %s", path, reason(err))
 			return true
 		}
-		before := len(db.packages)
+		before := len(db.list)
 		db.apkStanzas(path, f, db.apkPins())
 		f.Close()
-		if len(db.packages) == before && len(db.gaps) == 0 {
+		if len(db.list) == before && len(db.gaps) == 0 {
 			db.gap("the apk database is empty")
 		}
 		return true
@@ -71,10 +71,10 @@ func (db *database) apkStanzas(path string, in io.Reader, pins map[string]bool) 
 			db.gap("%s line %d, package %+q: %s", path, start, fields['P'], why)
 		}
 		if p.Name != "" {
-			if _, twice := db.packages[p.Key()]; twice {
+			if _, twice := db.at[p.Key()]; twice {
 				db.gap("%s line %d: %s stands twice; the later one counts", path, start, p.Key())
 			}
-			db.packages[p.Key()] = p
+			db.put(p.Key(), p)
 		}
 		fields = map[byte]string{}
 		return d.counted() == nil

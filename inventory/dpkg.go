@@ -14,26 +14,28 @@ import (
 
 // dpkg's database inside a root.
 const (
-	dpkgDir     = "var/lib/dpkg"
-	statusFile  = dpkgDir + "/status"
-	statusDir   = dpkgDir + "/status.d" // one file a package, in images without dpkg
-	updatesDir  = dpkgDir + "/updates"  // dpkg's journal: newer than status
-	infoDir     = dpkgDir + "/info"
-	archFile    = dpkgDir + "/arch"
-	maxGaps     = 50      // gaps of one kind that are listed one by one
-	maxDirNames = 400_000 // entries of one directory; info holds about seven a package
+	dpkgDir       = "var/lib/dpkg"
+	statusFile    = dpkgDir + "/status"
+	statusDir     = dpkgDir + "/status.d" // one file a package, in images without dpkg
+	updatesDir    = dpkgDir + "/updates"  // dpkg's journal: newer than status
+	infoDir       = dpkgDir + "/info"
+	archFile      = dpkgDir + "/arch"
+	maxGaps       = 50      // gaps of one kind that are listed one by one
+	usualPackages = 8192    // a large desktop has half of them
+	maxDirNames   = 400_000 // entries of one directory; info holds about seven a package
 )
 
 var wantedFields = []string{"Package", "Status", "Architecture", "Version", "Source", "Multi-Arch", "Essential"}
 
 // database collects packages by key while files are read.
 type database struct {
-	fsys     fs.FS
-	packages map[string]Package
-	seen     map[string]bool // names in any state, for the comparison with info
-	more     []Package       // of databases that others read
-	gaps     []Gap
-	dropped  int // gaps beyond maxGaps
+	fsys    fs.FS
+	list    []Package
+	at      map[string]int  // where in list, by key
+	seen    map[string]bool // names in any state, for the comparison with info
+	more    []Package       // of databases that others read
+	gaps    []Gap
+	dropped int // gaps beyond maxGaps
 }
 
 func (db *database) gap(format string, args ...any) {
@@ -46,7 +48,7 @@ func (db *database) gap(format string, args ...any) {
 
 // readPackages reads every package database of the root that it knows.
 func readPackages(fsys fs.FS, more []Database) ([]Package, []Gap) {
-	db := &database{fsys: fsys, packages: map[string]Package{}, seen: map[string]bool{}}
+	db := &database{fsys: fsys, list: []Package{}, at: map[string]int{}, seen: map[string]bool{}}
 	others := db.readApk() || len(more) > 0
 	db.readDpkg(others)
 	locks := versionLocks(fsys)
@@ -87,12 +89,7 @@ func (db *database) readDpkg(others bool) {
 }
 
 func (db *database) finish() ([]Package, []Gap) {
-	out := append(make([]Package, 0, len(db.packages)+len(db.more)), db.more...)
-	for _, p := range db.packages {
-		if p.Status.State != NotInstalled {
-			out = append(out, p)
-		}
-	}
+	out := append(slices.DeleteFunc(db.list, func(p Package) bool { return p.Status.State == NotInstalled }), db.more...)
 	slices.SortFunc(out, func(a, b Package) int {
 		if c := strings.Compare(a.Name, b.Name); c != 0 {
 			return c
@@ -115,13 +112,31 @@ func (db *database) readFile(path, status string) bool {
 			db.gap("%s line %d: %s stands twice; the later one counts", path, line, key)
 		}
 		fresh[key] = true
-		db.packages[key] = p
+		db.put(key, p)
 	})
+}
+
+// put takes the place of what was known of a package.
+func (db *database) put(key string, p Package) {
+	if i, ok := db.at[key]; ok {
+		db.list[i] = p
+		return
+	}
+	db.at[key] = len(db.list)
+	db.list = append(db.list, p)
+}
+
+// room makes room for the packages of a file at once: in a real one each takes
+// about a KiB.
+func (db *database) room(f fs.File) {
+	if info, err := f.Stat(); err == nil {
+		db.list = slices.Grow(db.list, int(min(info.Size()>>10, usualPackages)))
+	}
 }
 
 // readJournal applies one journal entry: it replaces what status said.
 func (db *database) readJournal(path string) {
-	db.stanzas(path, "", func(_ int, p Package) { db.packages[p.Key()] = p })
+	db.stanzas(path, "", func(_ int, p Package) { db.put(p.Key(), p) })
 }
 
 func (db *database) stanzas(path, status string, each func(line int, p Package)) bool {
@@ -134,6 +149,7 @@ func (db *database) stanzas(path, status string, each func(line int, p Package))
 		return true
 	}
 	defer f.Close()
+	db.room(f)
 	d := newDeb822(f, wantedFields...)
 	for {
 		s, err := d.next()

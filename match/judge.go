@@ -339,6 +339,9 @@ func (v *verdict) compare(s version.Scheme) {
 // lowestFix is the lowest fixed version above the installed one that is in no
 // range of the record itself, or "".
 func (v *verdict) lowestFix(s version.Scheme) string {
+	if f := v.parts[0]; len(v.parts) == 1 && len(f.Ranges) == 1 && len(f.Versions) == 0 {
+		return f.Ranges[0].Fixed // the usual record: the installed version is in its only range
+	}
 	best := ""
 	for _, f := range v.parts {
 		for _, r := range f.Ranges {

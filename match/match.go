@@ -21,7 +21,6 @@ package match
 import (
 	"cmp"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -67,14 +66,12 @@ func (f Finding) Names() []string {
 	return slices.Compact(out)
 }
 
-var cveName = regexp.MustCompile(`^(?:[A-Z]+-)?(CVE-[0-9]{4}-[0-9]{4,19})$`)
-
 // CVEs gives the CVE ids among a finding's names, ascending; never nil.
 func (f Finding) CVEs() []string {
 	out := []string{}
 	for _, name := range append([]string{f.Advisory}, f.Aliases...) {
-		if m := cveName.FindStringSubmatch(name); m != nil {
-			out = append(out, m[1])
+		if cve := advisory.CVEOf(name); cve != "" {
+			out = append(out, cve)
 		}
 	}
 	slices.Sort(out)
@@ -184,6 +181,9 @@ func search(inv inventory.Inventory, ix Index, q Query, negative bool) (a Answer
 	return a
 }
 
+// usualAnswers is how many findings are made room for at once.
+const usualAnswers = 8192
+
 // found judges what q picks, packages of one source one after the other: what
 // the records say of it holds for all of them, and is judged once.
 func (ix Index) found(s system, inv inventory.Inventory, q Query, negative bool) []keyed {
@@ -194,7 +194,7 @@ func (ix Index) found(s system, inv inventory.Inventory, q Query, negative bool)
 		}
 	}
 	slices.SortStableFunc(list, compareAsked)
-	j := judging{ix: ix, system: s, name: q.Advisory, negative: negative}
+	j := judging{ix: ix, system: s, name: q.Advisory, negative: negative, out: make([]keyed, 0, min(8*len(list), usualAnswers))}
 	from, to := 0, 0 // the answers about the first package of a source
 	for i, p := range list {
 		if i == 0 || compareAsked(list[i-1], p) != 0 {

@@ -1,7 +1,6 @@
 package match
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 
@@ -176,15 +175,29 @@ func (h heard) verdict(p inventory.Package) (verdict, bool) {
 	return record{h.record, parts}.about(p, id, false)
 }
 
-var minor = regexp.MustCompile(`\.(?:module\+)?el([0-9]+)[._]([0-9]+)`)
-
 // branch is the minor release that a build was made for, "9_2"; "" where its
-// release does not say.
+// release does not say: ".el9_2", ".module+el8.6.0".
 func branch(v string) string {
-	if m := minor.FindStringSubmatch(v[strings.LastIndexByte(v, '-')+1:]); m != nil {
-		return m[1] + "_" + m[2]
+	for _, rest, ok := strings.Cut(v[strings.LastIndexByte(v, '-')+1:], "."); ok; _, rest, ok = strings.Cut(rest, ".") {
+		s, el := strings.CutPrefix(strings.TrimPrefix(rest, "module+"), "el")
+		major := leadingDigits(s)
+		if s = s[len(major):]; !el || major == "" || s == "" || s[0] != '.' && s[0] != '_' {
+			continue
+		}
+		if minor := leadingDigits(s[1:]); minor != "" {
+			return major + "_" + minor
+		}
 	}
 	return ""
+}
+
+func leadingDigits(s string) string {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return s[:i]
+		}
+	}
+	return s
 }
 
 // backported is the highest version with the fix that longer streams name for

@@ -61,10 +61,18 @@ func list[T any](b []byte, all []T, one func([]byte, T) []byte) []byte {
 	return append(b, ']')
 }
 
+// asIs are the bytes that stand in JSON as they are.
+var asIs = func() (is [256]bool) {
+	for c := ' '; c <= '~'; c++ {
+		is[c] = c != '"' && c != '\\'
+	}
+	return is
+}()
+
 // text appends a string; one that is not plain goes the long way.
 func text(b []byte, s string) []byte {
 	for i := range len(s) {
-		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+		if !asIs[s[i]] {
 			var long bytes.Buffer
 			e := json.NewEncoder(&long)
 			e.SetEscapeHTML(false)

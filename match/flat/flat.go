@@ -160,12 +160,27 @@ func (g *get) raw(n int) string {
 
 func (g *get) s() string { return g.raw(g.count()) }
 
-func (g *get) l() []string { return list(g, (*get).s) }
+func (g *get) l() []string { return g.texts(nil) }
 
-// list reads n elements. What a liar can make it allocate at once is small.
+// texts appends a list of texts; a list that is empty is not nil.
+func (g *get) texts(out []string) []string {
+	n := g.count()
+	if out == nil {
+		out = make([]string, 0, min(n, atOnce))
+	}
+	for n += len(out); len(out) < n && g.bad == nil; {
+		out = append(out, g.s())
+	}
+	return out
+}
+
+// atOnce is how many elements are made room for at once: a liar gets no more.
+const atOnce = 256
+
+// list reads n elements.
 func list[T any](g *get, one func(*get) T) []T {
 	n := g.count()
-	out := make([]T, 0, min(n, 256))
+	out := make([]T, 0, min(n, atOnce))
 	for len(out) < n && g.bad == nil {
 		out = append(out, one(g))
 	}

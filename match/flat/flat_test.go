@@ -451,3 +451,43 @@ func TestRedHatFromAFile(t *testing.T) {
 		t.Errorf("%+v\n%+v", got, want)
 	}
 }
+
+// A walk that begins within another one has its own memory.
+func TestWalksWithinWalks(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var b bytes.Buffer
+		if _, err := flat.Write(&b, genSets(t)...); err != nil {
+			t.Fatal(err)
+		}
+		f, err := flat.Open(bytes.NewReader(b.Bytes()), int64(b.Len()), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		outer, inner := advisory.Subject{Ecosystem: "Debian:12", Package: "a"}, advisory.Subject{Ecosystem: "Debian:12", Package: "b"}
+		show := func(a *advisory.Advisory, parts []*advisory.Affected) (s string) {
+			for _, p := range parts {
+				s += fmt.Sprintf(" %+v", *p)
+			}
+			return fmt.Sprintf("%+v:%s\n", *a, s)
+		}
+		all := func(s advisory.Subject) (out string) {
+			for a, parts := range f.Of(s) {
+				out += show(a, parts)
+			}
+			return out
+		}
+		first, second, seen := all(outer), all(inner), ""
+		for a, parts := range f.Of(outer) {
+			if got := all(inner); got != second {
+				t.Fatalf("within another walk:\n%s\nalone:\n%s", got, second)
+			}
+			for range f.Of(inner) {
+				break
+			}
+			seen += show(a, parts)
+		}
+		if seen != first || all(outer) != first {
+			t.Fatalf("around other walks:\n%s\nalone:\n%s", seen, first)
+		}
+	})
+}

@@ -31,8 +31,9 @@ type File struct {
 	origins   []origin
 	whole     map[string]bool
 	kept      [keep]kept
-	next      int // which block gives way
-	last      int // which was asked for last
+	next      int    // which block gives way
+	last      int    // which was asked for last
+	spare     *group // what the last walk over a group has left, for the next one
 	err       error
 }
 
@@ -332,18 +333,22 @@ const (
 // nor what is only for people: Related, Published, Modified, Summary, Severities.
 func (f *File) Of(s advisory.Subject) iter.Seq2[*advisory.Advisory, []*advisory.Affected] {
 	return func(yield func(*advisory.Advisory, []*advisory.Affected) bool) {
-		var a advisory.Advisory
+		rows := f.spare
+		if f.spare = nil; rows == nil { // the first walk, or one within another
+			rows = new(group)
+		}
+		defer func() { f.spare = rows }()
+		a := &rows.record
 		for entry := range f.find(inSubjects, subjectRow, subjectKey(s)) {
 			at, _ := f.at(entry + 8)
-			rows := f.rows(at)
-			if rows == nil || rows.subject != s {
+			if !f.rows(at, rows) || rows.subject != s {
 				continue // another subject with the same key, or a failure
 			}
 			for number, parts := range rows.each {
-				if _, ok := f.recordAt(f.place(number), &a); !ok {
+				if _, ok := f.recordAt(f.place(number), a); !ok {
 					return
 				}
-				if !f.over(a.Expires) && !yield(&a, parts) {
+				if !f.over(a.Expires) && !yield(a, parts) {
 					return
 				}
 			}
@@ -378,31 +383,33 @@ func (f *File) settle(bad error, what string, at uint64) {
 	}
 }
 
-// rows is a package's group while it is read.
-type rows struct {
+// group is a package's group while it is read. What it holds is used again for
+// the next one.
+type group struct {
 	get
 	subject advisory.Subject
 	words   []string
 	kept    []*advisory.Affected
+	record  advisory.Advisory // which the caller has in hand
 }
 
-// rows opens a group; nil when it cannot be read.
-func (f *File) rows(at uint64) *rows {
+// rows opens a group; false when it cannot be read.
+func (f *File) rows(at uint64, r *group) bool {
 	g, ok := f.piece(at, uint64(headSize), f.ends[inGroups])
 	if !ok {
-		return nil
+		return false
 	}
-	r := &rows{subject: g.subject(), words: g.l()}
-	if r.get = g; g.bad != nil {
-		f.fail("the package", at, g.bad)
-		return nil
+	r.get = g
+	r.subject, r.words = r.get.subject(), r.texts(r.words[:0])
+	if r.bad != nil {
+		f.fail("the package", at, r.bad)
 	}
-	return r
+	return r.bad == nil
 }
 
 // each gives the number of each row's record, and its parts, which the next row
 // takes the place of.
-func (r *rows) each(yield func(number int64, parts []*advisory.Affected) bool) {
+func (r *group) each(yield func(number int64, parts []*advisory.Affected) bool) {
 	number := int64(-1)
 	var parts []*advisory.Affected
 	for range r.count() {
@@ -423,7 +430,7 @@ func (r *rows) each(yield func(number int64, parts []*advisory.Affected) bool) {
 	r.end()
 }
 
-func (r *rows) part(a *advisory.Affected) {
+func (r *group) part(a *advisory.Affected) {
 	a.Ecosystem, a.Package = r.subject.Ecosystem, r.subject.Package
 	a.Ranges, a.Versions, a.Severities = a.Ranges[:0], a.Versions[:0], a.Severities[:0]
 	for n := r.count(); len(a.Ranges) < n && r.bad == nil; {
@@ -438,7 +445,7 @@ func (r *rows) part(a *advisory.Affected) {
 	a.Module, a.Status, a.Word, a.Note = r.word(), advisory.Status(r.word()), r.word(), canon.Note(r.word())
 }
 
-func (r *rows) word() string {
+func (r *group) word() string {
 	n := r.n()
 	if n >= uint64(len(r.words)) {
 		r.fail(errors.New("a word that is not in its table"))
@@ -505,10 +512,10 @@ func (f *File) complete(a *advisory.Advisory, g *get, at uint64) *advisory.Advis
 	return a
 }
 
-// partsOf gives what a group says for the record at an offset.
-func (f *File) partsOf(group, record uint64) []*advisory.Affected {
-	rows := f.rows(group)
-	if rows == nil {
+// partsOf gives what the group at an offset says for the record at another.
+func (f *File) partsOf(at, record uint64) []*advisory.Affected {
+	var rows group
+	if !f.rows(at, &rows) {
 		return nil
 	}
 	for number, parts := range rows.each {
@@ -516,6 +523,6 @@ func (f *File) partsOf(group, record uint64) []*advisory.Affected {
 			return parts
 		}
 	}
-	f.settle(rows.bad, "the package", group)
+	f.settle(rows.bad, "the package", at)
 	return nil
 }

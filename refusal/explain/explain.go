@@ -7,6 +7,7 @@ package explain
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/patchwrit/patchwrit/refusal"
@@ -20,11 +21,9 @@ type Entry struct {
 	Next  string // what a person does now
 }
 
-var entries, order = read(refusal.Catalogue)
-
 // Of returns the catalogue's entry; an unknown code gives an entry that says so.
 func Of(c refusal.Code) Entry {
-	if e, ok := entries[c]; ok {
+	if e, ok := find(c); ok {
 		return e
 	}
 	return Entry{Code: c, Title: "refused", Text: "This code is not in the catalogue of this version.", Next: "Look it up in a newer version's documentation."}
@@ -32,24 +31,27 @@ func Of(c refusal.Code) Entry {
 
 // Known reports whether the catalogue has the code.
 func Known(c refusal.Code) bool {
-	_, ok := entries[c]
+	_, ok := find(c)
 	return ok
 }
 
 // All returns the catalogue in its order.
-func All() []Entry {
-	all := make([]Entry, 0, len(order))
-	for _, c := range order {
-		all = append(all, entries[c])
+func All() []Entry { return slices.Collect(entries) }
+
+func find(c refusal.Code) (Entry, bool) {
+	for e := range entries {
+		if e.Code == c {
+			return e, true
+		}
 	}
-	return all
+	return Entry{}, false
 }
 
-// read parses the catalogue: blocks parted by blank lines, each "CODE title",
-// then "why: …", then "next: …". Lines that begin with # are for its editors.
-func read(text string) (map[refusal.Code]Entry, []refusal.Code) {
-	table, order := map[refusal.Code]Entry{}, []refusal.Code{}
-	for block := range strings.SplitSeq(text, "\n\n") {
+// entries reads the catalogue, which few runs of a program need: blocks parted by
+// blank lines, each "CODE title", then "why: …", then "next: …". Lines that begin
+// with # are for its editors.
+func entries(yield func(Entry) bool) {
+	for block := range strings.SplitSeq(refusal.Catalogue, "\n\n") {
 		var e Entry
 		for line := range strings.Lines(block) {
 			line = strings.TrimSpace(line)
@@ -64,12 +66,10 @@ func read(text string) (map[refusal.Code]Entry, []refusal.Code) {
 				e.Code, e.Title = refusal.Code(key), rest
 			}
 		}
-		if e.Code != "" {
-			table[e.Code] = e
-			order = append(order, e.Code)
+		if e.Code != "" && !yield(e) {
+			return
 		}
 	}
-	return table, order
 }
 
 // Error renders an error for a terminal: what happened, why, and what to do
