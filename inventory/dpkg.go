@@ -126,11 +126,11 @@ func (db *database) put(key string, p Package) {
 	db.list = append(db.list, p)
 }
 
-// room makes room for the packages of a file at once: in a real one each takes
-// about a KiB.
+// room makes room for the packages of a file at once: in real ones each takes a
+// KiB or somewhat less.
 func (db *database) room(f fs.File) {
 	if info, err := f.Stat(); err == nil {
-		db.list = slices.Grow(db.list, int(min(info.Size()>>10, usualPackages)))
+		db.list = slices.Grow(db.list, int(min(info.Size()>>9, usualPackages)))
 	}
 }
 

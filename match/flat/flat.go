@@ -26,7 +26,8 @@
 //
 //	head     magic (12 bytes), version u32
 //	groups   each: n length, a table of words, rows (put.group)
-//	records  each: n length, a record (put.record); they stand near others about the same package
+//	records  each: n length, the rest of a record (put.rest); then each: n length, a record (put.record);
+//	         they stand near others about the same package
 //	places   u64 each: the offset of each record, in the order in which they stand
 //	subjects 16 bytes each, ascending: first 8 bytes of SHA-256(s ecosystem, s package), offset u64 of a group
 //	names    24 bytes each, ascending: first 8 bytes of SHA-256(name), ordinal u64, offset u64 of a record
@@ -54,8 +55,9 @@ const (
 
 // Version is that of the layout and of what its words mean. Another one is
 // refused, never guessed at. 2: names of PyPI are normalised (PEP 503). 3: Go
-// modules also stand under their names in lower case.
-const Version = 3
+// modules also stand under their names in lower case. 4: what judging needs of
+// the records stands apart.
+const Version = 4
 
 const (
 	magic      = "PATCHWRITIDX"

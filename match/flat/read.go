@@ -367,7 +367,7 @@ func (f *File) Named(name string) []*advisory.Advisory {
 		if !ok || f.over(a.Expires) || !slices.Contains(a.Names(), name) {
 			continue
 		}
-		if a = f.complete(a, &rest, at); a != nil {
+		if f.complete(a, rest, at) {
 			out = append(out, a)
 		}
 	}
@@ -465,36 +465,41 @@ func (f *File) place(number int64) uint64 {
 	return at
 }
 
-// recordAt reads into a what judging needs of a record, and gives what is left to
-// read; false when it cannot be read.
-func (f *File) recordAt(at uint64, a *advisory.Advisory) (get, bool) {
+// recordAt reads into a what judging needs of a record, and says where the rest
+// is; false when it cannot be read.
+func (f *File) recordAt(at uint64, a *advisory.Advisory) (rest uint64, ok bool) {
 	g, ok := f.piece(at, f.ends[inGroups], f.ends[inRecords])
 	if !ok {
-		return g, false
+		return 0, false
 	}
 	n := g.n()
+	rest = g.n()
 	*a = advisory.Advisory{}
-	a.ID, a.Aliases, a.Upstream, a.Withdrawn, a.Expires, a.Raw = g.s(), g.l(), g.l(), g.i(), g.i(), g.digest()
+	a.ID, a.Aliases, a.Upstream, a.Withdrawn, a.Expires, a.Raw = g.s(), g.l(), g.l(), g.i(), g.i(), canon.Digest(g.s())
 	if n >= uint64(len(f.origins)) {
 		g.fail(errors.New("it comes from nowhere"))
 	}
-	if g.bad != nil {
+	if g.end() != nil {
 		f.fail("the record", at, g.bad)
-		return g, false
+		return 0, false
 	}
 	o := f.origins[n]
 	a.Source, a.Basis, a.Feed = o.source, o.basis, o.feed
-	return g, true
+	return rest, true
 }
 
-// complete reads the rest of a record, its parts from their groups; nil when it
-// cannot be read.
-func (f *File) complete(a *advisory.Advisory, g *get, at uint64) *advisory.Advisory {
+// complete reads the rest of the record at an offset, its parts from their
+// groups; false when it cannot be read.
+func (f *File) complete(a *advisory.Advisory, rest, at uint64) bool {
+	g, ok := f.piece(rest, f.ends[inGroups], f.ends[inRecords])
+	if !ok {
+		return false
+	}
 	a.Related, a.Published, a.Modified, a.Summary = g.l(), g.i(), g.i(), canon.Note(g.s())
-	a.Severities = list(g, (*get).severity)
-	groups := list(g, (*get).n)
+	a.Severities = list(&g, (*get).severity)
+	groups := list(&g, (*get).n)
 	a.Affected = []advisory.Affected{}
-	f.settle(g.end(), "the record", at)
+	f.settle(g.end(), "the rest of a record", rest)
 	parts := map[uint64][]*advisory.Affected{}
 	for _, group := range groups {
 		if _, ok := parts[group]; !ok {
@@ -504,12 +509,12 @@ func (f *File) complete(a *advisory.Advisory, g *get, at uint64) *advisory.Advis
 			f.fail("the record", at, errors.New("a part of it is not there"))
 		}
 		if f.err != nil {
-			return nil
+			return false
 		}
 		a.Affected = append(a.Affected, *parts[group][0])
 		parts[group] = parts[group][1:]
 	}
-	return a
+	return true
 }
 
 // partsOf gives what the group at an offset says for the record at another.

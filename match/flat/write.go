@@ -169,9 +169,15 @@ func (w *writer) number() {
 
 func (w *writer) putRecords() {
 	var p put
-	for _, r := range w.stand {
+	rest := make([]uint64, len(w.stand))
+	for i, r := range w.stand {
 		p.Reset()
-		p.record(r, w.originOf(r.Advisory), w.at)
+		p.rest(r, w.at)
+		rest[i] = w.piece(p.Bytes(), r.ID)
+	}
+	for i, r := range w.stand {
+		p.Reset()
+		p.record(r, w.originOf(r.Advisory), rest[i])
 		r.at = w.piece(p.Bytes(), r.ID)
 	}
 }
@@ -192,16 +198,21 @@ func (w *writer) originOf(a *advisory.Advisory) int {
 	return n
 }
 
-// record writes what judging needs first, and after it what only a question
-// about the record itself shows.
-func (p *put) record(r *one, origin int, groups map[advisory.Subject]uint64) {
+// record writes what judging needs, and where the rest is. The digest is text,
+// which costs a reader nothing.
+func (p *put) record(r *one, origin int, rest uint64) {
 	p.n(uint64(origin))
+	p.n(rest)
 	p.s(r.ID)
 	p.l(r.Aliases)
 	p.l(r.Upstream)
 	p.i(r.Withdrawn)
 	p.i(r.Expires)
-	p.digest(r.Raw)
+	p.s(string(r.Raw))
+}
+
+// rest writes what only a question about the record itself shows.
+func (p *put) rest(r *one, groups map[advisory.Subject]uint64) {
 	p.l(r.Related)
 	p.i(r.Published)
 	p.i(r.Modified)
