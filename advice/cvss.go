@@ -2,6 +2,7 @@ package advice
 
 import (
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -81,21 +82,14 @@ func roundUp(x float64) int {
 	return (n + 9999) / 10000
 }
 
-// sameVector reports whether two vectors say the same: metric by metric, in any
-// order (section 6), or byte by byte where they are of another version.
-func sameVector(a, b string) bool {
-	x, one := metrics(a)
-	y, two := metrics(b)
-	if !one || !two || a[:8] != b[:8] {
-		return a == b
+// canonical gives a vector with its metrics in alphabetical order, so that two
+// are the same if they say the same, in any order (section 6). What is no vector
+// of CVSS 3.0 or 3.1 stays as it is.
+func canonical(vector string) string {
+	if _, ok := metrics(vector); !ok {
+		return vector
 	}
-	if len(x) != len(y) {
-		return false
-	}
-	for name, value := range x {
-		if y[name] != value {
-			return false
-		}
-	}
-	return true
+	parts := strings.Split(vector, "/")
+	slices.Sort(parts[1:])
+	return strings.Join(parts, "/")
 }

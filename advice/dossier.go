@@ -102,16 +102,6 @@ func (d Dossier) Bytes() []byte { return canon.MustEncode(d) }
 // Digest names the dossier. An answer is about one dossier, by this name.
 func (d Dossier) Digest() canon.Digest { return canon.Sum(TypeDossier, d.Bytes()) }
 
-// evidence finds a piece by its id.
-func (d Dossier) evidence(id string) (Evidence, bool) {
-	for _, e := range d.Evidence {
-		if e.ID == id {
-			return e, true
-		}
-	}
-	return Evidence{}, false
-}
-
 // ReadDossier reads canonical bytes. What it gives says in each text exactly
 // what its facts are. The error is canon.ErrForm or ErrForm.
 func ReadDossier(raw []byte) (Dossier, error) {
@@ -184,9 +174,10 @@ func (e Evidence) valid(number int) error {
 	return nil
 }
 
-// add appends a piece, with the next number and the text of its facts. A piece
-// that says nothing is left out.
+// add appends a piece, with the next number and the text of its facts. A fact
+// that a source wrote prose into is left out, and so is a piece that says nothing.
 func (d *Dossier) add(e Evidence) {
+	e.Facts = slices.DeleteFunc(e.Facts, func(f Fact) bool { return !plain(f) })
 	if e.Channel != Untrusted {
 		e.Text = textOf(e.Facts)
 	}

@@ -19,8 +19,12 @@ type Sentence struct {
 var (
 	reference = regexp.MustCompile(`\{\{([^{}]*)\}\}`)
 	// A number in words, or the beginning of an id of a vulnerability.
-	number = regexp.MustCompile(`(?i)\b(zero|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|[a-z]+teen|(twen|thir|for|fif|six|seven|eigh|nine)ty([ -][a-z]+)?|hundreds?|thousands?|[mb]illions?|dozens?|half|twice)\b`)
-	named  = regexp.MustCompile(`(?i)\b([a-z]+-)?(cve|cwe|ghsa|dsa|dla|dtsa|usn|lsn|rhsa|rhba|rhea|alsa|alba|alea|rlsa|rxsa|pysec|rustsec|osv)\b`)
+	number = regexp.MustCompile(`(?i)\b(zero|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|[a-z]+teen|(twen|thir|for|fif|six|seven|eigh|nine)ty([ -][a-z]+)?|hundreds?|thousands?|[a-z]+illions?|dozens?|half|halves|twice|thrice|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|eleventh|twelfth|[a-z]+(teenth|tieth|dredth|sandth)|[ivx]{2,5})s?\b`)
+	// Words that are glued together: version_two, VersionTwo.
+	glued = regexp.MustCompile(`[_*~]+|[a-z][A-Z]`)
+	// A host's name, or a link that needs none.
+	address = regexp.MustCompile(`(?i)[a-z0-9-]\.[a-z]{2,}|[a-z]:/|@|\]\(|\b(javascript|data|mailto|file):`)
+	named   = regexp.MustCompile(`(?i)\b([a-z]+-)?(cve|cwe|ghsa|dsa|dla|dtsa|usn|lsn|rhsa|rhba|rhea|alsa|alba|alea|rlsa|rxsa|pysec|rustsec|osv)\b`)
 )
 
 // sentences judges a narrative, sentence by sentence: what names a number, a
@@ -65,16 +69,18 @@ func dropped(s string, holds map[string]string) string {
 		}
 	}
 	bare := reference.ReplaceAllString(s, " ")
+	apart := glued.ReplaceAllStringFunc(bare, func(g string) string { return g[:1] + " " + g[len(g)-1:] })
+	apart = strings.NewReplacer("_", " ", "*", " ", "~", " ").Replace(apart)
 	switch {
 	case !strictjson.Printable(s):
 		return "It holds characters outside printable ASCII."
 	case strings.ContainsAny(bare, "0123456789"):
 		return "It holds a number, a version or an id outside a claim reference."
-	case number.MatchString(bare):
+	case number.MatchString(apart):
 		return "It holds a number in words outside a claim reference."
-	case named.MatchString(bare):
+	case named.MatchString(apart):
 		return "It names a vulnerability outside a claim reference."
-	case strings.Contains(bare, "://") || strings.Contains(strings.ToLower(bare), "www.") || strings.ContainsAny(bare, "{}<>`"):
+	case address.MatchString(bare) || strings.Contains(bare, "://") || strings.Contains(strings.ToLower(bare), "www.") || strings.ContainsAny(bare, "{}<>`"):
 		return "It holds an address, or markup."
 	}
 	return ""

@@ -82,12 +82,37 @@ func (v *judge) ordered(order []string) (change.Class, string) {
 			return "", fmt.Sprintf("The order leaves out %s, which is of class %s, too.", i.Key, class)
 		}
 	}
-	for _, e := range v.d.Edges {
-		first, one := place[e.Before]
-		then, two := place[e.After]
-		if one && two && first > then {
-			return "", fmt.Sprintf("The order has %s before %s, which it depends on.", e.After, e.Before)
-		}
+	if then, first := v.against(place); then != "" {
+		return "", fmt.Sprintf("The order has %s before %s, which it depends on.", then, first)
 	}
 	return class, ""
+}
+
+// against finds an item that an order has before one that it depends on, be it by
+// way of items that the order does not name.
+func (v *judge) against(place map[string]int) (then, first string) {
+	after := map[string][]string{}
+	for _, e := range v.d.Edges {
+		after[e.Before] = append(after[e.Before], e.After)
+	}
+	keys := make([]string, len(place))
+	for key, n := range place {
+		keys[n] = key
+	}
+	reached := map[string]bool{} // not in the order, and already known to come after a later item of it
+	for n, key := range slices.Backward(keys) {
+		for next := []string{key}; len(next) > 0; {
+			at := next[len(next)-1]
+			next = next[:len(next)-1]
+			for _, to := range after[at] {
+				if m, ok := place[to]; ok && m < n {
+					return to, key
+				} else if !ok && !reached[to] {
+					reached[to] = true
+					next = append(next, to)
+				}
+			}
+		}
+	}
+	return "", ""
 }

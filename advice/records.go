@@ -54,29 +54,34 @@ func (d *Dossier) record(a advisory.Advisory, subjects map[string]bool) {
 	if cve := a.CVE(); cve != "" && cve != a.ID {
 		abouts = append(abouts, cve)
 	}
-	exists, strongest := []Fact{}, a.Over("")
-	for _, cve := range CVEs([]advisory.Advisory{a}) {
-		exists = append(exists, Fact{Kind: CVEExists, About: cve, Source: a.Source, Value: "yes"})
+	if a.Withdrawn != 0 || !token(a.ID) || !token(a.Source) {
+		return
 	}
-	facts := []Fact{}
+	strongest := a.Over("")
+	for _, f := range a.Affected {
+		if at := a.Over(f.Ecosystem); subjects[f.Package] && at.Rank() > strongest.Rank() {
+			strongest = at
+		}
+	}
+	by := map[advisory.Authority][]Fact{}
+	for _, cve := range CVEs([]advisory.Advisory{a}) {
+		by[strongest] = append(by[strongest], Fact{Kind: CVEExists, About: cve, Source: a.Source, Value: "yes"})
+	}
 	for _, about := range abouts {
 		for _, s := range a.Severities {
-			facts = append(facts, Fact{Kind: Severity, About: about, Source: s.Source, Version: s.Type, Value: s.Score})
+			by[strongest] = append(by[strongest], Fact{Kind: Severity, About: about, Source: s.Source, Version: s.Type, Value: s.Score})
 		}
 		for _, f := range a.Affected {
-			if !subjects[f.Package] || a.Withdrawn != 0 {
-				continue
+			if subjects[f.Package] {
+				at := a.Over(f.Ecosystem)
+				by[at] = append(by[at], affected(a.Source, about, f)...)
 			}
-			if at := a.Over(f.Ecosystem); at.Rank() > strongest.Rank() {
-				strongest = at
-			}
-			facts = append(facts, affected(a.Source, about, f)...)
 		}
 	}
-	if a.Withdrawn == 0 {
-		facts = append(exists, facts...)
+	// A distribution's word about another's packages is worth less: a piece for each.
+	for _, at := range advisory.Authorities {
+		d.add(Evidence{Channel: channelOf(at), Source: a.Source, Record: a.ID, Authority: at, AsOf: a.Feed.Fetched, Digest: a.Raw, Facts: unique(by[at])})
 	}
-	d.add(Evidence{Channel: channelOf(strongest), Source: a.Source, Record: a.ID, Authority: strongest, AsOf: a.Feed.Fetched, Digest: a.Raw, Facts: unique(facts)})
 }
 
 func channelOf(a advisory.Authority) Channel {
@@ -94,7 +99,7 @@ func channelOf(a advisory.Authority) Channel {
 // affected gives the facts about one package of one release.
 func affected(source, about string, f advisory.Affected) []Fact {
 	purl, order, ok := Purl(f.Ecosystem, f.Package, f.Module)
-	if !ok {
+	if !ok || f.Module != "" && !token(f.Module) || !release(f.Ecosystem) {
 		return nil
 	}
 	fact := func(k Kind, at, value string) Fact {
@@ -111,6 +116,10 @@ func affected(source, about string, f advisory.Affected) []Fact {
 		return append(out, fact(PackageAffected, "", "unknown"))
 	}
 	for _, r := range f.Ranges {
+		if !readable(order, r) { // what cannot be compared is no fact, and the rest no reason to say no
+			out = append(out, fact(PackageAffected, "", "unknown"))
+			continue
+		}
 		value := ">=" + r.Introduced
 		switch {
 		case r.Fixed != "":
@@ -122,9 +131,52 @@ func affected(source, about string, f advisory.Affected) []Fact {
 		out = append(out, fact(AffectedRange, "", value))
 	}
 	for _, v := range f.Versions {
+		if version.Valid(order, v) != nil {
+			continue
+		}
 		out = append(out, fact(PackageAffected, v, "yes"))
 	}
 	return out
+}
+
+// readable reports whether all bounds of a range are versions.
+func readable(s version.Scheme, r advisory.Range) bool {
+	for _, v := range []string{r.Introduced, r.Fixed, r.LastAffected} {
+		if v != "" && v != advisory.Beginning && version.Valid(s, v) != nil {
+			return false
+		}
+	}
+	return r.Introduced != ""
+}
+
+// maxToken is the most bytes of a field of a fact that a source wrote.
+const maxToken = 768
+
+// token reports whether a source's word is one word of printable ASCII: what has
+// spaces is prose, and prose is no fact.
+func token(s string) bool {
+	return len(s) <= maxToken && s != "" && strings.IndexFunc(s, func(c rune) bool { return c <= ' ' || c > '~' }) < 0
+}
+
+// release reports whether an ecosystem names a release by words of its kind:
+// SUSE's have spaces.
+func release(ecosystem string) bool {
+	base, rest, _ := strings.Cut(ecosystem, ":")
+	return len(rest) <= 64 && (rest == "" || token(rest) || strings.Contains(strings.ToLower(base), "suse"))
+}
+
+// plain reports whether no field of a fact is prose.
+func plain(f Fact) bool {
+	value := f.Value
+	if f.Kind == AffectedRange { // bounds that were read as versions
+		value = strings.Replace(value, " ", "", 1)
+	}
+	for _, s := range []string{f.About, f.Package, f.Source, f.Version} {
+		if s != "" && !token(s) {
+			return false
+		}
+	}
+	return token(value)
 }
 
 // lists adds KEV and EPSS, each one piece for all CVEs of the dossier.

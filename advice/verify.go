@@ -1,6 +1,7 @@
 package advice
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"github.com/patchwrit/patchwrit/advisory"
 	"github.com/patchwrit/patchwrit/advisory/strictjson"
 	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/version"
 )
 
 // TypeReport is the type of a Report.
@@ -59,7 +61,7 @@ func (r Report) Count(v Verdict) int {
 // Verify judges an answer by the dossier that it is about, at the time now (Unix
 // seconds). It asks nobody: the same arguments give the same report.
 func Verify(d Dossier, a Answer, now int64, limits Ages) Report {
-	v := judge{d: d, now: now, limits: limits, abouts: map[string]bool{}, packages: map[string]bool{}, ends: map[string][]int64{}}
+	v := judge{d: d, now: now, limits: limits, at: map[string]int{}, of: map[string][]learned{}, packages: map[string]bool{}, cve: map[string]string{}, orders: ordersOf(d)}
 	v.learn()
 	r := Report{Type: TypeReport, Dossier: d.Digest(), Answer: a.Raw, At: now, Abstained: a.Abstain, Claims: []Judged{}, Unknowns: []canon.Note{}}
 	r.Foreign = a.Dossier != r.Dossier
@@ -112,24 +114,67 @@ type judge struct {
 	d        Dossier
 	now      int64
 	limits   Ages
-	abouts   map[string]bool    // what facts are about
-	packages map[string]bool    // packages that they name
-	ends     map[string][]int64 // by evidence: where the statement of each fact ends in its text
+	at       map[string]int       // where a piece of evidence stands, by id
+	of       map[string][]learned // facts by what they are about, in the dossier's order
+	packages map[string]bool      // packages that facts and items name
+	cve      map[string]string    // the one CVE that a record, by its id, speaks of
+	orders   map[version.Scheme]*order
+}
+
+// learned is a fact with what is worked out once for all claims.
+type learned struct {
+	Fact
+	piece    int   // index of its evidence
+	from, to int64 // where its statement stands in the text
+	span     advisory.Range
+	ranged   bool
+	score    string // of a vector: the base score; of a score: itself
+	vector   string // of a severity: as canonical writes it
+
+	at, value, low, fixed, last int // places of its version, its value, and its bounds
 }
 
 func (v *judge) learn() {
-	for _, e := range v.d.Evidence {
-		at, ends := int64(0), make([]int64, 0, len(e.Facts))
-		for _, f := range e.Facts {
-			v.abouts[f.About], v.packages[f.Package] = true, true
-			at += int64(len(f.String()))
-			ends = append(ends, at)
-			at += int64(len(between))
+	for n, e := range v.d.Evidence {
+		if _, twice := v.at[e.ID]; !twice {
+			v.at[e.ID] = n
 		}
-		v.ends[e.ID] = ends
+		at, ids := int64(0), map[string]bool{}
+		for _, f := range e.Facts {
+			o := v.orders[f.Scheme]
+			l := learned{Fact: f, piece: n, from: at, to: at + int64(len(f.String())), at: o.place(f.Version)}
+			at = l.to + int64(len(between))
+			switch f.Kind {
+			case AffectedRange:
+				l.span, l.ranged = rangeOf(f.Value)
+				l.low, l.fixed, l.last = o.place(l.span.Introduced), o.place(l.span.Fixed), o.place(l.span.LastAffected)
+			case FixedVersion, Supersedes:
+				l.value = o.place(f.Value)
+			case Severity:
+				l.score, l.vector = scoreOf(f.Value), canonical(f.Value)
+			}
+			v.of[f.About], v.packages[f.Package] = append(v.of[f.About], l), true
+			if f.Kind != CVEExists && len(ids) < 3 {
+				ids[f.About] = true
+			}
+		}
+		v.alias(e.Record, ids)
 	}
 	for _, i := range v.d.Items {
 		v.packages[i.Key] = true
+	}
+}
+
+// alias notes that a record that says the same under its id and under one CVE
+// speaks of that CVE under both names.
+func (v *judge) alias(record string, ids map[string]bool) {
+	if !ids[record] || len(ids) != 2 {
+		return
+	}
+	for id := range ids {
+		if id != record {
+			v.cve[record] = id
+		}
 	}
 }
 
@@ -143,41 +188,43 @@ func (v *judge) claim(c Claim) (Verdict, string, []string) {
 	if why := v.outside(c); why != "" {
 		return OutOfScope, why, none
 	}
-	cited, trusted := []Evidence{}, 0
+	cited, trusted := map[int]bool{}, false
 	for _, id := range c.Evidence {
-		e, _ := v.d.evidence(id)
-		cited = append(cited, e)
-		if trusts(e) {
-			trusted++
-		}
+		n := v.at[id]
+		cited[n], trusted = true, trusted || trusts(v.d.Evidence[n])
 	}
-	if trusted == 0 {
+	if !trusted {
 		return Unsupported, "It rests on untrusted text, or on what people typed, alone; that supports nothing.", none
 	}
-	support, against := opinions(c, cited)
+	all := v.hear(c)
+	support, against := among(all, cited, agrees), among(all, cited, differs)
 	if len(support) == 0 {
-		for _, e := range cited {
-			if !consistent(c, e) {
-				return Unsupported, said([]Evidence{e}) + " gives a score that is not that of its own vector: people must look.", none
+		for _, x := range all {
+			if cited[x.piece] && x.broken {
+				return Unsupported, v.said([]saying{x}) + " gives a score that is not that of its own vector: people must look.", none
 			}
 		}
-		return v.without(c, against)
+		return v.without(all, against)
 	}
-	if verdict, why := v.overruled(c, support); why != "" {
+	// What is too old carries nothing, and lends its weight and its quotes to nothing.
+	fresh, why, verdict := v.fresh(c, support)
+	if len(fresh) > 0 {
+		support = fresh
+	}
+	if verdict, why := v.overruled(c, all, support); why != "" {
 		return verdict, why, none
 	}
 	if why := v.unquoted(c, support); why != "" {
 		return Unsupported, why, none
 	}
-	fresh, why, verdict := v.fresh(c, support)
 	if len(fresh) == 0 {
 		return verdict, why, none
 	}
 	ids := []string{}
-	for _, e := range fresh {
-		ids = append(ids, e.ID)
+	for _, x := range fresh {
+		ids = append(ids, v.d.Evidence[x.piece].ID)
 	}
-	return Verified, "So says " + said(fresh) + ".", ids
+	return Verified, "So says " + v.said(fresh) + ".", ids
 }
 
 var claimID = regexp.MustCompile(`^c[1-9][0-9]{0,3}$`)
@@ -203,7 +250,7 @@ func (v *judge) malformed(c Claim) string {
 		return "It cites no evidence."
 	}
 	for _, id := range c.Evidence {
-		if _, ok := v.d.evidence(id); !ok {
+		if _, ok := v.at[id]; !ok {
 			return fmt.Sprintf("It cites %.40q, which is no evidence of this dossier.", id)
 		}
 	}
@@ -211,12 +258,11 @@ func (v *judge) malformed(c Claim) string {
 		return "It quotes nothing of what it cites."
 	}
 	for _, q := range c.Quotes {
-		e, ok := v.d.evidence(q.Evidence)
-		if !ok || !slices.Contains(c.Evidence, q.Evidence) {
+		if !slices.Contains(c.Evidence, q.Evidence) {
 			return fmt.Sprintf("It quotes %.40q, which it does not cite.", q.Evidence)
 		}
-		if q.From >= q.To || q.To > int64(len(e.Text)) {
-			return fmt.Sprintf("It quotes bytes %d to %d of %s, which has %d.", q.From, q.To, e.ID, len(e.Text))
+		if length := len(v.d.Evidence[v.at[q.Evidence]].Text); q.From >= q.To || q.To > int64(length) {
+			return fmt.Sprintf("It quotes bytes %d to %d of %s, which has %d.", q.From, q.To, q.Evidence, length)
 		}
 	}
 	return ""
@@ -255,7 +301,7 @@ func shape(k Kind, c Claim) string {
 
 // outside says that the dossier is not about what the claim is about.
 func (v *judge) outside(c Claim) string {
-	if c.About != "" && !v.abouts[c.About] {
+	if c.About != "" && len(v.of[c.About]) == 0 {
 		return fmt.Sprintf("Nothing in the dossier is about %s.", c.About)
 	}
 	packages := []string{c.Package}
@@ -270,58 +316,63 @@ func (v *judge) outside(c Claim) string {
 	return ""
 }
 
-// opinions sorts evidence by what it says of a claim. What is silent is neither.
-func opinions(c Claim, list []Evidence) (support, against []Evidence) {
-	for _, e := range list {
-		if !trusts(e) {
-			continue
-		}
-		switch opinion(c, e) {
-		case agrees:
-			support = append(support, e)
-		case differs:
-			against = append(against, e)
-		}
-	}
-	return support, against
-}
-
 // trusts reports whether a piece of evidence may support a claim at all.
 func trusts(e Evidence) bool {
 	return e.Channel != Untrusted && rank(e.Authority) > rank(advisory.People)
 }
 
 // without is the verdict where nothing that is cited says so.
-func (v *judge) without(c Claim, against []Evidence) (Verdict, string, []string) {
+func (v *judge) without(all, against []saying) (Verdict, string, []string) {
 	if len(against) > 0 {
-		return Contradicted, said(against) + " says otherwise.", []string{}
+		return Contradicted, v.said(against) + " says otherwise.", []string{}
 	}
-	support, against := opinions(c, v.d.Evidence)
+	support, against := among(all, nil, agrees), among(all, nil, differs)
 	switch {
 	case len(support) > 0:
-		return Unsupported, "What it cites does not say so; " + said(support) + " does.", []string{}
+		return Unsupported, "What it cites does not say so; " + v.said(support) + " does.", []string{}
 	case len(against) > 0:
-		return Contradicted, "What it cites does not say so, and " + said(against) + " says otherwise.", []string{}
+		return Contradicted, "What it cites does not say so, and " + v.said(against) + " says otherwise.", []string{}
 	}
 	return Unsupported, "Nothing in the dossier says so.", []string{}
 }
 
-// overruled says that a source of the dossier, cited or not, says otherwise and
-// is not weaker than the strongest that says so.
-func (v *judge) overruled(c Claim, support []Evidence) (Verdict, string) {
-	best := 0
-	for _, e := range support {
-		best = max(best, rank(e.Authority))
+// weight orders what pieces of evidence say of a claim. Whether a CVE exists the
+// CVE program and NIST know best, whoever uses the id.
+func (v *judge) weight(c Claim, x saying) int {
+	e := v.d.Evidence[x.piece]
+	if Kind(c.Kind) == CVEExists && (e.Source == "cve" || e.Source == "nvd") {
+		return rank(Own)
 	}
-	_, against := opinions(c, v.d.Evidence)
-	for _, e := range against {
-		if rank(e.Authority) > best {
-			return Contradicted, fmt.Sprintf("%s says otherwise, and its word is worth more.", said([]Evidence{e}))
+	return rank(e.Authority)
+}
+
+// overruled says that a source of the dossier, cited or not, says otherwise and
+// is not weaker than the strongest that says so. Where the claim is about a record
+// that speaks of one CVE, and names no source, what a stronger one says of that
+// CVE counts, too: a weak record is not worth more under its own name.
+func (v *judge) overruled(c Claim, all, support []saying) (Verdict, string) {
+	best := 0
+	for _, x := range support {
+		best = max(best, v.weight(c, x))
+	}
+	against := among(all, nil, differs)
+	if cve := v.cve[c.About]; cve != "" && c.Source == "" {
+		same := c
+		same.About = cve
+		for _, x := range among(v.hear(same), nil, differs) {
+			if v.weight(same, x) > best {
+				against = append(against, x)
+			}
 		}
 	}
-	for _, e := range against {
-		if rank(e.Authority) == best {
-			return Unsupported, fmt.Sprintf("%s says otherwise, and its word is worth as much: people must look.", said([]Evidence{e}))
+	for _, x := range against {
+		if v.weight(c, x) > best {
+			return Contradicted, fmt.Sprintf("%s says otherwise, and its word is worth more.", v.said([]saying{x}))
+		}
+	}
+	for _, x := range against {
+		if v.weight(c, x) == best {
+			return Unsupported, fmt.Sprintf("%s says otherwise, and its word is worth as much: people must look.", v.said([]saying{x}))
 		}
 	}
 	return "", ""
@@ -329,18 +380,15 @@ func (v *judge) overruled(c Claim, support []Evidence) (Verdict, string) {
 
 // unquoted says that no quote of what carries the claim holds the claim's value
 // and what it is about, as a source wrote them.
-func (v *judge) unquoted(c Claim, support []Evidence) string {
+func (v *judge) unquoted(c Claim, support []saying) string {
 	for _, q := range c.Quotes {
-		for _, e := range support {
-			if e.ID != q.Evidence {
+		for _, x := range support {
+			if x.piece != v.at[q.Evidence] {
 				continue
 			}
-			from := int64(0)
-			for i, end := range v.ends[e.ID] {
-				if from >= q.From && end <= q.To && fits(c, e.Facts[i]) == agrees {
-					return ""
-				}
-				from = end + int64(len(between))
+			i, _ := slices.BinarySearchFunc(x.agree, q.From, func(l *learned, from int64) int { return cmp.Compare(l.from, from) })
+			if i < len(x.agree) && x.agree[i].to <= q.To {
+				return ""
 			}
 		}
 	}
@@ -349,29 +397,31 @@ func (v *judge) unquoted(c Claim, support []Evidence) string {
 
 // fresh keeps what is not too old for a claim, and of the time that the claim
 // gives. Where nothing is left it says why.
-func (v *judge) fresh(c Claim, support []Evidence) (out []Evidence, why string, verdict Verdict) {
-	for _, e := range support {
+func (v *judge) fresh(c Claim, support []saying) (out []saying, why string, verdict Verdict) {
+	for _, x := range support {
+		e := v.d.Evidence[x.piece]
 		limit := v.limits.of(e.Channel)
 		switch age := v.now - e.AsOf; {
 		case age > limit:
-			why, verdict = fmt.Sprintf("%s is %d hours old, the limit is %d.", said([]Evidence{e}), age/3600, limit/3600), Stale
+			why, verdict = fmt.Sprintf("%s is %d hours old, the limit is %d.", v.said([]saying{x}), age/3600, limit/3600), Stale
 		case age < -86400:
-			why, verdict = fmt.Sprintf("%s is dated more than a day in the future.", said([]Evidence{e})), Stale
+			why, verdict = fmt.Sprintf("%s is dated more than a day in the future.", v.said([]saying{x})), Stale
 		case c.AsOf != 0 && c.AsOf != e.AsOf:
 			if why == "" {
-				why, verdict = fmt.Sprintf("%s is as of %d, not %d.", said([]Evidence{e}), e.AsOf, c.AsOf), Contradicted
+				why, verdict = fmt.Sprintf("%s is as of %d, not %d.", v.said([]saying{x}), e.AsOf, c.AsOf), Contradicted
 			}
 		default:
-			out = append(out, e)
+			out = append(out, x)
 		}
 	}
 	return out, why, verdict
 }
 
 // said names pieces of evidence for a person.
-func said(list []Evidence) string {
+func (v *judge) said(list []saying) string {
 	parts := []string{}
-	for _, e := range list[:min(len(list), 4)] {
+	for _, x := range list[:min(len(list), 4)] {
+		e := v.d.Evidence[x.piece]
 		parts = append(parts, fmt.Sprintf("%s (%s %s)", e.ID, e.Source, e.Record))
 	}
 	if more := len(list) - len(parts); more > 0 {
