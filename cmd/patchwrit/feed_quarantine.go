@@ -28,7 +28,7 @@ func feedQuarantineCmd() *cobra.Command {
 		Long: "What a feed says anew is judged record by record before it counts. One that was withdrawn or vanished, whose fixed version\n" +
 			"moved down or cannot be, whose severity jumped, that came in a flood, names a look-alike, or went back in time, is held: it\n" +
 			"counts as it did before, or not at all when it is new. So is an entry of KEV or a CVE record (SSVC, CVSS) that says less than\n" +
-			"what counts, and an EPSS score that collapses; what they say stricter counts at once. It is freed when a second vendor's or\n" +
+			"what counts, and an EPSS score that collapses; what they say stricter counts at once (COUNTS then says in part). It is freed when a second vendor's or\n" +
 			"distribution's feed (of facts: another speaker in another feed of CVE records) says the same, when a verified index carries the version, when\n" +
 			"its source takes it back, or by a person's word.",
 		Args: exactly(0),
@@ -143,7 +143,10 @@ func heldTable(list []control.HeldRecord) tabular {
 
 // counts says what counts instead of the form that came.
 func counts(h depot.Held) string {
-	if h.Was == "" {
+	switch {
+	case h.Part:
+		return "in part" // what did not fall counts as it came
+	case h.Was == "":
 		return "nothing yet"
 	}
 	return "as before"

@@ -3,6 +3,7 @@ package depot
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"reflect"
 	"slices"
 
@@ -288,6 +289,7 @@ func (h Held) instead(is, was *cve.Record) Held {
 		h.ID, h.Raw = is.CVE, is.Raw
 		if len(h.falls) == len(h.Reasons) {
 			h.Record = h.partly(*is, was)
+			h.Part = h.Record != nil && (was == nil || !slices.Equal(words(h.Record), words(was)))
 		}
 	}
 	if h.Record != nil {
@@ -328,6 +330,20 @@ func (h Held) partly(is cve.Record, was *cve.Record) *cve.Record {
 	return &out
 }
 
+// words are what each speaker says in a record, without the times.
+func words(r *cve.Record) (out []string) {
+	f := said(r)
+	for _, p := range cve.Points {
+		for _, x := range f.Point(p).Claims {
+			out = append(out, fmt.Sprintf("%q by %q: %q", p, x.Source, x.Value))
+		}
+	}
+	for _, x := range f.Scores {
+		out = append(out, fmt.Sprintf("score by %q: %s", x.Source, x.Base()))
+	}
+	return out
+}
+
 // sameFacts reports whether two readings give the same answers.
 func sameFacts(a, b cve.Facts) bool {
 	return reflect.DeepEqual([]any{a.Exploitation, a.Automatable, a.Impact, a.Scores}, []any{b.Exploitation, b.Automatable, b.Impact, b.Scores})
@@ -344,7 +360,7 @@ func saysTheSame(h Held, o cve.Record) (who string) {
 	for _, r := range h.Reasons {
 		switch r.Code {
 		case quarantine.CodeSeverity, quarantine.CodeLowered:
-		case quarantine.CodeFlood: // every first word of it
+		case quarantine.CodeFlood: // every first word of it; what counts then is no milder than the other's word, which counts already
 			for _, x := range h.CameRecord.Claims {
 				falls = append(falls, fall{x.Point, x.Source})
 			}

@@ -191,7 +191,7 @@ func TestARecordThatSaysLessStaysAsItWas(t *testing.T) {
 			if text := held[0].Reasons[len(held[0].Reasons)-1].Text.Text(); !strings.Contains(text, c.says) {
 				t.Error("it says:", text)
 			}
-			if held[0].CameRecord == nil || held[0].CameRecord.CVE != id || held[0].Record == nil {
+			if held[0].Part || held[0].CameRecord == nil || held[0].CameRecord.CVE != id || held[0].Record == nil {
 				t.Errorf("%+v", held[0])
 			}
 			list[1].changed++
@@ -495,7 +495,7 @@ func TestWhatIsStricterCountsAtOnce(t *testing.T) {
 			t.Error("it says", got)
 		}
 		held, _, err := d.Holding(t.Context(), "ssvc", t0)
-		if err != nil || held[0].Since != t0 || len(held[0].Reasons) != 1 || held[0].Was != held[0].Record.Raw || held[0].Was == held[0].Raw {
+		if err != nil || !held[0].Part || held[0].Since != t0 || len(held[0].Reasons) != 1 || held[0].Was != held[0].Record.Raw || held[0].Was == held[0].Raw {
 			t.Errorf("%+v %v", held, err)
 		}
 	}

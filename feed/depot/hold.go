@@ -33,6 +33,7 @@ type Held struct {
 	Entry           *kev.Entry  `json:"entry,omitempty"`  // of a KEV catalogue
 	Record          *cve.Record `json:"record,omitempty"` // of CVE records or NVD's pages
 	Score           *epss.Score `json:"score,omitempty"`  // of a day of EPSS
+	Part            bool        `json:"part,omitempty"`   // of Record: what counts is new in part, and only what fell stays as it was
 	Since           int64       `json:"since"`            // when this form was first held, Unix seconds
 
 	// The form that is held, where the content was read and has it.
@@ -478,13 +479,18 @@ func (d *Depot) reconsider(ctx context.Context, name string, now int64) (changed
 	return changed, err
 }
 
-// since says of what is held when it was first held in this form.
+// since says of what is held when it was first held in this form, and whether what
+// counts for it was put together at an earlier time.
 func since(list, before []Held, now int64) []Held {
-	at := map[string]int64{}
+	at, parts := map[string]int64{}, map[canon.Digest]bool{}
 	for _, h := range before {
 		at[h.ID+" "+string(h.Raw)+" "+string(h.Was)] = h.Since
+		if h.Part {
+			parts[h.Was] = true
+		}
 	}
 	for i, h := range list {
+		list[i].Part = h.Part || parts[h.Was]
 		list[i].Since = cmp.Or(at[h.ID+" "+string(h.Raw)+" "+string(h.Was)], now)
 	}
 	return list
