@@ -23,7 +23,7 @@ func init() { verbs = append(verbs, adviceCmd) }
 
 func adviceCmd() *cobra.Command {
 	cmd := &cobra.Command{Use: "advice", Short: "see what a model would be asked about a plan, and judge what it answers"}
-	cmd.AddCommand(adviceRequestCmd(), adviceCheckCmd())
+	cmd.AddCommand(adviceRequestCmd(), adviceAskCmd(), adviceCheckCmd())
 	return cmd
 }
 
@@ -61,6 +61,13 @@ func adviceRequestCmd() *cobra.Command {
 			return err
 		},
 	}
+	addDossierFlags(cmd)
+	cmd.Flags().StringP("output", "o", "table", "table, json (the request), or dossier")
+	return cmd
+}
+
+// addDossierFlags are what buildDossier reads.
+func addDossierFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.String("plan", "", "plan file, as patchwrit plan writes it")
 	f.StringArray("feed", nil, "vulnerability feed: file, zip, directory, URL, or the name of one in the depot (repeatable; default: all of the depot)")
@@ -70,8 +77,6 @@ func adviceRequestCmd() *cobra.Command {
 	f.StringArray("cve", nil, "CVE records (JSON 5) or pages of NVD's API 2.0: file, zip, directory or URL (repeatable)")
 	f.Duration("max-age", 14*24*time.Hour, "a feed whose newest record is older is told of")
 	f.BoolP("quiet", "q", false, "tell no progress")
-	f.StringP("output", "o", "table", "table, json (the request), or dossier")
-	return cmd
 }
 
 // buildDossier reads the plan and what the flags name about it, and says what
@@ -325,13 +330,7 @@ func checkAnswer(cmd *cobra.Command) (r advice.Report, err error) {
 	if name == "" || answer == "" {
 		return r, usagef("say what is judged by what: --dossier FILE --answer FILE")
 	}
-	at := time.Now()
-	if text, _ := f.GetString("at"); text != "" {
-		if at, err = time.Parse(time.RFC3339, text); err != nil {
-			return r, usagef("--at takes a time like 2026-01-31T08:00:00Z, not %q", text)
-		}
-	}
-	age, err := f.GetDuration("max-age")
+	at, limits, err := judgedAt(cmd)
 	if err != nil {
 		return r, err
 	}
@@ -350,9 +349,20 @@ func checkAnswer(cmd *cobra.Command) (r advice.Report, err error) {
 	if err != nil {
 		return r, exit{exitIntegrity, fmt.Errorf("%s: %w", answer, err)}
 	}
-	limits := advice.Days14
-	limits.Records, limits.KEV, limits.EPSS = int64(age/time.Second), int64(age/time.Second), int64(age/time.Second)
 	return advice.Verify(d, a, at.Unix(), limits), nil
+}
+
+// judgedAt reads --at and --max-age.
+func judgedAt(cmd *cobra.Command) (at time.Time, limits advice.Ages, err error) {
+	at, limits = time.Now(), advice.Days14
+	if text, _ := cmd.Flags().GetString("at"); text != "" {
+		if at, err = time.Parse(time.RFC3339, text); err != nil {
+			return at, limits, usagef("--at takes a time like 2026-01-31T08:00:00Z, not %q", text)
+		}
+	}
+	age, err := cmd.Flags().GetDuration("max-age")
+	limits.Records, limits.KEV, limits.EPSS = int64(age/time.Second), int64(age/time.Second), int64(age/time.Second)
+	return at, limits, err
 }
 
 // reportView shows a report to a person.

@@ -18,8 +18,10 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/patchwrit/patchwrit/advice"
+	"github.com/patchwrit/patchwrit/advisor/dialect"
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/internal/advicetest"
+	"github.com/patchwrit/patchwrit/internal/advisortest"
 	"github.com/patchwrit/patchwrit/internal/evidencetest"
 	"github.com/patchwrit/patchwrit/internal/raced"
 )
@@ -46,7 +48,7 @@ func TestScript(t *testing.T) {
 		t.Fatal("the bundle has nothing to edit")
 	}
 	testscript.Run(t, testscript.Params{Dir: "testdata/script", RequireExplicitExec: true, RequireUniqueNames: true,
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exitcode": exitcode, "site": siteConf, "sshkey": sshKey, "answer": writeAnswer},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exitcode": exitcode, "site": siteConf, "sshkey": sshKey, "answer": writeAnswer, "provider": provider},
 		Setup: func(e *testscript.Env) error {
 			files := map[string][]byte{"evidence.json": good, "edited.json": edited, "plan.json": advicetest.Material().Plan.Bytes()}
 			for name, b := range w.House.Bundle() {
@@ -167,4 +169,26 @@ func writeAnswer(ts *testscript.TestScript, neg bool, args []string) {
 		a.Proposal.Because = []string{"c1"}
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), advicetest.Write(a), 0o600))
+}
+
+// provider puts a simulated provider behind a model file, with a key beside it:
+// provider MODEL.json PROVIDER TEXTFILE. Where there is no such file it answers
+// with status 404.
+func provider(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: provider MODEL.json PROVIDER TEXTFILE")
+	}
+	p := dialect.Provider(args[1])
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		text, err := os.ReadFile(ts.MkAbs(args[2]))
+		if err != nil || r.Header.Get("Authorization") != "Bearer "+advisortest.Secret {
+			http.Error(w, `{"error":{"message":"`+advicetest.Canary+`"}}`, http.StatusNotFound)
+			return
+		}
+		w.Write(advisortest.Reply(p, string(text)))
+	}))
+	ts.Defer(s.Close)
+	m := advisortest.Model(p, s.URL)
+	ts.Check(os.WriteFile(ts.MkAbs("key"), []byte(advisortest.Secret+"\n"), 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), fmt.Appendf(nil, `{"type":%q,"provider":%q,"name":%q,"endpoint":%q,"key_file":"key"}`+"\n", m.Type, p, m.Name, m.Endpoint), 0o600))
 }

@@ -55,6 +55,7 @@ core   match/fleet:    version advisory inventory match
 core   priority:       canon change
 core   proposal:       KERNEL advisory inventory match artefact provenance plan/whole
 core   advice:         KERNEL advisory advisory/strictjson proposal
+core   advisor/dialect: canon advisory/strictjson
 core   policy:         KERNEL advisory inventory match proposal artefact
 core   evidence:       KERNEL provenance artefact proposal policy plan/whole
 
@@ -62,6 +63,8 @@ edge   trust/ceremony: KERNEL
 edge   trust/trusttest: KERNEL trust/ceremony
 edge   feed:           canon refusal version advisory advisory/strictjson advisory/quarantine provenance artefact
 edge   docs/schema:
+edge   advisor/post:   advisor/dialect
+edge   advisor:        canon advisory/strictjson advice advisor/dialect
 edge   policy/rego:    canon refusal change policy docs/schema
 edge   pkgmgr:         KERNEL inventory provenance artefact
 edge   inventory/rpmdb: version inventory inventory/rpmfile
@@ -110,6 +113,7 @@ var external = map[string][]string{
 // indirectly. What a model says has no way to what permits, decides or applies.
 var unreachable = map[string][]string{
 	"advice":                {"writ/issue", "policy", "policy/rego", "pkgmgr", "pkgmgr/apt", "pkgmgr/apt/solve", "control", "store", "agent", "tlog/writer"},
+	"advisor":               {"writ/issue", "policy", "policy/rego", "pkgmgr", "pkgmgr/apt", "pkgmgr/apt/solve", "control", "store", "agent", "tlog/writer"},
 	"cmd/patchwrit-agent":   {"writ/issue", "control", "console", "store", "advisor", "feed", "match", "match/fleet", "policy", "policy/rego", "pkgmgr/apt/solve", "rollout", "wire/serve"},
 	"cmd/patchwrit-witness": {"control", "console", "store", "advisor", "feed", "match", "match/fleet", "policy", "pkgmgr", "writ/issue"},
 	"cmd/patchwrit-scan":    {"feed", "pkgmgr", "control", "store", "policy", "wire", "writ/issue", "agent"},
@@ -271,6 +275,20 @@ func TestBinariesNeverReachForbiddenRooms(t *testing.T) {
 			if via, ok := seen[bad]; ok {
 				t.Errorf("%s links %s: %s", bin, bad, via)
 			}
+		}
+	}
+}
+
+// TestWhatReadsAModelsReplyHasNoNetwork: what a sandboxed process links cannot
+// speak to anybody, whatever it is made to do.
+func TestWhatReadsAModelsReplyHasNoNetwork(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", root+"/advisor/dialect").Output()
+	if err != nil || !slices.Contains(strings.Fields(string(out)), module+"advisor/dialect") {
+		t.Fatalf("go list: %v\n%s", err, out)
+	}
+	for _, pkg := range strings.Fields(string(out)) {
+		if slices.Contains([]string{"net", "net/http", "crypto/tls", "os/exec", "plugin", "C", "runtime/cgo"}, pkg) {
+			t.Errorf("advisor/dialect links %s", pkg)
 		}
 	}
 }
