@@ -111,6 +111,9 @@ const (
 	Malformed    Verdict = "malformed"    // it is no claim of its kind, or cites what the dossier has not
 )
 
+// Verdicts are all of them.
+var Verdicts = []Verdict{Verified, Contradicted, Unsupported, Stale, OutOfScope, Malformed}
+
 // Ages are the greatest ages, in seconds, at which evidence still supports a
 // claim.
 type Ages struct {

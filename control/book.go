@@ -34,6 +34,8 @@ type book struct {
 	triaged   map[trust.HostID]Triage
 
 	words map[canon.Digest]bool // about records in quarantine, that stand in the log
+
+	advised map[canon.Digest]Advised // by plan
 }
 
 // record is a document that has a place in the book.
@@ -61,6 +63,7 @@ func readBook(ctx context.Context, s store.Store) (*book, error) {
 		func() error { return fillFrom[Artefact](ctx, s, kindArtefact, b) },
 		func() error { return fillFrom[Triage](ctx, s, kindTriage, b) },
 		func() error { return fillFrom[heeded](ctx, s, kindWord, b) },
+		func() error { return fillFrom[Advised](ctx, s, kindAdvice, b) },
 	} {
 		if err := fill(); err != nil {
 			return nil, fmt.Errorf("the record: %w", err)

@@ -31,12 +31,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/patchwrit/patchwrit/advice"
 	"github.com/patchwrit/patchwrit/advisory"
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/pkgmgr/apt/solve"
 	"github.com/patchwrit/patchwrit/policy"
 	"github.com/patchwrit/patchwrit/priority"
 	"github.com/patchwrit/patchwrit/refusal"
+	"github.com/patchwrit/patchwrit/restraint"
 	"github.com/patchwrit/patchwrit/store"
 	"github.com/patchwrit/patchwrit/tlog"
 	"github.com/patchwrit/patchwrit/tlog/writer"
@@ -83,11 +85,13 @@ type Terms struct {
 	Settle time.Duration // without a new inventory before hosts are planned for; 0: at once
 	Only   []string      // packages to plan for; none: all that are affected
 
+	Advice time.Duration // how long a plan that could run waits for advice; 0: it does not
+
 	Cooldowns *priority.Cooldowns // how long new artefacts wait; nil: they do not, and the rules are told that nothing is known
 }
 
 // Config is what Control works with. Every field but Feeds, Known, KnownBy,
-// Quarantine, Tables, Cut, Server and Progress is needed.
+// Quarantine, Tables, Advise, Lists, Sway, Cut, Server and Progress is needed.
 type Config struct {
 	Store   store.Store
 	Log     Log
@@ -102,26 +106,33 @@ type Config struct {
 	KnownBy func(time.Time) (string, error)                                            // names what Known would read: the same name, the same answers; nil: it is read again with every look
 	// Quarantine reads what the feeds hold, and by whose word what counts; nil: nothing is held.
 	Quarantine func(context.Context) (Quarantine, error)
-	Tables     priority.Rules                                                                           // of deadlines; zero: those that the program carries
-	Lease      func(context.Context, []tlog.Witness, trust.HostID, string) (leases [][]byte, err error) // ask.Leases
-	Wake       func(wireKey string)
-	Cut        func(wireKey string) error // ends the connection of a host that is let go
-	Server     canon.Digest               // of the TLS key, for tokens
-	Now        func() time.Time
-	Random     io.Reader
-	Logger     *slog.Logger
-	Progress   io.Writer
-	Terms      Terms
+	Tables     priority.Rules // of deadlines; zero: those that the program carries
+	// Advise asks an adviser: the bytes of a request (advice.Request) go in, what came of it
+	// comes out. One plan at a time, without the lock, and no plan's step waits for it; limits
+	// of time and size are its own. nil: nobody is asked, and nothing is missing.
+	Advise   func(ctx context.Context, request []byte) advice.Heard
+	Lists    func(context.Context, time.Time, *advice.Material) error                                 // adds what KEV, EPSS and CVE records say of a plan's CVEs, for dossiers; nil: nothing
+	Sway     func(model canon.Digest) bool                                                            // whether what this model says may hold plans now; what it may not is written down all the same; nil: all may
+	Lease    func(context.Context, []tlog.Witness, trust.HostID, string) (leases [][]byte, err error) // ask.Leases
+	Wake     func(wireKey string)
+	Cut      func(wireKey string) error // ends the connection of a host that is let go
+	Server   canon.Digest               // of the TLS key, for tokens
+	Now      func() time.Time
+	Random   io.Reader
+	Logger   *slog.Logger
+	Progress io.Writer
+	Terms    Terms
 }
 
 // Control is the running flow.
 type Control struct {
 	Config
-	blobs blobs
-	kick  chan struct{}  // something has happened: look at once
-	ink   chan struct{}  // something waits for the log
-	parts [64]sync.Mutex // by wire key: one part of a host's inventory at a time
-	fleet fleetIndex     // which hosts an advisory concerns
+	blobs   blobs
+	kick    chan struct{}  // something has happened: look at once
+	ink     chan struct{}  // something waits for the log
+	answers chan struct{}  // the rules have answered: an adviser can be asked
+	parts   [64]sync.Mutex // by wire key: one part of a host's inventory at a time
+	fleet   fleetIndex     // which hosts an advisory concerns
 
 	mu      sync.Mutex // one decision at a time; guards the next fields
 	book    *book
@@ -159,7 +170,7 @@ func Open(ctx context.Context, c Config) (*Control, error) {
 	if c.Progress == nil {
 		c.Progress = io.Discard
 	}
-	k := &Control{Config: c, blobs: blobs(filepath.Join(c.Dir, "blobs")), kick: make(chan struct{}, 1), ink: make(chan struct{}, 1),
+	k := &Control{Config: c, blobs: blobs(filepath.Join(c.Dir, "blobs")), kick: make(chan struct{}, 1), ink: make(chan struct{}, 1), answers: make(chan struct{}, 1),
 		fleet:   fleetIndex{news: make(chan struct{}, 1)},
 		trouble: map[string]string{}, files: map[canon.Digest]opened{}, looked: map[string]time.Time{}, dirty: map[string]bool{}, unfolded: map[trust.HostID]error{}}
 	var err error
@@ -261,6 +272,7 @@ func (c *Control) Run(ctx context.Context) error {
 	var working sync.WaitGroup
 	working.Go(func() { rounds(ctx, c.ink, func() { c.told("log", c.flush(ctx)) }) })
 	working.Go(func() { rounds(ctx, nil, func() { c.lookIfDue(ctx) }) })
+	working.Go(func() { rounds(ctx, c.answers, func() { c.consult(ctx) }) })
 	working.Go(func() { rounds(ctx, c.fleet.news, func() { c.told("fleet index", c.indexed(ctx)) }) })
 	rounds(ctx, c.kick, func() { c.turn(ctx) })
 	working.Wait()
@@ -340,13 +352,14 @@ func (c *Control) turn(ctx context.Context) {
 }
 
 // ordered are the open plans in the order of work: what is overdue comes first,
-// and takes the places that are free.
+// and takes the places that are free. What people are to look at now comes first
+// in its class.
 func (c *Control) ordered() []canon.Digest {
 	work := []priority.Work{}
 	for d := range c.book.open {
 		work = append(work, c.book.plans[d].work())
 	}
-	priority.Order(work, c.Now().Unix())
+	restraint.Order(work, func(id string) bool { return c.book.advised[canon.Digest(id)].says().Action == advice.Escalate }, c.Now().Unix())
 	out := make([]canon.Digest, len(work))
 	for i, w := range work {
 		out[i] = canon.Digest(w.ID)

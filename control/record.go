@@ -37,6 +37,8 @@ const (
 	kindTriage   = "triage"   // by fingerprint
 
 	kindWord = "word" // by digest
+
+	kindAdvice = "advice" // by plan digest
 )
 
 // Host is what is known about an agent.

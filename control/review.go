@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 
+	"github.com/patchwrit/patchwrit/advice"
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/change"
 )
@@ -20,6 +21,8 @@ type Waiting struct {
 	Missing  string       `json:"missing"` // what the quorum still lacks
 	Who      []string     `json:"who"`     // people whose yes could count
 	Why      canon.Note   `json:"why"`     // why people are asked
+	Advised  bool         `json:"advised"` // only because an adviser wants it: without an answer it goes on at Until
+	First    bool         `json:"first"`   // an adviser asks people to look now
 }
 
 // Reviews lists the plans that people are asked about, in the order of work: what
@@ -43,7 +46,8 @@ func (c *Control) Reviews(context.Context) ([]Waiting, error) {
 }
 
 func (c *Control) waiting(p Plan) (Waiting, error) {
-	w := Waiting{Plan: p.Digest, Class: p.Class, Hosts: len(p.Hosts), Packages: p.Packages, Until: p.Until, Due: p.work().Due, Said: []string{}, Who: c.voters(p), Why: p.Why}
+	w := Waiting{Plan: p.Digest, Class: p.Class, Hosts: len(p.Hosts), Packages: p.Packages, Until: p.Until, Due: p.work().Due, Said: []string{}, Who: c.voters(p), Why: p.Why,
+		Advised: c.heldByAdvice(p), First: c.book.advised[p.Digest].says().Action == advice.Escalate}
 	if len(p.Verdict) > 0 {
 		w.Asked = p.Verdict[0].At
 	}

@@ -61,6 +61,8 @@ func (c *Control) step(ctx context.Context, d canon.Digest) error {
 		return c.end(ctx, p, Expired, "the plan's life is over")
 	case p.State == Proposed, p.State == Held && p.Until <= now:
 		return c.decide(ctx, p)
+	case p.Until <= now && c.heldByAdvice(p):
+		return c.decide(ctx, p) // as if nobody had been asked
 	case p.State == Review && p.Until <= now:
 		return c.end(ctx, p, Denied, "nobody, or too few, said yes in time; silence is never a yes")
 	case p.State == Review:
@@ -168,8 +170,18 @@ func (c *Control) decide(ctx context.Context, p Plan) error {
 // decided commits the rules' answer and what follows from it.
 func (c *Control) decided(ctx context.Context, p Plan, v policy.Verdict, grant canon.Digest) error {
 	p.Verdict, p.Class, p.Grant = []policy.Verdict{v}, v.Class, ""
+	records := []record{}
+	a, advised := c.book.advised[p.Digest]
+	e := c.restrained(p, v, grant != "", a)
+	if advised && a.Effect != EffectLate && a.Effect != EffectShadow {
+		records = append(records, a.effect(e))
+	}
 	review := min(p.Expires, v.At+int64(c.Terms.Review/time.Second))
-	switch {
+	switch wait := c.awaits(p); {
+	case v.Outcome == policy.Allow && e.Verdict.Outcome == policy.Quorum && grant != "":
+		p = held(p, e)
+	case v.Outcome == policy.Allow && grant != "" && wait > v.At:
+		p.State, p.Until, p.Why = Held, wait, "it waits for an adviser, as the operator wants"
 	case v.Outcome == policy.Allow && grant != "":
 		p.State, p.Grant, p.Why = Running, grant, canon.NoteOf("under grant "+grant.Short())
 	case v.Outcome == policy.Allow:
@@ -184,7 +196,8 @@ func (c *Control) decided(ctx context.Context, p Plan, v policy.Verdict, grant c
 	}
 	c.Logger.Info("the rules have answered", "plan", p.Digest.Short(), "outcome", v.Outcome, "grant", p.Grant.Short())
 	c.Kick()
-	return c.commit(ctx, "plan/"+string(p.Digest), "verdict", v.Bytes(), evidence.VerdictEntry(v), p)
+	wake(c.answers)
+	return c.commit(ctx, "plan/"+string(p.Digest), "verdict", v.Bytes(), evidence.VerdictEntry(v), append(records, p)...)
 }
 
 func reasons(v policy.Verdict) string {

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -18,6 +19,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/patchwrit/patchwrit/advice"
 	"github.com/patchwrit/patchwrit/advisory"
 	"github.com/patchwrit/patchwrit/approval"
 	"github.com/patchwrit/patchwrit/canon"
@@ -45,6 +47,9 @@ type town struct {
 	solve func(context.Context, solve.Options) (solve.Solved, error) // nil: the house's
 
 	quarantine func(context.Context) (control.Quarantine, error)
+	advise     func(context.Context, []byte) advice.Heard
+	sway       func(canon.Digest) bool
+	logged     io.Writer // where the control plane logs; nil: nowhere
 
 	skew    atomic.Int64 // seconds by which the control plane's clock is ahead
 	control *control.Control
@@ -104,9 +109,13 @@ func (w *town) config() control.Config {
 	if w.solve != nil {
 		solver = w.solve
 	}
-	return control.Config{Store: w.store, Log: w.log, Dir: w.Data(), Trust: w.Trust(), Pinned: w.World.House.Pinned,
+	logger := slog.New(slog.DiscardHandler)
+	if w.logged != nil {
+		logger = slog.New(slog.NewTextHandler(w.logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	return control.Config{Advise: w.advise, Sway: w.sway, Store: w.store, Log: w.log, Dir: w.Data(), Trust: w.Trust(), Pinned: w.World.House.Pinned,
 		Rules: w.rules, Solve: solver, Sources: func(trust.Root) ([]solve.Source, error) { return nil, nil }, Lease: ask.Leases, Known: w.known, Feeds: w.feeds, Quarantine: w.quarantine,
-		Wake: func(key string) { w.woken.Store(key, true) }, Now: w.now, Random: rand.Reader, Logger: slog.New(slog.DiscardHandler), Terms: w.terms}
+		Wake: func(key string) { w.woken.Store(key, true) }, Now: w.now, Random: rand.Reader, Logger: logger, Terms: w.terms}
 }
 
 // opened says whether a control plane would start over what is on the disk.
@@ -230,6 +239,17 @@ func get[A any](w *town, path string) A {
 	out, err := call[A](w, "GET", path, nil)
 	w.must(err)
 	return out
+}
+
+// bytes asks the API for bytes.
+func (w *town) bytes(path string) []byte {
+	w.t.Helper()
+	rec := httptest.NewRecorder()
+	w.control.API().ServeHTTP(rec, httptest.NewRequest("GET", "/v1/"+path, nil))
+	if rec.Code != http.StatusOK {
+		w.t.Fatalf("%s: %s", path, rec.Body)
+	}
+	return rec.Body.Bytes()
 }
 
 func (w *town) plans() []control.Plan { return get[[]control.Plan](w, "plans") }

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -27,6 +28,7 @@ type Reason struct {
 	Next     int64    `json:"next"`  // Unix seconds of the next possible moment, 0: not known
 	Due      int64    `json:"due"`   // Unix seconds by when it has to be effective; 0: no day
 	Overdue  bool     `json:"overdue"`
+	Advice   []string `json:"advice,omitempty"` // what an adviser said of the plan, no fact: each line begins with what it is worth
 }
 
 // coded adds what a refusal code means.
@@ -42,6 +44,21 @@ func (r *Reason) coded(code string) {
 // first what is true of the host whatever the plan, then each plan that names
 // it, the oldest first.
 func (c *Control) Why(ctx context.Context, id trust.HostID, pkg string) ([]Reason, error) {
+	out, err := c.why(ctx, id, pkg)
+	for i, r := range out {
+		v, ok, bad := c.adviceOn(canon.Digest(r.Plan))
+		if ok && bad == nil && r.State != staysAffected {
+			out[i].Advice = v.Lines()
+		}
+		err = errors.Join(err, bad)
+	}
+	return out, err
+}
+
+// staysAffected is the state of what a plan does not fix.
+const staysAffected = "stays affected"
+
+func (c *Control) why(ctx context.Context, id trust.HostID, pkg string) ([]Reason, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	h, ok := c.book.host(id)
@@ -125,7 +142,7 @@ func (c *Control) whyHeld(p Plan, id trust.HostID, pkg string) ([]Reason, error)
 	for _, h := range f.Dossier.Hosts {
 		for _, held := range h.Held {
 			if h.ID == id && (pkg == "" || pkg == held.Package) {
-				out = append(out, Reason{Plan: string(p.Digest), Packages: []string{held.Package}, State: "stays affected", Text: held.Why.Text(),
+				out = append(out, Reason{Plan: string(p.Digest), Packages: []string{held.Package}, State: staysAffected, Text: held.Why.Text(),
 					Who: []string{"the vendor, with a newer package"}, Next: c.planned.Add(c.Terms.Plan).Unix()})
 			}
 		}
@@ -179,6 +196,9 @@ func (c *Control) whyReview(p Plan, r *Reason) error {
 		return err
 	}
 	r.Text = "people are asked until " + stamp(p.Until) + "; then silence is a no"
+	if c.heldByAdvice(p) {
+		r.Text = p.Why.Text()
+	}
 	if _, err := c.yes(p, f.File); err != nil {
 		r.Text += ". Missing: " + detail(err)
 	}

@@ -21,6 +21,7 @@ import (
 	"iter"
 	"slices"
 
+	"github.com/patchwrit/patchwrit/advice"
 	"github.com/patchwrit/patchwrit/approval"
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/evidence"
@@ -351,6 +352,8 @@ func (c *checker) entryOf(e tlog.Entry, raw []byte) (tlog.Entry, error) {
 		return derive(raw, proposal.Basis.Entry, func(proposal.Basis) error { return nil })
 	case "verdict":
 		return derive(raw, evidence.VerdictEntry, func(policy.Verdict) error { return nil })
+	case "advice":
+		return derive(raw, advice.Exchange.Entry, func(advice.Exchange) error { return nil })
 	case "approval":
 		return derive(raw, evidence.ApprovalEntry, func(approval.Approval) error { return nil })
 	case "writ":

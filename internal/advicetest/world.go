@@ -8,6 +8,7 @@
 package advicetest
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -184,4 +185,29 @@ func Write(a advice.Answer) []byte {
 		panic(fmt.Sprint("advicetest: ", err))
 	}
 	return raw
+}
+
+// Simulated is a simulated model: it says the first fact of each request, exactly
+// as it stands there, and proposes an action because of it, with an order of the
+// items of the first item's class as they stand.
+func Simulated(action string) func(context.Context, []byte) advice.Heard {
+	return func(_ context.Context, request []byte) advice.Heard {
+		d, err := advice.ReadRequest(request)
+		if err != nil {
+			return advice.Heard{Outcome: advice.Failed, Why: canon.NoteOf(err.Error())}
+		}
+		a := advice.Answer{Dossier: d.Digest(), Proposal: advice.Proposal{Action: action, Because: []string{"c1"}}, Narrative: "It is {{c1}}. Look at it."}
+		for _, e := range d.Evidence {
+			if len(e.Facts) > 0 && len(a.Claims) == 0 {
+				a.Claims = []advice.Claim{True(e, 0)}
+			}
+		}
+		for _, i := range d.Items {
+			if i.Class == d.Items[0].Class {
+				a.Proposal.Order = append(a.Proposal.Order, i.Key)
+			}
+		}
+		raw := Write(a)
+		return advice.Heard{Model: sum("simulated"), Outcome: advice.Answered, Answer: raw, Sent: request, Received: raw}
+	}
 }

@@ -57,7 +57,8 @@ core   proposal:       KERNEL advisory inventory match artefact provenance plan/
 core   advice:         KERNEL advisory advisory/strictjson proposal
 core   advisor/dialect: canon advisory/strictjson
 core   policy:         KERNEL advisory inventory match proposal artefact
-core   evidence:       KERNEL provenance artefact proposal policy plan/whole
+core   evidence:       KERNEL provenance artefact advice proposal policy plan/whole
+core   restraint:      canon change advice policy priority
 
 edge   trust/ceremony: KERNEL
 edge   trust/trusttest: KERNEL trust/ceremony

@@ -1,0 +1,212 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/patchwrit/patchwrit/advice"
+	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/policy"
+	"github.com/patchwrit/patchwrit/proposal"
+	"github.com/patchwrit/patchwrit/restraint"
+	"github.com/patchwrit/patchwrit/store"
+)
+
+// Advised is what came of asking an adviser about a plan, and what it does. A
+// plan has one at most: nobody is asked twice.
+type Advised struct {
+	Exchange advice.Exchange `json:"exchange"` // as it stands in the log
+	Rules    policy.Outcome  `json:"rules"`    // what the rules had said when it came
+	Effect   string          `json:"effect"`
+	Text     canon.Note      `json:"text"`  // the same for people, in our words
+	Until    int64           `json:"until"` // end of the hold, Unix seconds; 0: it has held nothing
+}
+
+// The effects of advice.
+const (
+	EffectNone   = "none"   // no advice, or keep: as if nobody had been asked
+	EffectHeld   = "held"   // the rules allow it; people are asked first, until Until
+	EffectShown  = "shown"  // people look at it anyway, or the hold had no time left
+	EffectLate   = "late"   // the plan had gone on, or ended
+	EffectShadow = "shadow" // the model has no say: it is only written down
+)
+
+func (a Advised) doc() store.Doc { return doc(kindAdvice, string(a.Exchange.Plan), a) }
+func (a Advised) enter(b *book) {
+	if b.advised == nil {
+		b.advised = map[canon.Digest]Advised{}
+	}
+	b.advised[a.Exchange.Plan] = a
+}
+
+// says is what of an adviser's proposal counts now.
+func (a Advised) says() advice.Accepted {
+	if a.Effect == EffectLate || a.Effect == EffectShadow {
+		return advice.Accepted{Action: advice.Keep}
+	}
+	return a.Exchange.Proposal
+}
+
+// restrained is what advice makes of the rules' answer about a plan: the
+// answer itself while there is none. The caller holds the lock.
+func (c *Control) restrained(p Plan, v policy.Verdict, granted bool, a Advised) restraint.Effect {
+	s := restraint.Stand{Verdict: v, Granted: granted, Now: c.Now().Unix(), Expires: p.Expires, Due: p.work().Due, Held: a.Until}
+	s.Review = s.Now + int64(c.Terms.Review/time.Second)
+	return restraint.By(s, a.says())
+}
+
+// effect notes what advice did.
+func (a Advised) effect(e restraint.Effect) Advised {
+	a.Text, a.Until = e.Text, e.Until
+	switch {
+	case e.Text == "":
+		a.Effect = EffectNone
+	case e.Held || a.Effect == EffectHeld:
+		a.Effect = EffectHeld
+	default:
+		a.Effect = EffectShown
+	}
+	return a
+}
+
+// heldByAdvice reports whether people are asked about a plan only because an
+// adviser wants it. Without an answer it goes on when that is over.
+func (c *Control) heldByAdvice(p Plan) bool {
+	a := c.book.advised[p.Digest]
+	return p.State == Review && a.Until != 0 && a.Until == p.Until
+}
+
+// awaits is until when a plan that could run waits for advice, by the operator's
+// choice; 0: it does not. Half of what is left until it is due stays for the work.
+func (c *Control) awaits(p Plan) int64 {
+	if _, heard := c.book.advised[p.Digest]; heard || c.Advise == nil || c.Terms.Advice == 0 {
+		return 0
+	}
+	return restraint.End(restraint.Stand{Now: p.Created, Review: p.Created + int64(c.Terms.Advice/time.Second), Expires: p.Expires, Due: p.work().Due})
+}
+
+// consult asks about every open plan that the rules have answered about, one
+// after the other in the order of work. No plan waits for it here.
+func (c *Control) consult(ctx context.Context) {
+	if c.Advise == nil {
+		return
+	}
+	c.mu.Lock()
+	plans := c.ordered()
+	c.mu.Unlock()
+	for _, d := range plans {
+		c.mu.Lock()
+		p := c.book.plans[d]
+		_, heard := c.book.advised[d]
+		c.mu.Unlock()
+		if ctx.Err() != nil {
+			return
+		}
+		if !heard && p.State.open() && len(p.Verdict) > 0 {
+			c.told("advice", c.ask(ctx, p))
+		}
+	}
+}
+
+// ask asks an adviser about one plan, without the lock, and commits what came.
+func (c *Control) ask(ctx context.Context, p Plan) error {
+	asked := c.Now().Unix()
+	d, request, err := c.requestFor(ctx, p)
+	h := advice.Heard{Outcome: advice.Off, Why: "the dossier could not be made, or would be too large"}
+	if err == nil {
+		h = c.Advise(ctx, request)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err() // it is asked again after the next start
+	}
+	x, report := advice.Judge(d, request, h, asked, c.Now().Unix(), advice.Days14)
+	if x.Plan = p.Digest; err != nil {
+		x.Dossier, x.Request = "", ""
+	}
+	keep := map[canon.Digest][]byte{x.Request: request, x.Sent: h.Sent, x.Received: h.Received, x.Answer: h.Answer}
+	if report != nil {
+		keep[x.Report] = canon.MustEncode(*report)
+	}
+	for name, raw := range keep {
+		if name == "" {
+			continue
+		}
+		if _, err := c.blobs.put(raw); err != nil {
+			return err
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if bad := c.advise(ctx, x); bad != nil {
+		return bad
+	}
+	return err
+}
+
+// advise commits what came of asking, and what follows from it. The caller holds
+// the lock.
+func (c *Control) advise(ctx context.Context, x advice.Exchange) error {
+	p := c.book.plans[x.Plan]
+	a := Advised{Exchange: x, Rules: p.Verdict[0].Outcome}
+	_, heard := c.book.advised[x.Plan]
+	begun := len(c.book.ofPlan[x.Plan]) > 0
+	records := []record{}
+	switch {
+	case heard:
+		return nil // it counts once
+	case !p.State.open() || begun:
+		a.Effect, a.Text = EffectLate, "it came after the plan had gone on, and changes nothing"
+	case c.Sway != nil && !c.Sway(x.Model):
+		a.Effect, a.Text = EffectShadow, "this model has no say; what it says is only written down"
+	default:
+		e := c.restrained(p, p.Verdict[0], p.Grant != "", a)
+		if a = a.effect(e); p.State == Running && e.Verdict.Outcome == policy.Quorum && p.Grant != "" {
+			records = append(records, held(p, e))
+		}
+	}
+	if p.State == Held && p.Verdict[0].Outcome == policy.Allow { // it waited for this
+		p.Until = x.At
+		records = append(records, p)
+	}
+	c.Logger.Info("an adviser was asked", "plan", p.Digest.Short(), "outcome", x.Outcome, "action", x.Proposal.Action, "effect", a.Effect, "model", x.Model.Short())
+	c.Kick()
+	return c.commit(ctx, "plan/"+string(x.Plan), "advice", canon.MustEncode(x), x.Entry(), append(records, a)...)
+}
+
+// held is a plan that the rules allow and that people are asked about because an
+// adviser wants it.
+func held(p Plan, e restraint.Effect) Plan {
+	p.State, p.Until, p.Grant = Review, e.Until, ""
+	p.Why = canon.NoteOf(fmt.Sprintf("the rules allow it; an adviser asks people to look first, until %s. Then it goes on as the rules said", stamp(e.Until)))
+	return p
+}
+
+// requestFor is what an adviser is sent about a plan: the plan, and what the feeds
+// say about its changes.
+func (c *Control) requestFor(ctx context.Context, p Plan) (d advice.Dossier, request []byte, err error) {
+	c.mu.Lock()
+	f, err := c.file(p)
+	c.mu.Unlock()
+	if err != nil {
+		return d, nil, err
+	}
+	if d, err = c.dossierOf(ctx, f.File); err != nil {
+		return d, nil, fmt.Errorf("the dossier of plan %s: %w", p.Digest.Short(), err)
+	}
+	return d, advice.Request(d), nil
+}
+
+func (c *Control) dossierOf(ctx context.Context, f proposal.File) (advice.Dossier, error) {
+	m := advice.Material{Plan: f}
+	var err error
+	if m.Sets, err = c.advisories(ctx, c.Now()); err != nil {
+		return advice.Dossier{}, err
+	}
+	if c.Lists != nil {
+		if err := c.Lists(ctx, c.Now(), &m); err != nil {
+			return advice.Dossier{}, err
+		}
+	}
+	return advice.Build(m)
+}

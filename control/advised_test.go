@@ -1,0 +1,284 @@
+package control_test
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/patchwrit/patchwrit/advice"
+	"github.com/patchwrit/patchwrit/approval"
+	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/control"
+	"github.com/patchwrit/patchwrit/internal/advicetest"
+	"github.com/patchwrit/patchwrit/internal/advicetwin"
+	"github.com/patchwrit/patchwrit/internal/controltest"
+	"github.com/patchwrit/patchwrit/policy"
+)
+
+// counted counts how often an adviser is asked.
+func counted(n *atomic.Int64, ask func(context.Context, []byte) advice.Heard) func(context.Context, []byte) advice.Heard {
+	return func(ctx context.Context, request []byte) advice.Heard {
+		n.Add(1)
+		return ask(ctx, request)
+	}
+}
+
+// advised waits until a plan has its advice.
+func (w *town) advised(p canon.Digest) (v control.AdviceView) {
+	w.t.Helper()
+	w.until("advice", func() bool {
+		got, err := call[control.AdviceView](w, "GET", "plans/"+string(p)+"/advice", nil)
+		v = got
+		return err == nil
+	})
+	return v
+}
+
+// TestAHoldAsksPeopleFirst: what the rules allow under a grant waits for people
+// because of a verified claim; with their approval it runs, and an auditor is content.
+func TestAHoldAsksPeopleFirst(t *testing.T) {
+	w, asked := newTown(t, controltest.Options{Hosts: 2}), new(atomic.Int64)
+	w.terms.Advice, w.advise = time.Hour, counted(asked, advicetest.Simulated(advice.Escalate))
+	w.start()
+	w.grant(0)
+	w.enrol(0, 1, hello)
+	p := w.only(control.Review)
+	v := w.advised(p.Digest)
+	if v.Effect != control.EffectHeld || v.Rules != policy.Allow || v.Until != p.Until || p.Grant != "" || v.Exchange.Proposal.Action != advice.Escalate || p.Verdict[0].Outcome != policy.Allow {
+		t.Fatalf("%+v\n%+v", v, p)
+	}
+	if got := get[[]control.Waiting](w, "reviews"); len(got) != 1 || !got[0].Advised || !got[0].First || got[0].Until != v.Until {
+		t.Errorf("%+v", got)
+	}
+	if n := w.round(); n != 0 {
+		t.Fatalf("%d hosts acted", n)
+	}
+	lines := strings.Join(v.Lines(), "\n")
+	for _, want := range []string{"verified: ", "a model's words, not verified: Look at it.", "proposal: escalate; people are asked first", "a model's order of class routine"} {
+		if !strings.Contains(lines, want) {
+			t.Errorf("%q is not in\n%s", want, lines)
+		}
+	}
+	if why := get[[]control.Reason](w, "why?host="+string(w.hosts[0].Known.ID)); !slices.Equal(why[0].Advice, v.Lines()) || strings.Contains(why[0].Text, "simulated") {
+		t.Errorf("%+v", why)
+	}
+	w.restart() // it is not asked again
+	w.say(p, approval.Approve, 0, 1)
+	w.work(p.Digest, control.Finished)
+	w.audit(p.Digest)
+	if asked.Load() != 1 {
+		t.Errorf("asked %d times", asked.Load())
+	}
+	w.recorded(v)
+	if f := get[control.Figures](w, "figures"); f.Asked != 1 || f.Held != 1 || f.First != 1 || f.With.Plans != 1 || f.With.Failed != 0 || f.Without.Plans != 0 {
+		t.Errorf("%+v", f)
+	}
+}
+
+// recorded wants the whole exchange kept, and its event in the log.
+func (w *town) recorded(v control.AdviceView) {
+	w.t.Helper()
+	x, found := v.Exchange, 0
+	for _, e := range get[[]control.Logged](w, "ledger?bodies=1") {
+		if e.Kind == "advice" && e.Stream == "plan/"+string(x.Plan) {
+			found++
+			if e.Index < 0 || e.Subject != x.Entry().Subject || string(e.Body) != string(canon.MustEncode(x)) {
+				w.t.Errorf("its event: %+v", e)
+			}
+		}
+	}
+	if found != 1 {
+		w.t.Errorf("%d events of advice", found)
+	}
+	for part, name := range map[string]canon.Digest{"request": x.Request, "sent": x.Sent, "received": x.Received, "answer": x.Answer, "report": x.Report} {
+		if name == "" {
+			continue
+		}
+		if raw := w.bytes("plans/" + string(x.Plan) + "/advice/" + part); canon.SumFile(raw) != name {
+			w.t.Errorf("%s is %q", part, raw)
+		}
+	}
+}
+
+// TestAHoldEndsByItself: without an answer the plan goes on as the rules said.
+func TestAHoldEndsByItself(t *testing.T) {
+	w := newTown(t, controltest.Options{Hosts: 1})
+	w.terms.Advice, w.terms.Review, w.advise = time.Hour, 2*time.Second, advicetest.Simulated(advice.Hold)
+	w.start()
+	grant := w.grant(0)
+	w.enrol(0, 0, hello)
+	p := w.only(control.Review)
+	w.work(p.Digest, control.Finished)
+	if done := w.plan(p.Digest); done.Grant != grant || len(done.Answers) != 0 || done.Verdict[0].At < p.Until {
+		t.Errorf("%+v", done)
+	}
+	if v := w.advised(p.Digest); v.Effect != control.EffectHeld || v.Until != p.Until {
+		t.Errorf("%+v", v)
+	}
+	w.audit(p.Digest)
+}
+
+// TestANoDuringAHold ends the plan.
+func TestANoDuringAHold(t *testing.T) {
+	w := newTown(t, controltest.Options{Hosts: 1})
+	w.terms.Advice, w.advise = time.Hour, advicetest.Simulated(advice.Hold)
+	w.start()
+	w.grant(0)
+	w.enrol(0, 0, hello)
+	p := w.only(control.Review)
+	w.say(p, approval.Deny, 2)
+	if s := w.plan(p.Digest).State; s != control.Denied {
+		t.Errorf("the plan is %s", s)
+	}
+}
+
+// TestNobodyWaitsForAdvice: while an adviser thinks, the plan runs to its end, and
+// what it then says changes nothing. With a soak it comes in time.
+func TestNobodyWaitsForAdvice(t *testing.T) {
+	w, said := newTown(t, controltest.Options{Hosts: 1}), make(chan struct{})
+	w.advise = func(ctx context.Context, request []byte) advice.Heard {
+		select {
+		case <-said:
+		case <-ctx.Done():
+		}
+		return advicetest.Simulated(advice.Hold)(ctx, request)
+	}
+	w.start()
+	w.grant(0)
+	w.enrol(0, 0, hello)
+	w.until("a plan", func() bool { return len(w.plans()) == 1 })
+	p := w.plans()[0]
+	w.work(p.Digest, control.Finished)
+	close(said)
+	if v := w.advised(p.Digest); v.Effect != control.EffectLate || w.plan(p.Digest).State != control.Finished {
+		t.Errorf("%+v", v)
+	}
+	if f := get[control.Figures](w, "figures"); f.With.Plans != 0 || f.Without.Plans != 1 {
+		t.Errorf("%+v", f)
+	}
+}
+
+func TestAdviceInTheSoakHolds(t *testing.T) {
+	w := newTown(t, controltest.Options{Hosts: 1})
+	w.advise = advicetest.Simulated(advice.Hold)
+	w.start()
+	w.grant(3600)
+	w.enrol(0, 0, hello)
+	w.until("a plan", func() bool { return len(w.plans()) == 1 })
+	v := w.advised(w.plans()[0].Digest)
+	if p := w.plan(v.Exchange.Plan); p.State != control.Review || p.Grant != "" || v.Effect != control.EffectHeld || v.Until != p.Until {
+		t.Errorf("%+v\n%+v", p, v)
+	}
+}
+
+// TestNoAdviceIsAsIfNobodyWasAsked: whatever goes wrong is written down, and the
+// plan does what it would have done.
+func TestNoAdviceIsAsIfNobodyWasAsked(t *testing.T) {
+	hold := advicetest.Simulated(advice.Hold)
+	for name, x := range map[string]struct {
+		heard  advice.Heard
+		sway   func(canon.Digest) bool
+		effect string
+	}{
+		"refused":   {advice.Heard{Outcome: advice.Refused, Why: "it would not", Sent: []byte("s"), Received: []byte("no")}, nil, control.EffectNone},
+		"truncated": {advice.Heard{Outcome: advice.Truncated, Why: "cut", Answer: []byte("{")}, nil, control.EffectNone},
+		"no answer": {advice.Heard{Outcome: advice.Answered, Answer: []byte(`{"action":"approve"}`)}, nil, control.EffectNone},
+		"no say":    {advice.Heard{}, func(canon.Digest) bool { return false }, control.EffectShadow},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newTown(t, controltest.Options{Hosts: 1})
+			w.terms.Advice, w.sway = time.Hour, x.sway
+			w.advise = func(ctx context.Context, request []byte) advice.Heard {
+				if x.sway != nil {
+					return hold(ctx, request)
+				}
+				return x.heard
+			}
+			w.start()
+			grant := w.grant(3600)
+			w.enrol(0, 0, hello)
+			p := w.only(control.Running)
+			v := w.advised(p.Digest)
+			if p.Grant != grant || v.Effect != x.effect {
+				t.Errorf("%+v\n%+v", p, v)
+			}
+			w.until("its event in the log", func() bool {
+				return slices.ContainsFunc(get[[]control.Logged](w, "ledger?logged=1"), func(e control.Logged) bool { return e.Kind == "advice" && e.Index >= 0 })
+			})
+			w.recorded(v)
+		})
+	}
+}
+
+// seen is what a town did, as twins are compared.
+func (w *town) seen() (out []advicetwin.Seen) {
+	w.t.Helper()
+	for _, p := range w.plans() {
+		f, s := w.file(p), advicetwin.Seen{Work: strings.Join(p.Packages, " "), Class: p.Class, Outcome: p.Verdict[0].Outcome, Expires: 1 << 40, Approvals: len(p.Answers)}
+		for _, b := range f.Branches {
+			s.Artefacts += canon.SumFile(canon.MustEncode(b.Changes))
+		}
+		if a, err := call[control.AdviceView](w, "GET", "plans/"+string(p.Digest)+"/advice", nil); err == nil {
+			if s.First = a.Exchange.Proposal.Action == advice.Escalate; a.Effect == control.EffectHeld {
+				s.Outcome = policy.Quorum
+			}
+		}
+		if s.Outcome == policy.Allow {
+			s.Alone = 1
+		} else if p.State == control.Running && len(p.Answers) == 0 {
+			s.Outcome, s.Alone = policy.Allow, 0 // it runs, and nobody was asked
+		} else if w.heldBack(p) {
+			s.Alone = 2
+		}
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(a, b advicetwin.Seen) int { return strings.Compare(a.Work, b.Work) })
+	return out
+}
+
+func (w *town) heldBack(p control.Plan) bool {
+	return slices.ContainsFunc(get[[]control.Waiting](w, "reviews"), func(x control.Waiting) bool { return x.Plan == p.Digest && x.Advised })
+}
+
+// TestTwinsOfTheLoop: the whole loop with advisers that say anything, against the
+// loop without one: a plan that a grant covers, and one that people must approve.
+func TestTwinsOfTheLoop(t *testing.T) {
+	if testing.Short() {
+		t.Skip("houses with three witnesses each; TestNoAnswerPermitsAnything has the same without them")
+	}
+	run := func(advise func(context.Context, []byte) advice.Heard) []advicetwin.Seen {
+		w := newTown(t, controltest.Options{Hosts: 1})
+		w.Allow(hello, "zlib")
+		w.terms.Advice, w.advise = time.Hour, advise
+		w.start()
+		defer w.end()
+		w.grant(3600)
+		w.enrol(0, 0, hello, "zlib")
+		w.until("two plans", func() bool { return len(w.plans()) == 2 })
+		for _, p := range w.plans() {
+			if advise != nil {
+				w.advised(p.Digest)
+			}
+			w.until("its state", func() bool { s := w.plan(p.Digest).State; return s == control.Review || s == control.Running })
+		}
+		return w.seen()
+	}
+	clean, total := run(nil), advicetwin.Difference{}
+	raw := func(text string) func(context.Context, []byte) advice.Heard {
+		return func(context.Context, []byte) advice.Heard {
+			return advice.Heard{Outcome: advice.Answered, Answer: []byte(text), Sent: []byte("s"), Received: []byte(text)}
+		}
+	}
+	for _, advise := range []func(context.Context, []byte) advice.Heard{advicetest.Simulated(advice.Keep), advicetest.Simulated(advice.Hold), advicetest.Simulated(advice.Escalate),
+		advicetest.Simulated("approve"), raw("\x00\xff"), raw(`{"proposal":{"action":"allow"}}`)} {
+		d := advicetwin.Compare(clean, run(advise))
+		total.Add(d)
+	}
+	if !total.Clean() || total.Held != 2 || total.Escalated != 2 {
+		t.Errorf("%s, held: %d %v", total, total.Held, total.Why)
+	}
+}
