@@ -70,30 +70,35 @@ func (c *Control) adviceOn(plan canon.Digest) (v AdviceView, ok bool, err error)
 	return v, true, err
 }
 
+// apiAdvice lists what an adviser said about a plan: nothing, or once.
 func (c *Control) apiAdvice(r *http.Request) (any, error) {
 	p, err := c.apiPlan(r)
 	if err != nil {
 		return nil, err
 	}
 	v, ok, err := c.adviceOn(p.Digest)
-	if err == nil && !ok {
-		err = refusal.New(codePlan, "nobody was asked for advice on plan %s", p.Digest.Short())
+	if err != nil || !ok {
+		return []AdviceView{}, err
 	}
-	return v, err
+	return []AdviceView{v}, nil
 }
 
 // apiAdvicePart gives the bytes of one part of an exchange.
 func (c *Control) apiAdvicePart(r *http.Request) (any, error) {
-	v, err := c.apiAdvice(r)
+	p, err := c.apiPlan(r)
 	if err != nil {
 		return nil, err
 	}
-	x := v.(AdviceView).Exchange
+	v, _, err := c.adviceOn(p.Digest)
+	if err != nil {
+		return nil, err
+	}
+	x := v.Exchange
 	parts := map[string]canon.Digest{"request": x.Request, "sent": x.Sent, "received": x.Received, "answer": x.Answer, "report": x.Report}
 	if d := parts[r.PathValue("part")]; d != "" {
 		return c.blobs.get(d)
 	}
-	return nil, refusal.New(codePlan, "the exchange about plan %s has no %q", x.Plan.Short(), r.PathValue("part"))
+	return nil, refusal.New(codePlan, "of plan %s there is no %q of an adviser", p.Digest.Short(), r.PathValue("part"))
 }
 
 // apiRequest gives what an adviser was sent about a plan; where nobody was asked

@@ -18,6 +18,7 @@ import (
 type Advised struct {
 	Exchange advice.Exchange `json:"exchange"` // as it stands in the log
 	Rules    policy.Outcome  `json:"rules"`    // what the rules had said when it came
+	Heeded   advice.Accepted `json:"heeded"`   // what of the proposal counts: all of it, or what the model may say (Config.Heed)
 	Effect   string          `json:"effect"`
 	Text     canon.Note      `json:"text"`  // the same for people, in our words
 	Until    int64           `json:"until"` // end of the hold, Unix seconds; 0: it has held nothing
@@ -42,10 +43,18 @@ func (a Advised) enter(b *book) {
 
 // says is what of an adviser's proposal counts now.
 func (a Advised) says() advice.Accepted {
-	if a.Effect == EffectLate || a.Effect == EffectShadow {
+	if a.Effect == EffectLate {
 		return advice.Accepted{Action: advice.Keep}
 	}
-	return a.Exchange.Proposal
+	return a.Heeded
+}
+
+// Judged is advice that came and was judged, with what it is about.
+type Judged struct {
+	Exchange advice.Exchange
+	Report   *advice.Report // nil: there was no answer that could be judged
+	Dossier  advice.Dossier
+	Rules    policy.Verdict // the rules' own, as far as they have answered
 }
 
 // restrained is what advice makes of the rules' answer about a plan: the
@@ -58,8 +67,13 @@ func (c *Control) restrained(p Plan, v policy.Verdict, granted bool, a Advised) 
 
 // effect notes what advice did.
 func (a Advised) effect(e restraint.Effect) Advised {
-	a.Text, a.Until = e.Text, e.Until
+	a.Until = e.Until
+	if e.Text != "" {
+		a.Text = e.Text
+	}
 	switch {
+	case e.Text == "" && a.Heeded.Action != a.Exchange.Proposal.Action:
+		a.Effect = EffectShadow
 	case e.Text == "":
 		a.Effect = EffectNone
 	case e.Held || a.Effect == EffectHeld:
@@ -120,15 +134,34 @@ func (c *Control) ask(ctx context.Context, p Plan) error {
 	if ctx.Err() != nil {
 		return ctx.Err() // it is asked again after the next start
 	}
-	x, report := advice.Judge(d, request, h, asked, c.Now().Unix(), advice.Days14)
-	if x.Plan = p.Digest; err != nil {
-		x.Dossier, x.Request = "", ""
+	j := Judged{Dossier: d, Rules: p.Verdict[0]}
+	j.Exchange, j.Report = advice.Judge(d, request, h, asked, c.Now().Unix(), advice.Days14)
+	if j.Exchange.Plan = p.Digest; err != nil {
+		j.Exchange.Dossier, j.Exchange.Request = "", ""
 	}
-	keep := map[canon.Digest][]byte{x.Request: request, x.Sent: h.Sent, x.Received: h.Received, x.Answer: h.Answer}
-	if report != nil {
-		keep[x.Report] = canon.MustEncode(*report)
+	if bad := c.keepExchange(j, request, h); bad != nil {
+		return bad
 	}
-	for name, raw := range keep {
+	a := Advised{Exchange: j.Exchange, Heeded: j.Exchange.Proposal}
+	if c.Heed != nil {
+		a.Heeded, a.Text = c.Heed(ctx, j)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if bad := c.advise(ctx, a); bad != nil {
+		return bad
+	}
+	return err
+}
+
+// keepExchange keeps the bytes of an exchange, before its event names them.
+func (c *Control) keepExchange(j Judged, request []byte, h advice.Heard) error {
+	x := j.Exchange
+	all := map[canon.Digest][]byte{x.Request: request, x.Sent: h.Sent, x.Received: h.Received, x.Answer: h.Answer}
+	if j.Report != nil {
+		all[x.Report] = canon.MustEncode(*j.Report)
+	}
+	for name, raw := range all {
 		if name == "" {
 			continue
 		}
@@ -136,32 +169,25 @@ func (c *Control) ask(ctx context.Context, p Plan) error {
 			return err
 		}
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if bad := c.advise(ctx, x); bad != nil {
-		return bad
-	}
-	return err
+	return nil
 }
 
 // advise commits what came of asking, and what follows from it. The caller holds
 // the lock.
-func (c *Control) advise(ctx context.Context, x advice.Exchange) error {
+func (c *Control) advise(ctx context.Context, a Advised) error {
+	x := a.Exchange
 	p := c.book.plans[x.Plan]
-	a := Advised{Exchange: x, Rules: p.Verdict[0].Outcome}
+	a.Rules = p.Verdict[0].Outcome
 	_, heard := c.book.advised[x.Plan]
-	begun := len(c.book.ofPlan[x.Plan]) > 0
 	records := []record{}
 	switch {
 	case heard:
 		return nil // it counts once
-	case !p.State.open() || begun:
+	case !p.State.open() || len(c.book.ofPlan[x.Plan]) > 0:
 		a.Effect, a.Text = EffectLate, "it came after the plan had gone on, and changes nothing"
-	case c.Sway != nil && !c.Sway(x.Model):
-		a.Effect, a.Text = EffectShadow, "this model has no say; what it says is only written down"
 	default:
 		e := c.restrained(p, p.Verdict[0], p.Grant != "", a)
-		if a = a.effect(e); p.State == Running && e.Verdict.Outcome == policy.Quorum && p.Grant != "" {
+		if a = a.effect(e); p.State == Running && e.Held {
 			records = append(records, held(p, e))
 		}
 	}

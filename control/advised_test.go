@@ -30,9 +30,11 @@ func counted(n *atomic.Int64, ask func(context.Context, []byte) advice.Heard) fu
 func (w *town) advised(p canon.Digest) (v control.AdviceView) {
 	w.t.Helper()
 	w.until("advice", func() bool {
-		got, err := call[control.AdviceView](w, "GET", "plans/"+string(p)+"/advice", nil)
-		v = got
-		return err == nil
+		got := get[[]control.AdviceView](w, "plans/"+string(p)+"/advice")
+		if len(got) == 1 {
+			v = got[0]
+		}
+		return len(got) == 1
 	})
 	return v
 }
@@ -40,6 +42,7 @@ func (w *town) advised(p canon.Digest) (v control.AdviceView) {
 // TestAHoldAsksPeopleFirst: what the rules allow under a grant waits for people
 // because of a verified claim; with their approval it runs, and an auditor is content.
 func TestAHoldAsksPeopleFirst(t *testing.T) {
+	t.Parallel()
 	w, asked := newTown(t, controltest.Options{Hosts: 2}), new(atomic.Int64)
 	w.terms.Advice, w.advise = time.Hour, counted(asked, advicetest.Simulated(advice.Escalate))
 	w.start()
@@ -105,6 +108,7 @@ func (w *town) recorded(v control.AdviceView) {
 
 // TestAHoldEndsByItself: without an answer the plan goes on as the rules said.
 func TestAHoldEndsByItself(t *testing.T) {
+	t.Parallel()
 	w := newTown(t, controltest.Options{Hosts: 1})
 	w.terms.Advice, w.terms.Review, w.advise = time.Hour, 2*time.Second, advicetest.Simulated(advice.Hold)
 	w.start()
@@ -123,6 +127,7 @@ func TestAHoldEndsByItself(t *testing.T) {
 
 // TestANoDuringAHold ends the plan.
 func TestANoDuringAHold(t *testing.T) {
+	t.Parallel()
 	w := newTown(t, controltest.Options{Hosts: 1})
 	w.terms.Advice, w.advise = time.Hour, advicetest.Simulated(advice.Hold)
 	w.start()
@@ -138,6 +143,7 @@ func TestANoDuringAHold(t *testing.T) {
 // TestNobodyWaitsForAdvice: while an adviser thinks, the plan runs to its end, and
 // what it then says changes nothing. With a soak it comes in time.
 func TestNobodyWaitsForAdvice(t *testing.T) {
+	t.Parallel()
 	w, said := newTown(t, controltest.Options{Hosts: 1}), make(chan struct{})
 	w.advise = func(ctx context.Context, request []byte) advice.Heard {
 		select {
@@ -162,6 +168,7 @@ func TestNobodyWaitsForAdvice(t *testing.T) {
 }
 
 func TestAdviceInTheSoakHolds(t *testing.T) {
+	t.Parallel()
 	w := newTown(t, controltest.Options{Hosts: 1})
 	w.advise = advicetest.Simulated(advice.Hold)
 	w.start()
@@ -180,20 +187,22 @@ func TestNoAdviceIsAsIfNobodyWasAsked(t *testing.T) {
 	hold := advicetest.Simulated(advice.Hold)
 	for name, x := range map[string]struct {
 		heard  advice.Heard
-		sway   func(canon.Digest) bool
+		heed   func(context.Context, control.Judged) (advice.Accepted, canon.Note)
 		effect string
 	}{
 		"refused":   {advice.Heard{Outcome: advice.Refused, Why: "it would not", Sent: []byte("s"), Received: []byte("no")}, nil, control.EffectNone},
 		"truncated": {advice.Heard{Outcome: advice.Truncated, Why: "cut", Answer: []byte("{")}, nil, control.EffectNone},
 		"no answer": {advice.Heard{Outcome: advice.Answered, Answer: []byte(`{"action":"approve"}`)}, nil, control.EffectNone},
-		"no say":    {advice.Heard{}, func(canon.Digest) bool { return false }, control.EffectShadow},
+		"no say": {advice.Heard{}, func(context.Context, control.Judged) (advice.Accepted, canon.Note) {
+			return advice.Accepted{Action: advice.Keep, Order: []string{}}, "it has no say"
+		}, control.EffectShadow},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newTown(t, controltest.Options{Hosts: 1})
-			w.terms.Advice, w.sway = time.Hour, x.sway
+			w.terms.Advice, w.heed = time.Hour, x.heed
 			w.advise = func(ctx context.Context, request []byte) advice.Heard {
-				if x.sway != nil {
+				if x.heed != nil {
 					return hold(ctx, request)
 				}
 				return x.heard
@@ -222,7 +231,7 @@ func (w *town) seen() (out []advicetwin.Seen) {
 		for _, b := range f.Branches {
 			s.Artefacts += canon.SumFile(canon.MustEncode(b.Changes))
 		}
-		if a, err := call[control.AdviceView](w, "GET", "plans/"+string(p.Digest)+"/advice", nil); err == nil {
+		for _, a := range get[[]control.AdviceView](w, "plans/"+string(p.Digest)+"/advice") {
 			if s.First = a.Exchange.Proposal.Action == advice.Escalate; a.Effect == control.EffectHeld {
 				s.Outcome = policy.Quorum
 			}

@@ -91,7 +91,7 @@ type Terms struct {
 }
 
 // Config is what Control works with. Every field but Feeds, Known, KnownBy,
-// Quarantine, Tables, Advise, Lists, Sway, Cut, Server and Progress is needed.
+// Quarantine, Tables, Advise, Lists, Heed, Cut, Server and Progress is needed.
 type Config struct {
 	Store   store.Store
 	Log     Log
@@ -110,9 +110,11 @@ type Config struct {
 	// Advise asks an adviser: the bytes of a request (advice.Request) go in, what came of it
 	// comes out. One plan at a time, without the lock, and no plan's step waits for it; limits
 	// of time and size are its own. nil: nobody is asked, and nothing is missing.
-	Advise   func(ctx context.Context, request []byte) advice.Heard
-	Lists    func(context.Context, time.Time, *advice.Material) error                                 // adds what KEV, EPSS and CVE records say of a plan's CVEs, for dossiers; nil: nothing
-	Sway     func(model canon.Digest) bool                                                            // whether what this model says may hold plans now; what it may not is written down all the same; nil: all may
+	Advise func(ctx context.Context, request []byte) advice.Heard
+	Lists  func(context.Context, time.Time, *advice.Material) error // adds what KEV, EPSS and CVE records say of a plan's CVEs, for dossiers; nil: nothing
+	// Heed says what of a proposal counts, by what the model may say now, and why not all; without
+	// the lock. It sees what came of every asking. nil: all that was verified counts.
+	Heed     func(context.Context, Judged) (advice.Accepted, canon.Note)
 	Lease    func(context.Context, []tlog.Witness, trust.HostID, string) (leases [][]byte, err error) // ask.Leases
 	Wake     func(wireKey string)
 	Cut      func(wireKey string) error // ends the connection of a host that is let go

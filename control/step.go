@@ -173,7 +173,7 @@ func (c *Control) decided(ctx context.Context, p Plan, v policy.Verdict, grant c
 	records := []record{}
 	a, advised := c.book.advised[p.Digest]
 	e := c.restrained(p, v, grant != "", a)
-	if advised && a.Effect != EffectLate && a.Effect != EffectShadow {
+	if advised && a.Effect != EffectLate {
 		records = append(records, a.effect(e))
 	}
 	review := min(p.Expires, v.At+int64(c.Terms.Review/time.Second))

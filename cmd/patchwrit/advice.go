@@ -23,7 +23,7 @@ func init() { verbs = append(verbs, adviceCmd) }
 
 func adviceCmd() *cobra.Command {
 	cmd := &cobra.Command{Use: "advice", Short: "see what a model would be asked about a plan, and judge what it answers"}
-	cmd.AddCommand(adviceRequestCmd(), adviceAskCmd(), adviceCheckCmd())
+	cmd.AddCommand(adviceRequestCmd(), adviceAskCmd(), adviceCheckCmd(), adviceShowCmd(), adviceFiguresCmd())
 	return cmd
 }
 
@@ -33,7 +33,8 @@ func adviceRequestCmd() *cobra.Command {
 		Short: "show exactly what an adviser would be sent about a plan",
 		Long: "Request builds the dossier of a plan file: numbered evidence from the plan and from the records of --feed, --kev, --epss and --cve\n" +
 			"that its changes answer, from an allow-list of fields (docs/ADVICE.md). Nothing is sent. -o json is the request byte for byte, with the JSON Schema\n" +
-			"of an answer; -o dossier is the dossier alone. Without --feed the depot's feeds are read.\n\n" +
+			"of an answer; -o dossier is the dossier alone. Without --feed the depot's feeds are read.\n" +
+			"With the digest of a plan, or its beginning, it is what the control plane sent about it, or, where it asked nobody yet, what it would send now.\n\n" +
 			"Exit codes: 0 written, 5 the plan file does not open, 6 written, and a feed could not be read whole.",
 		Example: "  patchwrit advice request --plan plan.json --feed Debian.zip --kev known_exploited_vulnerabilities.json\n" +
 			"  patchwrit advice request --plan plan.json --feed Debian.zip -o json > request.json",
@@ -43,7 +44,11 @@ func adviceRequestCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			d, gaps, err := buildDossier(cmd, time.Now())
+			d, asked, err := dossierOfServer(cmd)
+			gaps := []string{}
+			if err == nil && !asked {
+				d, gaps, err = buildDossier(cmd, time.Now())
+			}
 			if err != nil {
 				return err
 			}
@@ -69,7 +74,8 @@ func adviceRequestCmd() *cobra.Command {
 // addDossierFlags are what buildDossier reads.
 func addDossierFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.String("plan", "", "plan file, as patchwrit plan writes it")
+	addServerFlags(cmd)
+	f.String("plan", "", "plan file, as patchwrit plan writes it; or a plan's digest (or the beginning of it) at the control plane")
 	f.StringArray("feed", nil, "vulnerability feed: file, zip, directory, URL, or the name of one in the depot (repeatable; default: all of the depot)")
 	addDepotFlag(cmd)
 	f.String("kev", "", "CISA's catalogue of known exploited vulnerabilities: file or URL")

@@ -211,6 +211,7 @@ func planShowCmd() *cobra.Command {
 		Short: "show exactly what a plan's signature covers",
 		Long: "PLAN is a plan file, or a plan's digest (or the beginning of it) at the control plane. Either way the tree is rebuilt\n" +
 			"from every branch before anything is shown; bytes that do not open are refused.\n\n" +
+			"From the control plane, what an adviser said about the plan stands below it, apart from it: no signature covers that.\n\n" +
 			"-o header writes the bytes that are signed, for ssh-keygen -Y sign.",
 		Example: "  patchwrit plan show plan.json\n" +
 			"  patchwrit plan show 5be1c09a22f3 -o json\n" +
@@ -221,13 +222,16 @@ func planShowCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			f, _, err := openPlan(cmd, args[0])
+			f, s, err := openPlan(cmd, args[0])
 			if err != nil {
 				return err
 			}
 			switch format {
 			case "table":
-				return showPlan(cmd.OutOrStdout(), f)
+				if err := showPlan(cmd.OutOrStdout(), f); err != nil || s == nil {
+					return err
+				}
+				return s.showAdvice(cmd, f.Header.Digest())
 			case "header":
 				_, err := cmd.OutOrStdout().Write(f.Header.Bytes())
 				return err

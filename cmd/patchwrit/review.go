@@ -28,9 +28,10 @@ func (s *server) reviews(ctx context.Context) (all []control.Waiting, err error)
 
 func reviewLsCmd() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "ls",
-		Short:   "list the plans that wait for people, the most urgent first",
-		Long:    "A review that nobody, or too few, answer in time ends as a no: silence is never a yes.",
+		Use:   "ls",
+		Short: "list the plans that wait for people, the most urgent first",
+		Long: "A review that nobody, or too few, answer in time ends as a no: silence is never a yes. Where the rules and a grant permit a plan,\n" +
+			"and only an adviser asks people to look, the grant permits it again when that time is over.",
 		Example: "  patchwrit review ls\n  patchwrit review ls -o json",
 		Args:    exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -102,7 +103,14 @@ func (s *server) showReview(cmd *cobra.Command, prefix string) error {
 	t.add("hosts", "%d", w.Hosts)
 	t.add("packages", "%s", strings.Join(w.Packages, " "))
 	t.add("asked", "%s", when(w.Asked))
-	t.add("until", "%s (%s); then silence is a no", when(w.Until), left(w.Until))
+	then := "silence is a no"
+	if w.Advised {
+		then = "it goes on as the rules said: only an adviser asks people to look"
+	}
+	t.add("until", "%s (%s); then %s", when(w.Until), left(w.Until), then)
+	if w.First {
+		t.add("look now", "an adviser asks for it; patchwrit advice show %s", w.Plan.Short())
+	}
 	t.add("why", "%s", w.Why.Text())
 	t.add("said yes", "%s", strings.Join(w.Said, " "))
 	t.add("missing", "%s", w.Missing)

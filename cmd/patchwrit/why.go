@@ -87,4 +87,7 @@ func whyLines(t *pairs, r control.Reason) {
 	if r.Next != 0 {
 		t.add("next", "%s", when(r.Next))
 	}
+	for _, line := range r.Advice {
+		t.add("advice", "%s", line)
+	}
 }

@@ -113,8 +113,9 @@ var external = map[string][]string{
 // unreachable names rooms that a binary, or a room, must never link, however
 // indirectly. What a model says has no way to what permits, decides or applies.
 var unreachable = map[string][]string{
-	"advice":                {"writ/issue", "policy", "policy/rego", "pkgmgr", "pkgmgr/apt", "pkgmgr/apt/solve", "control", "store", "agent", "tlog/writer"},
-	"advisor":               {"writ/issue", "policy", "policy/rego", "pkgmgr", "pkgmgr/apt", "pkgmgr/apt/solve", "control", "store", "agent", "tlog/writer"},
+	"advisor":               {"writ/issue", "policy", "policy/rego", "pkgmgr", "pkgmgr/apt", "pkgmgr/apt/solve", "control", "store", "agent", "tlog/writer", "restraint"},
+	"advice":                {"writ/issue", "policy", "policy/rego", "pkgmgr", "pkgmgr/apt", "pkgmgr/apt/solve", "control", "store", "agent", "tlog/writer", "restraint"},
+	"restraint":             {"writ/issue", "policy/rego", "pkgmgr", "pkgmgr/apt", "control", "store", "agent", "tlog/writer"},
 	"cmd/patchwrit-agent":   {"writ/issue", "control", "console", "store", "advisor", "feed", "match", "match/fleet", "policy", "policy/rego", "pkgmgr/apt/solve", "rollout", "wire/serve"},
 	"cmd/patchwrit-witness": {"control", "console", "store", "advisor", "feed", "match", "match/fleet", "policy", "pkgmgr", "writ/issue"},
 	"cmd/patchwrit-scan":    {"feed", "pkgmgr", "control", "store", "policy", "wire", "writ/issue", "agent"},
