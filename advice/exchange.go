@@ -8,7 +8,7 @@ import (
 )
 
 // TypeExchange is the type and digest domain of an Exchange.
-const TypeExchange = "patchwrit/adviceexchange/v1"
+const TypeExchange = "patchwrit/planadvice/v1"
 
 // MaxHeard is how many bytes of what was sent, and of what came back, are kept.
 // An exchange that is longer failed.

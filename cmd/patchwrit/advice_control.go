@@ -144,7 +144,6 @@ func adviceShowCmd() *cobra.Command {
 	return cmd
 }
 
-
 func adviceFiguresCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "figures",
