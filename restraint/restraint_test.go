@@ -131,3 +131,16 @@ func TestOrderOnlyWithinAClass(t *testing.T) {
 		}
 	})
 }
+
+// BenchmarkBy is what advice costs where it meets a verdict.
+func BenchmarkBy(b *testing.B) {
+	s := restraint.Stand{Verdict: policy.Verdict{Outcome: policy.Allow, Class: change.Routine, Reasons: []policy.Reason{}}, Granted: true, Now: now, Review: now + 86400, Expires: now + 259200, Due: now + 86400}
+	for name, p := range map[string]advice.Accepted{"none": {}, "hold": {Stands: true, Action: advice.Hold}} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				restraint.By(s, p)
+			}
+		})
+	}
+}

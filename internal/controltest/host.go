@@ -1,6 +1,7 @@
 package controltest
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"encoding/base64"
@@ -44,6 +45,8 @@ type Host struct {
 	Mapped    []inventory.Mapping
 	MappedAt  int64 // when it was looked for them; 0: its agent does not say
 	MappedWhy canon.Note
+	Name      string // what it calls itself; "": h
+	Prose     string // the description of each of its packages
 
 	Fail  bool // the next change fails
 	Trust trust.Versions
@@ -72,8 +75,12 @@ func (a *Host) Snapshot() wire.Snapshot {
 	s := wire.Snapshot{Type: wire.TypeSnapshot, Host: a.Known.ID, Arch: "amd64", Kernel: "6.1.0-1-amd64", Boot: "b", Status: []canon.Note{},
 		OSRelease: canon.NoteOf("ID=debian\nVERSION_ID=\"12\"\nVERSION_CODENAME=bookworm\n"), Origins: []wire.PackageOrigin{}, Services: []wire.Service{}, Mapped: append([]inventory.Mapping{}, a.Mapped...),
 		MappedAt: a.MappedAt, MappedWhy: a.MappedWhy, Booted: 1_700_000_000, KernelAt: 1_600_000_000}
+	prose := ""
+	if a.Prose != "" {
+		prose = "Description: " + a.Prose + "\n"
+	}
 	for name, v := range a.Installed {
-		s.Status = append(s.Status, canon.NoteOf(fmt.Sprintf("Package: %s\nStatus: install ok installed\nArchitecture: amd64\nVersion: %s\n", name, v)))
+		s.Status = append(s.Status, canon.NoteOf(fmt.Sprintf("Package: %s\nStatus: install ok installed\nArchitecture: amd64\nVersion: %s\n%s", name, v, prose)))
 	}
 	slices.Sort(s.Status)
 	return s
@@ -89,7 +96,7 @@ func say[A any](ctx context.Context, a *Host, ask Ask, v wire.Verb, q any) (out 
 
 // Hello opens a connection.
 func (a *Host) Hello(ctx context.Context, ask Ask) (wire.HelloAnswer, error) {
-	return say[wire.HelloAnswer](ctx, a, ask, wire.Hello, wire.HelloRequest{Protocol: wire.Protocol, Version: "test", Host: a.Known.ID, Run: a.Run, Name: "h"})
+	return say[wire.HelloAnswer](ctx, a, ask, wire.Hello, wire.HelloRequest{Protocol: wire.Protocol, Version: "test", Host: a.Known.ID, Run: a.Run, Name: canon.NoteOf(cmp.Or(a.Name, "h"))})
 }
 
 // Report tells the inventory: hash, then whatever is wanted.

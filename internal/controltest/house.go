@@ -49,6 +49,8 @@ import (
 type Options struct {
 	Hosts int // that the trust root names; they alternate between two fault domains
 	Roles int // that they alternate between; zero: 1
+
+	Labels []trust.Label // of every host, besides
 }
 
 // House is the world of a test.
@@ -57,6 +59,7 @@ type House struct {
 	World *evidencetest.World
 	Dir   string // trust/ and data/ below it
 	Keys  []ed25519.PrivateKey
+	Note  string // of plans that people make
 	names []trust.Host
 
 	mu       sync.Mutex // guards what follows
@@ -76,7 +79,7 @@ func New(t testing.TB, o Options) *House {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	h := &House{T: t, Dir: dir, packages: []string{evidencetest.Package}}
+	h := &House{T: t, Dir: dir, Note: "made by a person", packages: []string{evidencetest.Package}}
 	urls := []string{}
 	for i := range witnesses {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -110,7 +113,7 @@ func (h *House) edit(c *ceremony.Contents, o Options, urls []string) {
 		public, key, err := ed25519.GenerateKey(nil)
 		h.must(err)
 		host := trust.Host{ID: trust.HostOf(public), Public: hex.EncodeToString(public), Domain: string(rune('a' + i%2)),
-			Labels: []trust.Label{{Key: "autonomy", Value: "L4"}, {Key: "exposure", Value: "internal"}, {Key: "role", Value: fmt.Sprintf("role-%d", i%max(1, o.Roles))}}}
+			Labels: append([]trust.Label{{Key: "autonomy", Value: "L4"}, {Key: "exposure", Value: "internal"}, {Key: "role", Value: fmt.Sprintf("role-%d", i%max(1, o.Roles))}}, o.Labels...)}
 		h.Keys, h.names, c.Hosts = append(h.Keys, key), append(h.names, host), append(c.Hosts, host)
 	}
 }
@@ -278,7 +281,7 @@ func Digest(f proposal.File) canon.Digest { return f.Header.Digest() }
 func (h *House) Plan(hosts ...*Host) proposal.File {
 	h.T.Helper()
 	now := time.Now().Unix()
-	r := proposal.Request{Nonce: nonce(), Author: h.World.House.People[2].ID, Created: now, Expires: now + 24*3600, Generation: 0, Note: "made by a person",
+	r := proposal.Request{Nonce: nonce(), Author: h.World.House.People[2].ID, Created: now, Expires: now + 24*3600, Generation: 0, Note: h.Note,
 		Waves: []plan.Wave{{NotBefore: now, Good: 1}}}
 	for i, a := range hosts {
 		dir, err := os.MkdirTemp(h.Dir, "root-")
