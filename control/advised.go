@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -148,10 +149,13 @@ func (c *Control) ask(ctx context.Context, p Plan) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if bad := c.advise(ctx, a); bad != nil {
-		return bad
+	if bad := c.advise(ctx, a); bad != nil || err != nil {
+		return cmp.Or(bad, err)
 	}
-	return err
+	if o := a.Exchange.Outcome; o == advice.Off || o == advice.Failed {
+		return fmt.Errorf("no advice on plan %s: %s", p.Digest.Short(), a.Exchange.Why.Text())
+	}
+	return nil
 }
 
 // keepExchange keeps the bytes of an exchange, before its event names them.

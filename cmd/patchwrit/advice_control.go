@@ -91,7 +91,8 @@ func (s *server) showAdvice(cmd *cobra.Command, plan canon.Digest) error {
 	if err != nil || v == nil {
 		return err
 	}
-	if err := say(cmd.OutOrStdout(), "\nadvice (not part of the plan; nothing of it permits anything)"); err != nil {
+	fmt.Fprintln(cmd.OutOrStdout())
+	if err := say(cmd.OutOrStdout(), "advice (not part of the plan; nothing of it permits anything)"); err != nil {
 		return err
 	}
 	for _, line := range v.Lines() {

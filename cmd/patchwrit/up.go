@@ -13,6 +13,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/patchwrit/patchwrit/advice"
+	"github.com/patchwrit/patchwrit/advisor/dialect"
 	"github.com/patchwrit/patchwrit/advisory"
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/change"
@@ -37,7 +39,9 @@ type upFlags struct {
 	age                         time.Duration
 	jsonLog                     bool
 	terms                       control.Terms
-	parsed                      depot.Cache // of the depot
+	parsed                      depot.Cache   // of the depot
+	asks                        dialect.Model // of the model file
+	advise                      func(context.Context, []byte) advice.Heard
 }
 
 // upCmd is the control plane.
@@ -78,6 +82,8 @@ func upCmd() *cobra.Command {
 	f.DurationVar(&u.terms.Every, "poll-every", time.Minute, "how often an agent asks when nothing wakes it")
 	f.DurationVar(&u.terms.Settle, "settle", 5*time.Second, "time without a new inventory before hosts are planned for: those that come together are planned together")
 	f.StringSliceVar(&u.terms.Only, "only", nil, "plan for these packages only (comma-separated)")
+	f.String("model", "", "model file (docs/ADVICE.md): who is asked about plans; what it says can hold a plan for people, and permits nothing. Without it nobody is asked")
+	f.DurationVar(&u.terms.Advice, "advice-wait", 0, "how long a plan that could run waits for the model, at most 24h, and at most half of the time until it is due (default: no plan waits)")
 	f.BoolVar(&u.jsonLog, "log-json", false, "log as JSON lines")
 	return cmd
 }
@@ -90,10 +96,12 @@ func (u *upFlags) run(cmd *cobra.Command) error {
 	if err := u.check(cmd, root); err != nil {
 		return err
 	}
-	p, err := openPlane(cmd.Context(), u, root, u.logger(cmd.ErrOrStderr()))
+	logger := u.logger(cmd.ErrOrStderr())
+	p, err := openPlane(cmd.Context(), u, root, logger)
 	if err != nil {
 		return err
 	}
+	u.tells(logger)
 	fmt.Fprintf(cmd.OutOrStdout(), "listen  https://%s\nkey     %s\nsocket  %s\ntoken   %s\n", p.wire.Addr(), p.wire.CertSHA256(), p.socket, filepath.Join(u.data, operatorToken))
 	return p.run(cmd.Context())
 }
@@ -124,6 +132,9 @@ func (u *upFlags) check(cmd *cobra.Command, root trust.Root) (err error) {
 	if u.terms.Cooldowns, err = cooldownsOf(u.cooldowns, func(o change.Origin) bool { _, ok := root.Origin(o); return ok }); err != nil {
 		return err
 	}
+	if err := u.adviser(cmd); err != nil {
+		return err
+	}
 	for _, d := range []struct {
 		flag       string
 		value      time.Duration
@@ -135,6 +146,7 @@ func (u *upFlags) check(cmd *cobra.Command, root trust.Root) (err error) {
 		{"writ-life", u.terms.Writ, time.Second, maxWritLife},
 		{"poll-every", u.terms.Every, time.Second, time.Hour},
 		{"settle", u.terms.Settle, 0, time.Hour},
+		{"advice-wait", u.terms.Advice, 0, 24 * time.Hour},
 	} {
 		if d.value < d.least || d.value > d.top {
 			return usagef("--%s takes %s to %s, not %s", d.flag, d.least, d.top, d.value)
@@ -220,7 +232,7 @@ func (u *upFlags) read(ctx context.Context, now time.Time) ([]advisory.Set, erro
 
 // config is what control works with, without the wire.
 func (u *upFlags) config(logger *slog.Logger) control.Config {
-	return control.Config{Rules: u.rules, Dir: u.data, Trust: u.trust, Pinned: u.pinned, Solve: u.solve, Feeds: u.read, Known: u.known(), Lists: u.lists(), KnownBy: u.knownBy(), Quarantine: u.quarantine(),
+	return control.Config{Rules: u.rules, Dir: u.data, Trust: u.trust, Pinned: u.pinned, Solve: u.solve, Feeds: u.read, Known: u.known(), Lists: u.lists(), Advise: u.advise, KnownBy: u.knownBy(), Quarantine: u.quarantine(),
 		Sources: func(root trust.Root) ([]solve.Source, error) { return sourcesOf(root, u.sources) },
 		Now:     time.Now, Random: rand.Reader, Logger: logger, Progress: progress{logger}, Terms: u.terms}
 }
