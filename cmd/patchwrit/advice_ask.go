@@ -24,7 +24,8 @@ func adviceAskCmd() *cobra.Command {
 		Short: "ask the configured model about a plan, keep what was said, and judge it",
 		Long: "Ask sends a request to the model that --model names (docs/ADVICE.md describes the file), once, and judges the answer as advice check does.\n" +
 			"The request is --request, or is built from --plan and the feeds as advice request builds it. What was sent and received is appended whole, without the key,\n" +
-			"to --record, which provider replay reads. Without --model nobody is asked. What is accepted permits nothing.\n\n" +
+			"to --record, which provider replay reads. The model's words are put together and read in a sandboxed process, patchwrit-advisor, which lies beside this program\n" +
+			"(or where PATCHWRIT_ADVISOR says; PATCHWRIT_ADVISOR_SHA256 pins it); where the sandbox cannot be made nobody is asked. Without --model nobody is asked. What is accepted permits nothing.\n\n" +
 			"Exit codes: 0 nobody was asked, or all of the answer holds, or it abstains; 1 the model gave no advice; 3 a claim is not verified, the proposal was\n" +
 			"rejected or a sentence was dropped; 5 the request does not open, or the answer is none or is about another dossier; 6 as 0, and a feed could not be read whole.",
 		Example: "  patchwrit advice ask --model model.json --plan plan.json --feed Debian.zip -o json\n" +
@@ -59,13 +60,13 @@ func askModel(cmd *cobra.Command) error {
 		return err
 	}
 	h := adviser.Ask(cmd.Context(), request)
-	v := askView{Model: conf.Model, ModelDigest: conf.Model.Digest(), Outcome: h.Outcome, Why: h.Why, Decoded: "not sandboxed: the reply was decoded in this process"}
+	v := askView{Model: conf.Model, ModelDigest: conf.Model.Digest(), Outcome: h.Outcome, Why: h.Why, Decoded: "the reply was decoded in a process of its own that has one socket and nothing else"}
 	if !conf.Model.Provider.Remote() {
 		v.Decoded = fmt.Sprintf("no reply was decoded: provider %s speaks to nobody", conf.Model.Provider)
 	}
 	if h.Outcome != advice.Off {
 		v.Record, _ = cmd.Flags().GetString("record")
-		if err := appendLine(v.Record, advisor.Record(conf.Model, request, h, time.Now().Unix(), false).Line()); err != nil {
+		if err := appendLine(v.Record, advisor.Record(conf.Model, request, h, time.Now().Unix(), conf.Model.Provider.Remote()).Line()); err != nil {
 			return fmt.Errorf("the exchange was not kept, so what was answered is not shown: %w", err)
 		}
 	}
@@ -161,7 +162,10 @@ func configured(cmd *cobra.Command) (advisor.Config, advisor.Adviser, error) {
 			return c, nil, err
 		}
 	}
-	a, err := advisor.New(c, recordings, line.Send)
+	if c.Model.Provider.Remote() {
+		return c, boxOf(c.Model, line), nil
+	}
+	a, err := advisor.New(c, recordings, nil)
 	if err != nil {
 		err = exit{exitIntegrity, fmt.Errorf("%s: %w", name, err)}
 	}

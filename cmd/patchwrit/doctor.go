@@ -27,10 +27,10 @@ func doctorCmd() *cobra.Command {
 	key := ""
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "look whether everything is in order: trust root, people, witnesses, control plane, keys",
+		Short: "look whether everything is in order: trust root, people, witnesses, control plane, keys, sandbox",
 		Long: "Looks at what this machine can see and changes nothing: the trust root and whether every quorum can be met, the\n" +
 			"witnesses and whether enough of them answer, the control plane and what does not work there, and who else can read\n" +
-			"your keys (--key, --data). What is not named is not looked at.\n\n" +
+			"your keys (--key, --data), and whether an advisor can be shut in here (nothing is asked). What is not named is not looked at.\n\n" +
 			"Exit codes: 0 all is well, 1 something is wrong, 6 something could not be looked at.",
 		Example: "  patchwrit doctor --trust trust --root-sha256 3f2a… --server unix:/var/lib/patchwrit/api.sock\n" +
 			"  patchwrit doctor --data /var/lib/patchwrit --key ~/.ssh/id_ed25519 -o json",
@@ -81,6 +81,7 @@ func examine(cmd *cobra.Command, key string) error {
 		p.add("control plane", "unknown", "name it with --server", "it is not named")
 	}
 	p.keys(cmd, key)
+	p.sandbox(cmd.Context())
 	t := &rows{head: []string{"STATE", "WHAT", "SAYS", "NEXT"}}
 	for _, s := range p.found {
 		t.add(s.State, s.What, s.Says, s.Next)

@@ -22,6 +22,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/patchwrit/patchwrit/advisor/box"
 	"github.com/patchwrit/patchwrit/refusal"
 	"github.com/patchwrit/patchwrit/refusal/explain"
 )
@@ -40,7 +41,10 @@ const (
 	exitInterrupted = 130
 )
 
-func main() { os.Exit(Main()) }
+func main() {
+	box.Stage() // the process that is to become the sandboxed advisor goes no further
+	os.Exit(Main())
+}
 
 // Main runs the tool and returns its exit code; scripts in tests call it too.
 func Main() int {

@@ -25,7 +25,7 @@ type File struct {
 	in        io.ReaderAt
 	now       int64
 	digest    canon.Digest
-	ends      [parts]uint64 // of records, groups, rests, places, subjects, names, meta, table
+	ends      [parts]uint64 // of groups, records, places, subjects, names, meta, table
 	table     []byte
 	snapshots []advisory.Snapshot
 	origins   []origin
@@ -322,9 +322,8 @@ func (f *File) find(part, width int, key uint64) iter.Seq[uint64] {
 
 // The parts, by the index of their end.
 const (
-	inRecords = iota
-	inGroups
-	inRests
+	inGroups = iota
+	inRecords
 	inPlaces
 	inSubjects
 	inNames
@@ -345,8 +344,8 @@ func (f *File) Of(s advisory.Subject) iter.Seq2[*advisory.Advisory, []*advisory.
 			if !f.rows(at, rows) || rows.subject != s {
 				continue // another subject with the same key, or a failure
 			}
-			for record, parts := range rows.each {
-				if _, ok := f.recordAt(record, a); !ok {
+			for number, parts := range rows.each {
+				if _, ok := f.recordAt(f.place(number), a); !ok {
 					return
 				}
 				if !f.over(a.Expires) && !yield(a, parts) {
@@ -364,11 +363,11 @@ func (f *File) Named(name string) []*advisory.Advisory {
 	for entry := range f.find(inNames, nameRow, key([]byte(name))) {
 		at, _ := f.at(entry + 16)
 		a := &advisory.Advisory{}
-		number, ok := f.recordAt(at, a)
+		rest, ok := f.recordAt(at, a)
 		if !ok || f.over(a.Expires) || !slices.Contains(a.Names(), name) {
 			continue
 		}
-		if f.complete(a, number, at) {
+		if f.complete(a, rest, at) {
 			out = append(out, a)
 		}
 	}
@@ -396,7 +395,7 @@ type group struct {
 
 // rows opens a group; false when it cannot be read.
 func (f *File) rows(at uint64, r *group) bool {
-	g, ok := f.piece(at, f.ends[inGroups-1], f.ends[inGroups])
+	g, ok := f.piece(at, uint64(headSize), f.ends[inGroups])
 	if !ok {
 		return false
 	}
@@ -408,13 +407,13 @@ func (f *File) rows(at uint64, r *group) bool {
 	return r.bad == nil
 }
 
-// each gives the offset of each row's record, and its parts, which the next row
+// each gives the number of each row's record, and its parts, which the next row
 // takes the place of.
-func (r *group) each(yield func(record uint64, parts []*advisory.Affected) bool) {
-	record := uint64(0)
+func (r *group) each(yield func(number int64, parts []*advisory.Affected) bool) {
+	number := int64(-1)
 	var parts []*advisory.Affected
 	for range r.count() {
-		record += uint64(r.i())
+		number += r.i()
 		n := r.count()
 		parts = parts[:0]
 		for len(parts) < n && r.bad == nil {
@@ -424,7 +423,7 @@ func (r *group) each(yield func(record uint64, parts []*advisory.Affected) bool)
 			r.part(r.kept[len(parts)])
 			parts = append(parts, r.kept[len(parts)])
 		}
-		if r.bad != nil || !yield(record, parts) {
+		if r.bad != nil || !yield(number, parts) {
 			return
 		}
 	}
@@ -455,14 +454,26 @@ func (r *group) word() string {
 	return r.words[n]
 }
 
-// recordAt reads into a what judging needs of a record, and gives its number;
-// false when it cannot be read.
-func (f *File) recordAt(at uint64, a *advisory.Advisory) (number uint64, ok bool) {
-	g, ok := f.piece(at, uint64(headSize), f.ends[inRecords])
+// place is the offset of the record with a number.
+func (f *File) place(number int64) uint64 {
+	from := f.ends[inPlaces-1]
+	if number < 0 || uint64(number) >= (f.ends[inPlaces]-from)/placeRow {
+		f.fail("a row", from, errors.New("it is of a record that is not there"))
+		return 0
+	}
+	at, _ := f.at(from + uint64(number)*placeRow)
+	return at
+}
+
+// recordAt reads into a what judging needs of a record, and says where the rest
+// is; false when it cannot be read.
+func (f *File) recordAt(at uint64, a *advisory.Advisory) (rest uint64, ok bool) {
+	g, ok := f.piece(at, f.ends[inGroups], f.ends[inRecords])
 	if !ok {
 		return 0, false
 	}
-	n, number := g.n(), g.n()
+	n := g.n()
+	rest = g.n()
 	*a = advisory.Advisory{}
 	a.ID, a.Aliases, a.Upstream, a.Withdrawn, a.Expires, a.Raw = g.s(), g.l(), g.l(), g.i(), g.i(), canon.Digest(g.s())
 	if n >= uint64(len(f.origins)) {
@@ -474,25 +485,13 @@ func (f *File) recordAt(at uint64, a *advisory.Advisory) (number uint64, ok bool
 	}
 	o := f.origins[n]
 	a.Source, a.Basis, a.Feed = o.source, o.basis, o.feed
-	return number, true
+	return rest, true
 }
 
-// restAt is the offset of the rest of the record with a number.
-func (f *File) restAt(number uint64) uint64 {
-	from := f.ends[inPlaces-1]
-	if number >= (f.ends[inPlaces]-from)/placeRow {
-		f.fail("a record", from, errors.New("it has no place for its rest"))
-		return 0
-	}
-	at, _ := f.at(from + number*placeRow)
-	return at
-}
-
-// complete reads the rest of the record with a number, which is at an offset, and
-// its parts from their groups; false when it cannot be read.
-func (f *File) complete(a *advisory.Advisory, number, at uint64) bool {
-	rest := f.restAt(number)
-	g, ok := f.piece(rest, f.ends[inGroups], f.ends[inRests])
+// complete reads the rest of the record at an offset, its parts from their
+// groups; false when it cannot be read.
+func (f *File) complete(a *advisory.Advisory, rest, at uint64) bool {
+	g, ok := f.piece(rest, f.ends[inGroups], f.ends[inRecords])
 	if !ok {
 		return false
 	}
@@ -524,8 +523,8 @@ func (f *File) partsOf(at, record uint64) []*advisory.Affected {
 	if !f.rows(at, &rows) {
 		return nil
 	}
-	for of, parts := range rows.each {
-		if of == record {
+	for number, parts := range rows.each {
+		if f.place(number) == record && f.err == nil {
 			return parts
 		}
 	}
