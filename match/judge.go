@@ -96,10 +96,12 @@ func askedOf(p *inventory.Package) asked { return asked{p, identities(*p)} }
 
 // compareAsked is 0 for packages about which every record says the same.
 func compareAsked(a, b asked) int {
+	if c := slices.CompareFunc(a.ids, b.ids, func(x, y identity) int {
+		return cmp.Or(strings.Compare(x.source, y.source), strings.Compare(x.version, y.version))
+	}); c != 0 {
+		return c
+	}
 	return cmp.Or(
-		slices.CompareFunc(a.ids, b.ids, func(x, y identity) int {
-			return cmp.Or(strings.Compare(x.source, y.source), strings.Compare(x.version, y.version))
-		}),
 		strings.Compare(string(a.Scheme), string(b.Scheme)), strings.Compare(a.Source, b.Source), strings.Compare(a.Module, b.Module),
 		strings.Compare(a.Status.Want, b.Status.Want), strings.Compare(a.Status.Flag, b.Status.Flag), strings.Compare(a.Status.State, b.Status.State),
 	)
@@ -171,7 +173,10 @@ func (j *judging) judge(p asked) {
 	}
 	list := j.verdicts.list
 	slices.SortStableFunc(list, func(a, b *verdict) int {
-		return cmp.Or(strings.Compare(a.key, b.key), compareVerdicts(a, b))
+		if c := strings.Compare(a.key, b.key); c != 0 {
+			return c
+		}
+		return compareVerdicts(a, b)
 	})
 	for len(list) > 0 {
 		n := 1

@@ -208,8 +208,10 @@ func (ix Index) found(s system, inv inventory.Inventory, q Query, negative bool)
 		}
 	}
 	slices.SortFunc(j.out, func(a, b keyed) int {
-		return cmp.Or(strings.Compare(a.said.Advisory, b.said.Advisory), strings.Compare(a.Name, b.Name),
-			strings.Compare(a.Arch, b.Arch), strings.Compare(a.key, b.key), strings.Compare(a.Version, b.Version))
+		if c := strings.Compare(a.said.Advisory, b.said.Advisory); c != 0 {
+			return c // thousands are compared, and nearly all differ in this
+		}
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Arch, b.Arch), strings.Compare(a.key, b.key), strings.Compare(a.Version, b.Version))
 	})
 	return j.out
 }

@@ -38,7 +38,6 @@ type jail struct {
 	over     string // how it ended; set in once
 
 	mu     sync.Mutex // guards what follows
-	tried  []string   // calls that were refused, by name
 	ending string     // the call for which it was ended, or ""
 	ours   bool       // we have killed it
 }

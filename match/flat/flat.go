@@ -25,15 +25,15 @@
 // bytes, l is n and that many s.
 //
 //	head     magic (12 bytes), version u32
-//	groups   each: n length, a table of words, rows (put.group)
-//	records  each: n length, the rest of a record (put.rest); then each: n length, a record (put.record);
-//	         they stand near others about the same package
-//	places   u64 each: the offset of each record, in the order in which they stand
+//	records  each: n length, what judging needs of a record (put.record); they stand near others about the same package
+//	groups   each: n length, a table of words, rows with the offsets of their records (put.group)
+//	rests    each: n length, the rest of a record (put.rest)
+//	places   u64 each: the offset of each record's rest, in the order in which the records stand
 //	subjects 16 bytes each, ascending: first 8 bytes of SHA-256(s ecosystem, s package), offset u64 of a group
 //	names    24 bytes each, ascending: first 8 bytes of SHA-256(name), ordinal u64, offset u64 of a record
 //	meta     snapshots, origins, releases, expiries (put.meta)
 //	table    32 bytes for each 16 KiB of all above, the last one shorter
-//	foot     the ends of the seven parts from groups to table, u64 each, then SHA-256 of head, table and ends
+//	foot     the ends of the eight parts from records to table, u64 each, then SHA-256 of head, table and ends
 package flat
 
 import (
@@ -56,7 +56,7 @@ const (
 // Version is that of the layout and of what its words mean. Another one is
 // refused, never guessed at. 2: names of PyPI are normalised (PEP 503). 3: Go
 // modules also stand under their names in lower case. 4: what judging needs of
-// the records stands apart.
+// the records stands apart, where rows say.
 const Version = 4
 
 const (
@@ -66,7 +66,7 @@ const (
 	placeRow   = 8
 	subjectRow = 16
 	nameRow    = 24
-	parts      = 7 // ends in the foot
+	parts      = 8 // ends in the foot
 	footSize   = parts*8 + sha256.Size
 	maxPiece   = 1 << 27 // bytes of one group, one record, or meta
 )

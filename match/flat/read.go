@@ -25,7 +25,7 @@ type File struct {
 	in        io.ReaderAt
 	now       int64
 	digest    canon.Digest
-	ends      [parts]uint64 // of groups, records, places, subjects, names, meta, table
+	ends      [parts]uint64 // of records, groups, rests, places, subjects, names, meta, table
 	table     []byte
 	snapshots []advisory.Snapshot
 	origins   []origin
@@ -322,8 +322,9 @@ func (f *File) find(part, width int, key uint64) iter.Seq[uint64] {
 
 // The parts, by the index of their end.
 const (
-	inGroups = iota
-	inRecords
+	inRecords = iota
+	inGroups
+	inRests
 	inPlaces
 	inSubjects
 	inNames
@@ -344,8 +345,8 @@ func (f *File) Of(s advisory.Subject) iter.Seq2[*advisory.Advisory, []*advisory.
 			if !f.rows(at, rows) || rows.subject != s {
 				continue // another subject with the same key, or a failure
 			}
-			for number, parts := range rows.each {
-				if _, ok := f.recordAt(f.place(number), a); !ok {
+			for record, parts := range rows.each {
+				if _, ok := f.recordAt(record, a); !ok {
 					return
 				}
 				if !f.over(a.Expires) && !yield(a, parts) {
@@ -363,11 +364,11 @@ func (f *File) Named(name string) []*advisory.Advisory {
 	for entry := range f.find(inNames, nameRow, key([]byte(name))) {
 		at, _ := f.at(entry + 16)
 		a := &advisory.Advisory{}
-		rest, ok := f.recordAt(at, a)
+		number, ok := f.recordAt(at, a)
 		if !ok || f.over(a.Expires) || !slices.Contains(a.Names(), name) {
 			continue
 		}
-		if f.complete(a, rest, at) {
+		if f.complete(a, number, at) {
 			out = append(out, a)
 		}
 	}
@@ -395,7 +396,7 @@ type group struct {
 
 // rows opens a group; false when it cannot be read.
 func (f *File) rows(at uint64, r *group) bool {
-	g, ok := f.piece(at, uint64(headSize), f.ends[inGroups])
+	g, ok := f.piece(at, f.ends[inGroups-1], f.ends[inGroups])
 	if !ok {
 		return false
 	}
@@ -407,13 +408,13 @@ func (f *File) rows(at uint64, r *group) bool {
 	return r.bad == nil
 }
 
-// each gives the number of each row's record, and its parts, which the next row
+// each gives the offset of each row's record, and its parts, which the next row
 // takes the place of.
-func (r *group) each(yield func(number int64, parts []*advisory.Affected) bool) {
-	number := int64(-1)
+func (r *group) each(yield func(record uint64, parts []*advisory.Affected) bool) {
+	record := uint64(0)
 	var parts []*advisory.Affected
 	for range r.count() {
-		number += r.i()
+		record += uint64(r.i())
 		n := r.count()
 		parts = parts[:0]
 		for len(parts) < n && r.bad == nil {
@@ -423,7 +424,7 @@ func (r *group) each(yield func(number int64, parts []*advisory.Affected) bool) 
 			r.part(r.kept[len(parts)])
 			parts = append(parts, r.kept[len(parts)])
 		}
-		if r.bad != nil || !yield(number, parts) {
+		if r.bad != nil || !yield(record, parts) {
 			return
 		}
 	}
@@ -454,26 +455,14 @@ func (r *group) word() string {
 	return r.words[n]
 }
 
-// place is the offset of the record with a number.
-func (f *File) place(number int64) uint64 {
-	from := f.ends[inPlaces-1]
-	if number < 0 || uint64(number) >= (f.ends[inPlaces]-from)/placeRow {
-		f.fail("a row", from, errors.New("it is of a record that is not there"))
-		return 0
-	}
-	at, _ := f.at(from + uint64(number)*placeRow)
-	return at
-}
-
-// recordAt reads into a what judging needs of a record, and says where the rest
-// is; false when it cannot be read.
-func (f *File) recordAt(at uint64, a *advisory.Advisory) (rest uint64, ok bool) {
-	g, ok := f.piece(at, f.ends[inGroups], f.ends[inRecords])
+// recordAt reads into a what judging needs of a record, and gives its number;
+// false when it cannot be read.
+func (f *File) recordAt(at uint64, a *advisory.Advisory) (number uint64, ok bool) {
+	g, ok := f.piece(at, uint64(headSize), f.ends[inRecords])
 	if !ok {
 		return 0, false
 	}
-	n := g.n()
-	rest = g.n()
+	n, number := g.n(), g.n()
 	*a = advisory.Advisory{}
 	a.ID, a.Aliases, a.Upstream, a.Withdrawn, a.Expires, a.Raw = g.s(), g.l(), g.l(), g.i(), g.i(), canon.Digest(g.s())
 	if n >= uint64(len(f.origins)) {
@@ -485,13 +474,25 @@ func (f *File) recordAt(at uint64, a *advisory.Advisory) (rest uint64, ok bool) 
 	}
 	o := f.origins[n]
 	a.Source, a.Basis, a.Feed = o.source, o.basis, o.feed
-	return rest, true
+	return number, true
 }
 
-// complete reads the rest of the record at an offset, its parts from their
-// groups; false when it cannot be read.
-func (f *File) complete(a *advisory.Advisory, rest, at uint64) bool {
-	g, ok := f.piece(rest, f.ends[inGroups], f.ends[inRecords])
+// restAt is the offset of the rest of the record with a number.
+func (f *File) restAt(number uint64) uint64 {
+	from := f.ends[inPlaces-1]
+	if number >= (f.ends[inPlaces]-from)/placeRow {
+		f.fail("a record", from, errors.New("it has no place for its rest"))
+		return 0
+	}
+	at, _ := f.at(from + number*placeRow)
+	return at
+}
+
+// complete reads the rest of the record with a number, which is at an offset, and
+// its parts from their groups; false when it cannot be read.
+func (f *File) complete(a *advisory.Advisory, number, at uint64) bool {
+	rest := f.restAt(number)
+	g, ok := f.piece(rest, f.ends[inGroups], f.ends[inRests])
 	if !ok {
 		return false
 	}
@@ -523,8 +524,8 @@ func (f *File) partsOf(at, record uint64) []*advisory.Affected {
 	if !f.rows(at, &rows) {
 		return nil
 	}
-	for number, parts := range rows.each {
-		if f.place(number) == record && f.err == nil {
+	for of, parts := range rows.each {
+		if of == record {
 			return parts
 		}
 	}

@@ -25,7 +25,7 @@ func Write(out io.Writer, sets ...advisory.Set) (canon.Digest, error) {
 	w := &writer{out: bufio.NewWriterSize(out, 1<<16), origins: map[origin]int{}, groups: map[advisory.Subject][]row{}, at: map[advisory.Subject]uint64{}, whole: map[string]bool{}}
 	w.write(head())
 	w.collect(sets)
-	for _, part := range []func(){w.putGroups, w.putRecords, w.putPlaces, w.putSubjects, w.putNames, func() { w.putMeta(sets) }} {
+	for _, part := range []func(){w.putRecords, w.putGroups, w.putRests, w.putPlaces, w.putSubjects, w.putNames, func() { w.putMeta(sets) }} {
 		part()
 		w.ends = append(w.ends, w.pos)
 	}
@@ -38,6 +38,7 @@ type one struct {
 	ordinal int    // in the order of the sets
 	number  int    // in the order of the file
 	at      uint64 // its offset, once it is written
+	rest    uint64 // that of its rest, likewise
 }
 
 // row is a record's parts about one subject.
@@ -169,22 +170,25 @@ func (w *writer) number() {
 
 func (w *writer) putRecords() {
 	var p put
-	rest := make([]uint64, len(w.stand))
-	for i, r := range w.stand {
+	for _, r := range w.stand {
+		p.Reset()
+		p.record(r, w.originOf(r.Advisory))
+		r.at = w.piece(p.Bytes(), r.ID)
+	}
+}
+
+func (w *writer) putRests() {
+	var p put
+	for _, r := range w.stand {
 		p.Reset()
 		p.rest(r, w.at)
-		rest[i] = w.piece(p.Bytes(), r.ID)
-	}
-	for i, r := range w.stand {
-		p.Reset()
-		p.record(r, w.originOf(r.Advisory), rest[i])
-		r.at = w.piece(p.Bytes(), r.ID)
+		r.rest = w.piece(p.Bytes(), r.ID)
 	}
 }
 
 func (w *writer) putPlaces() {
 	for _, r := range w.stand {
-		w.write(binary.LittleEndian.AppendUint64(nil, r.at))
+		w.write(binary.LittleEndian.AppendUint64(nil, r.rest))
 	}
 }
 
@@ -198,11 +202,11 @@ func (w *writer) originOf(a *advisory.Advisory) int {
 	return n
 }
 
-// record writes what judging needs, and where the rest is. The digest is text,
-// which costs a reader nothing.
-func (p *put) record(r *one, origin int, rest uint64) {
+// record writes what judging needs. The digest is text, which costs a reader
+// nothing.
+func (p *put) record(r *one, origin int) {
 	p.n(uint64(origin))
-	p.n(rest)
+	p.n(uint64(r.number))
 	p.s(r.ID)
 	p.l(r.Aliases)
 	p.l(r.Upstream)
@@ -263,10 +267,10 @@ func (p *put) group(s advisory.Subject, rows []row) {
 	word("") // the word that stands most often has the shortest number
 	var body put
 	body.n(uint64(len(rows)))
-	last := -1
+	last := uint64(0)
 	for _, r := range rows {
-		body.i(int64(r.record.number - last))
-		last = r.record.number
+		body.i(int64(r.record.at - last))
+		last = r.record.at
 		body.n(uint64(len(r.parts)))
 		for _, f := range r.parts {
 			body.part(f, word)

@@ -37,17 +37,37 @@ func (c *crews) of(template uint32) []stretchOfHosts {
 
 func (g *gather) has(i uint32) bool { return g.words[i/64]>>(i%64)&1 != 0 }
 
+// add and drop have no branch that a processor could guess wrong.
 func (g *gather) add(i uint32) {
-	if !g.has(i) {
-		g.words[i/64] |= 1 << (i % 64)
-		g.n++
-	}
+	w := &g.words[i/64]
+	g.n += int(^*w >> (i % 64) & 1)
+	*w |= 1 << (i % 64)
 }
 
 func (g *gather) drop(i uint32) {
-	if g.has(i) {
-		g.words[i/64] &^= 1 << (i % 64)
-		g.n--
+	w := &g.words[i/64]
+	g.n -= int(*w >> (i % 64) & 1)
+	*w &^= 1 << (i % 64)
+}
+
+// addAll and dropAll spare a call for each host of a short set, which most are.
+func (g *gather) addAll(s set) {
+	if s.many != nil {
+		s.each(g.add)
+		return
+	}
+	for _, i := range s.few {
+		g.add(i)
+	}
+}
+
+func (g *gather) dropAll(s set) {
+	if s.many != nil {
+		s.each(g.drop)
+		return
+	}
+	for _, i := range s.few {
+		g.drop(i)
 	}
 }
 
@@ -92,12 +112,12 @@ func (g *gather) or(s *Snapshot, h *held) {
 				g.span(r)
 			}
 		}
-		h.by.lacking.each(g.drop)
+		g.dropAll(h.by.lacking)
 		for _, i := range g.kept {
 			g.add(i)
 		}
 	}
-	h.extra.each(g.add)
+	g.addAll(h.extra)
 }
 
 func (g *gather) orAll(s *Snapshot, list []held) {
