@@ -43,8 +43,15 @@ func TestMain(m *testing.M) {
 		enter(slices.DeleteFunc(steps, func(s step) bool { return slices.Contains(os.Args, "-"+s.name) }), rules, unix.SECCOMP_RET_USER_NOTIF)
 	}
 	Stage()
-	os.Exit(m.Run())
+	code := m.Run()
+	if built != "" {
+		os.RemoveAll(built)
+	}
+	os.Exit(code)
 }
+
+// built is the directory that build made, for its end.
+var built string
 
 // needs skips where the kernel, or whoever confines this test, has no sandbox to
 // give; which feature it is stands in the reason.
@@ -60,11 +67,11 @@ var patient = bounds{start: time.Minute, patience: time.Minute, data: 512 << 20,
 // programs are the advisor and the attacker, as they are shipped.
 func programs(t *testing.T) [2]string {
 	t.Helper()
-	built, err := build()
+	p, err := build()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return built
+	return p
 }
 
 var build = sync.OnceValues(func() (p [2]string, err error) {
@@ -75,6 +82,7 @@ var build = sync.OnceValues(func() (p [2]string, err error) {
 	if err != nil {
 		return p, err
 	}
+	built = dir
 	cmd := exec.Command("go", "build", "-trimpath", "-o", dir+"/", "../../cmd/patchwrit-advisor", "../../internal/boxattack")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -51,7 +51,7 @@ func TestScript(t *testing.T) {
 	if bytes.Equal(good, edited) {
 		t.Fatal("the bundle has nothing to edit")
 	}
-	advisorProgram, sandboxed := shutIn(t)
+	dir, sandboxed := shutIn(t)
 	testscript.Run(t, testscript.Params{Dir: "testdata/script", Condition: sandboxed, RequireExplicitExec: true, RequireUniqueNames: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exitcode": exitcode, "site": siteConf, "sshkey": sshKey, "answer": writeAnswer, "provider": provider},
 		Setup: func(e *testscript.Env) error {
@@ -85,28 +85,27 @@ func TestScript(t *testing.T) {
 			site := httptest.NewServer(tagged(filepath.Join(e.WorkDir, "site")))
 			e.Defer(site.Close)
 			e.Setenv("SITE", site.URL)
-			e.Setenv(advisorEnv, advisorProgram)
+			e.Setenv(advisorEnv, filepath.Join(dir, box.Program))
 			e.Setenv("PIN", string(w.House.Pinned))
 			e.Setenv("OTHERPIN", strings.Repeat("ab", 32))
 			return nil
 		}})
 }
 
-// shutIn builds the advisor's program, and says whether it can be shut in here:
-// the condition [sandbox].
-func shutIn(t *testing.T) (program string, condition func(string) (bool, error)) {
-	dir := t.TempDir()
-	cmd := exec.Command("go", "build", "-trimpath", "-o", dir+"/", "../patchwrit-advisor")
+// shutIn builds the advisor's program and one that attacks in its place, and says
+// whether such can be shut in here: the condition [sandbox].
+func shutIn(t *testing.T) (dir string, condition func(string) (bool, error)) {
+	dir = t.TempDir()
+	cmd := exec.Command("go", "build", "-trimpath", "-o", dir+"/", "../patchwrit-advisor", "../../internal/boxattack")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	program = filepath.Join(dir, box.Program)
-	_, missing := box.Box{Program: program}.Try(context.Background())
+	_, missing := box.Box{Program: filepath.Join(dir, box.Program)}.Try(context.Background())
 	if missing != nil {
 		t.Logf("NO SANDBOX HERE: what scripts say of a model over a network is not tried: %v", missing)
 	}
-	return program, func(name string) (bool, error) {
+	return dir, func(name string) (bool, error) {
 		if name != "sandbox" {
 			return false, fmt.Errorf("there is no condition %q", name)
 		}

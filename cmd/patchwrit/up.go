@@ -101,7 +101,7 @@ func (u *upFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	u.tells(logger)
+	u.tells(cmd.Context(), logger)
 	fmt.Fprintf(cmd.OutOrStdout(), "listen  https://%s\nkey     %s\nsocket  %s\ntoken   %s\n", p.wire.Addr(), p.wire.CertSHA256(), p.socket, filepath.Join(u.data, operatorToken))
 	return p.run(cmd.Context())
 }

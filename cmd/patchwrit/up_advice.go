@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 
 	"github.com/spf13/cobra"
@@ -19,20 +20,21 @@ func (u *upFlags) adviser(cmd *cobra.Command) error {
 		return usagef("--advice-wait lets plans wait for a model: say which with --model FILE")
 	case c.Model.Provider == dialect.Deterministic:
 		return nil
-	case c.Model.Provider.Remote():
-		return usagef("--model: provider %s is asked through the sandbox only, which this version does not have", c.Model.Provider)
 	}
 	u.asks, u.advise = c.Model, a.Ask
 	return nil
 }
 
 // tells says on the start whom the control plane asks.
-func (u *upFlags) tells(logger *slog.Logger) {
+func (u *upFlags) tells(ctx context.Context, logger *slog.Logger) {
 	if u.advise == nil {
 		return
 	}
 	logger.Info("a model is asked about plans; it can have people look at them first, and permits nothing",
 		"provider", string(u.asks.Provider), "name", u.asks.Name, "model", u.asks.Digest().Short())
+	if u.asks.Provider.Remote() {
+		tellBox(ctx, logger)
+	}
 	if u.asks.Provider == dialect.Hostile {
 		logger.Warn("it is a simulated model that means harm, for trying what holds against it")
 	}

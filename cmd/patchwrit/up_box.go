@@ -2,10 +2,10 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"strings"
 
-	"github.com/patchwrit/patchwrit/advice"
 	"github.com/patchwrit/patchwrit/advisor/box"
 	"github.com/patchwrit/patchwrit/advisor/dialect"
 	"github.com/patchwrit/patchwrit/advisor/post"
@@ -23,8 +23,15 @@ func boxOf(m dialect.Model, line post.Line) box.Box {
 	return box.Box{Model: m, Send: line.Send, Program: os.Getenv(advisorEnv), Digest: canon.Digest(os.Getenv(advisorDigestEnv))}
 }
 
-func boxed(m dialect.Model, line post.Line) func(context.Context, []byte) advice.Heard {
-	return boxOf(m, line).Ask
+// tellBox says on the start in what the advisor is shut in, or that nobody will
+// be asked. Each asking looks again.
+func tellBox(ctx context.Context, logger *slog.Logger) {
+	r, err := boxOf(dialect.Model{}, post.Line{}).Try(ctx)
+	if err != nil {
+		logger.Warn("nobody is asked until this is repaired; plans go on without advice", "why", err)
+		return
+	}
+	logger.Info("the advisor is shut in", "program", r.Digest.Short(), "layers", strings.Join(r.Layers, "; "))
 }
 
 // sandbox looks whether an advisor could be shut in here.

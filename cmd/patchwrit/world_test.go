@@ -54,9 +54,14 @@ import (
 // directory; w1, w2, w3, the witnesses'; people/1, 2, 3, OpenSSH keys of p-001
 // (owner), p-002 (owner, security), p-003 (owner; wrote the plan); plan.json,
 // an upgrade of one package on two hosts in two waves. What it puts into "site" is
-// served at $SITE.
+// served at $SITE. The advisor's program, and one that attacks in its place, are in $PROGRAMS.
 func TestFleetScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: "testdata/fleet", RequireExplicitExec: true, RequireUniqueNames: true, Setup: found,
+	programs, sandboxed := shutIn(t)
+	setup := func(e *testscript.Env) error {
+		e.Setenv("PROGRAMS", programs)
+		return found(e)
+	}
+	testscript.Run(t, testscript.Params{Dir: "testdata/fleet", Condition: sandboxed, RequireExplicitExec: true, RequireUniqueNames: true, Setup: setup,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exitcode": exitcode, "start": start, "end": end, "await": await, "setenv": setenv, "site": siteConf, "clean": cleanOutput}})
 }
@@ -421,7 +426,7 @@ func start(ts *testscript.TestScript, _ bool, args []string) {
 	errs, err := os.Create(ts.MkAbs(args[0] + ".err"))
 	ts.Check(err)
 	cmd.Stdout, cmd.Stderr = out, errs
-	cmd.Env = []string{"PATH=" + ts.Getenv("PATH"), "HOME=" + ts.Getenv("WORK"), "TMPDIR=" + os.TempDir()}
+	cmd.Env = []string{"PATH=" + ts.Getenv("PATH"), "HOME=" + ts.Getenv("WORK"), "TMPDIR=" + os.TempDir(), advisorEnv + "=" + ts.Getenv(advisorEnv)}
 	ts.Check(cmd.Start())
 	processes.Store(processKey{ts, args[0]}, cmd)
 	ts.Defer(func() {
