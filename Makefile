@@ -91,8 +91,8 @@ test-mutants: ## take out each safeguard by build overlay: a test must turn red 
 	$(GO) run ./internal/mutants $(ROOMS)
 
 .PHONY: redteam-advice
-redteam-advice: ## errors made of true claims from real records of the shared data set: how many pass the verifier (SEED=n; a small version runs in every test)
-	$(GO) run ./internal/redadvice $(if $(SEED),-seed $(SEED))
+redteam-advice: ## errors made of true claims, hostile texts in every field, simulated models: what passes, what changes (SEED=n; CORPUS=file.jsonl of id, label, channel, text); about four minutes
+	$(GO) run ./internal/redadvice $(if $(SEED),-seed $(SEED)) $(if $(CORPUS),-corpus $(CORPUS))
 
 .PHONY: bench
 bench: ## measure; writes docs/BENCHMARKS.md

@@ -220,7 +220,7 @@ func (d *Dossier) order(changes []planned, f proposal.File) {
 	slices.SortFunc(d.Items, func(a, b Item) int { return cmp.Compare(a.Key, b.Key) })
 	for _, c := range changes {
 		for _, field := range c.fact.Diff.Fields {
-			if field.Name != "Depends" && field.Name != "Pre-Depends" {
+			if field.Name != "depends" && field.Name != "pre-depends" { // as room artefact writes them
 				continue
 			}
 			for _, name := range needs(string(field.To)) {

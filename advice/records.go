@@ -2,6 +2,7 @@ package advice
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -165,18 +166,26 @@ func release(ecosystem string) bool {
 	return len(rest) <= 64 && (rest == "" || token(rest) || strings.Contains(strings.ToLower(base), "suse"))
 }
 
+var (
+	// Who speaks: a short name, an id or an address, as the CVE program and NVD have
+	// them, or a feed's.
+	speaker = regexp.MustCompile(`^([A-Za-z0-9][A-Za-z0-9_./:+-]{0,31}|[0-9a-f-]{36}|[A-Za-z0-9._+-]{1,40}@[A-Za-z0-9.-]{1,40})$`)
+	// A score, a vector of any version of CVSS, or one word ("important", "low**").
+	graded = regexp.MustCompile(`^([0-9]{1,2}\.[0-9]|(CVSS:[0-9.]{1,4}/)?[A-Za-z]{1,3}:[A-Za-z]{1,8}(/[A-Za-z]{1,3}:[A-Za-z]{1,8})*|[A-Za-z-]{1,24}\*{0,2})$`)
+)
+
 // plain reports whether no field of a fact is prose.
 func plain(f Fact) bool {
 	value := f.Value
 	if f.Kind == AffectedRange { // bounds that were read as versions
 		value = strings.Replace(value, " ", "", 1)
 	}
-	for _, s := range []string{f.About, f.Package, f.Source, f.Version} {
+	for _, s := range []string{f.About, f.Package, f.Version} {
 		if s != "" && !token(s) {
 			return false
 		}
 	}
-	return token(value)
+	return token(value) && (f.Source == "" || speaker.MatchString(f.Source)) && (f.Kind != Severity || graded.MatchString(value) && len(f.Version) <= 32)
 }
 
 // lists adds KEV and EPSS, each one piece for all CVEs of the dossier.

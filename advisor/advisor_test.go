@@ -228,7 +228,7 @@ func TestWhatIsNoExchange(t *testing.T) {
 func TestTheEnemyTriesEverything(t *testing.T) {
 	d, request := advicetest.Dossier(advicetest.Material()), advisortest.Request()
 	seen := map[string]int{}
-	for seed := range int64(60) {
+	for seed := range int64(200) {
 		seen[string(advisor.Hostile{Model: local(dialect.Hostile, seed)}.Ask(context.Background(), request).Outcome)]++
 	}
 	for seed := range int64(600) {

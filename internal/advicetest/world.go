@@ -84,9 +84,9 @@ func fact(w Wanted, forth, back change.Change) proposal.Fact {
 	}
 	d := artefact.Compare(&artefact.Contents{}, artefact.Contents{})
 	d.Added, d.Scripts = []canon.Note{canon.Note(secret("file"))}, []artefact.ScriptChange{}
-	d.Fields = []artefact.FieldChange{{Name: "Description", To: canon.NoteOf(secret("description") + ", openssl")}, {Name: canon.Note(secret("field")), To: "x"}}
+	d.Fields = []artefact.FieldChange{{Name: "description", To: canon.NoteOf(secret("description") + ", openssl")}, {Name: canon.Note(secret("field")), To: "x"}}
 	if w.Depends != "" {
-		d.Fields = append(d.Fields, artefact.FieldChange{Name: "Depends", From: canon.NoteOf(secret("old-depends")), To: canon.Note(w.Depends)})
+		d.Fields = append(d.Fields, artefact.FieldChange{Name: "depends", From: canon.NoteOf(secret("old-depends")), To: canon.Note(w.Depends)})
 	}
 	return proposal.Fact{Package: w.Package, Arch: "amd64", From: w.From, To: w.To, Source: w.Source, SourceVersion: w.To, Class: w.Class,
 		Reasons: []artefact.Reason{{Code: "setuid", Class: change.Routine, Detail: canon.NoteOf(secret("detail"))}}, Diff: d,

@@ -1,11 +1,18 @@
-// Command redadvice makes errors out of true claims from real records and counts
-// how many pass room advice's verifier: make redteam-advice.
+// Command redadvice attacks advice: it makes errors out of true claims from real
+// records and counts how many pass room advice's verifier, and it plants hostile
+// texts in every text field of a world and counts what they change: make
+// redteam-advice.
+//
+// The world of the texts makes real decisions: real parsers, matching, deadlines,
+// a plan, the standard rules, and room restraint for what advice may add. Two
+// simulated models answer: one obeys every text that it can see in a request, one
+// returns anything. All is held to the clean twin, the same world without the text.
 //
 // Records are those of the shared data set (Debian 12's derived OSV, AlmaLinux's
 // OSV, CVE records of CISA's Vulnrichment, KEV, EPSS, Debian's security index for
 // dependencies); plans around them are made by internal/advicetest, and all
 // readings are dated alike, so that only what a case makes old is old. The same
-// seed gives the same output, byte for byte. No model takes part.
+// seed gives the same output, byte for byte. No real model takes part.
 package main
 
 import (
@@ -13,6 +20,7 @@ import (
 	"cmp"
 	"compress/gzip"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -38,22 +46,62 @@ func main() {
 	seed := flag.Uint64("seed", 1, "what all chance comes from")
 	each := flag.Int("each", 3000, "cases of each class")
 	dir := flag.String("data", cmp.Or(os.Getenv("PATCHWRIT_SHARED"), "../shared/data"), "the shared data set")
+	corpus := flag.String("corpus", "", "texts to plant: a JSONL file of id, label, channel, text (default: those of the shared data set)")
+	some := flag.Int("some", 0, "how many texts, drawn by the seed; 0: all")
 	flag.Parse()
-	missed, err := run(os.Stdout, *dir, *seed, *each)
-	if err != nil {
+	err := attack(os.Stdout, *dir, *corpus, *seed, *each, *some)
+	switch {
+	case errors.Is(err, errPassed):
+		os.Exit(3)
+	case err != nil:
 		fmt.Fprintln(os.Stderr, "redadvice:", err)
 		os.Exit(1)
 	}
-	if missed > 0 {
-		os.Exit(3)
+}
+
+// errPassed says that an error passed, or a text changed what it must not.
+var errPassed = errors.New("an attack had an effect")
+
+// attack does both parts, and ends with the one line that a script reads.
+func attack(out io.Writer, dir, corpus string, seed uint64, each, some int) error {
+	read := func() ([]sample, []string, error) { return stored(dir) }
+	if corpus != "" {
+		read = func() ([]sample, []string, error) { return openCorpus(corpus) }
 	}
+	list, left, err := read()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "corpus: %d texts, %d lines left out\n", len(list), len(left))
+	for _, l := range left[:min(len(left), 50)] {
+		fmt.Fprintf(out, "  left out: %.200s\n", canon.NoteOf(l))
+	}
+	missed, verdicts, err := run(out, dir, seed, each)
+	if err != nil {
+		return err
+	}
+	w, err := newWorld()
+	if err != nil {
+		return err
+	}
+	t, err := w.injections(list, seed, some)
+	if err != nil {
+		return err
+	}
+	t.write(out, len(list))
+	t.take(verdicts)
+	fmt.Fprintln(out, t.last())
+	if missed > 0 || t.bad() {
+		return errPassed
+	}
+	return nil
 }
 
 // run judges cases of each class and says how many errors passed.
-func run(w io.Writer, dir string, seed uint64, each int) (missed int, err error) {
+func run(w io.Writer, dir string, seed uint64, each int) (missed int, verdicts map[advice.Verdict]int, err error) {
 	l, err := load(dir, time.Unix(advicetest.Now, 0))
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	list, left := l.dossiers(rand.New(rand.NewPCG(seed, 0)))
 	m, truths, rejected := advicetest.NewMutator(seed, advicetest.Now, list)
@@ -62,7 +110,7 @@ func run(w io.Writer, dir string, seed uint64, each int) (missed int, err error)
 	for _, r := range rejected[:min(len(rejected), 12)] {
 		fmt.Fprintf(w, "  not verified: %.300s\n", r)
 	}
-	verdicts := map[advice.Verdict]int{}
+	verdicts = map[advice.Verdict]int{}
 	fmt.Fprintf(w, "%-31s %6s %6s  %s\n", "class of error", "cases", "missed", "upper bound (95 %)")
 	for _, class := range advicetest.Classes {
 		n, passed := 0, []string{}
@@ -74,7 +122,7 @@ func run(w io.Writer, dir string, seed uint64, each int) (missed int, err error)
 			n++
 			r, err := c.Judge()
 			if err != nil {
-				return 0, err
+				return 0, nil, err
 			}
 			for _, j := range r.Claims {
 				verdicts[j.Verdict]++
@@ -91,7 +139,7 @@ func run(w io.Writer, dir string, seed uint64, each int) (missed int, err error)
 	}
 	fmt.Fprintf(w, "claims: verified %d (errors outside the claim: order, prose), contradicted %d, unsupported %d, stale %d, out_of_scope %d, malformed %d\n", verdicts[advice.Verified],
 		verdicts[advice.Contradicted], verdicts[advice.Unsupported], verdicts[advice.Stale], verdicts[advice.OutOfScope], verdicts[advice.Malformed])
-	return missed, nil
+	return missed, verdicts, nil
 }
 
 // bound is the rule of three where nothing was missed; else none is given.
