@@ -36,6 +36,9 @@ type book struct {
 	words map[canon.Digest]bool // about records in quarantine, that stand in the log
 
 	advised map[canon.Digest]Advised // by plan
+	visitors map[string]Visitor // by name
+	asks     map[canon.Digest]petition
+	asking   map[canon.Digest]bool // requests of visitors that wait on some host
 }
 
 // record is a document that has a place in the book.
@@ -47,7 +50,8 @@ type record interface {
 func newBook() *book {
 	return &book{hosts: map[string]Host{}, wires: map[trust.HostID]string{}, plans: map[canon.Digest]Plan{}, open: map[canon.Digest]bool{},
 		grants: map[canon.Digest]Grant{}, writs: map[canon.Digest]Writ{}, ofPlan: map[canon.Digest][]canon.Digest{},
-		waiting: map[trust.HostID][]canon.Digest{}, drafts: map[canon.Digest]writ.Writ{}, exposures: map[trust.HostID]Exposures{}, shared: map[canon.Digest]int{}, artefacts: map[canon.Digest]Artefact{}, triaged: map[trust.HostID]Triage{}}
+		waiting: map[trust.HostID][]canon.Digest{}, drafts: map[canon.Digest]writ.Writ{}, exposures: map[trust.HostID]Exposures{}, shared: map[canon.Digest]int{}, artefacts: map[canon.Digest]Artefact{}, triaged: map[trust.HostID]Triage{},
+		visitors: map[string]Visitor{}, asks: map[canon.Digest]petition{}, asking: map[canon.Digest]bool{}}
 }
 
 // readBook fills a book from the store.
@@ -64,6 +68,8 @@ func readBook(ctx context.Context, s store.Store) (*book, error) {
 		func() error { return fillFrom[Triage](ctx, s, kindTriage, b) },
 		func() error { return fillFrom[heeded](ctx, s, kindWord, b) },
 		func() error { return fillFrom[Advised](ctx, s, kindAdvice, b) },
+		func() error { return fillFrom[Visitor](ctx, s, kindVisitor, b) },
+		func() error { return fillFrom[petition](ctx, s, kindAsk, b) },
 	} {
 		if err := fill(); err != nil {
 			return nil, fmt.Errorf("the record: %w", err)

@@ -344,7 +344,12 @@ func (c *Control) apiExposures(r *http.Request) (any, error) {
 	if !ok {
 		return nil, refusal.New(codeHost, "no host %q is enrolled", r.FormValue("host"))
 	}
-	s, err := c.past(r.Context(), h.ID)
+	return c.exposuresOf(r.Context(), h)
+}
+
+// exposuresOf are the clocks of a host.
+func (c *Control) exposuresOf(ctx context.Context, h Host) ([]ExposureView, error) {
+	s, err := c.past(ctx, h.ID)
 	if err != nil {
 		return nil, err
 	}

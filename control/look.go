@@ -34,7 +34,9 @@ func (c *Control) lookIfDue(ctx context.Context) {
 	c.mu.Lock()
 	groups, root := c.groups(c.all)
 	c.all = false
+	lapsed := c.lapse(ctx)
 	c.mu.Unlock()
+	c.told("requests of visitors", lapsed)
 	c.look(ctx, root, groups)
 	c.mu.Lock()
 	inUse := map[canon.Digest]bool{}
@@ -79,8 +81,8 @@ func (g group) key() string {
 
 // groups are the enrolled hosts by what they have, but those whose last change
 // is newer than what they told; unless all are wanted, without those that were
-// looked at a short while ago, or are all part of an open plan. What presses
-// most is looked at first.
+// looked at a short while ago, or are all part of an open plan, unless a visitor asks
+// about them. What presses most is looked at first.
 func (c *Control) groups(all bool) ([]group, trust.Root) {
 	busy := map[trust.HostID]bool{}
 	for d := range c.book.open {
@@ -99,7 +101,7 @@ func (c *Control) groups(all bool) ([]group, trust.Root) {
 		slices.SortFunc(hs, func(a, b trust.Host) int { return cmp.Compare(a.ID, b.ID) })
 		g := group{d, hs}
 		idle := slices.ContainsFunc(hs, func(h trust.Host) bool { return !busy[h.ID] })
-		if last, ok := c.looked[g.key()]; all || idle && (!ok || c.Now().Sub(last) >= c.Terms.Plan) {
+		if last, ok := c.looked[g.key()]; all || c.asked(g) || idle && (!ok || c.Now().Sub(last) >= c.Terms.Plan) {
 			out = append(out, g)
 		}
 	}
@@ -153,8 +155,13 @@ func (c *Control) plan(ctx context.Context, root trust.Root, g group) error {
 		return errors.Join(fmt.Errorf("what was laid out is inventory %s; it is laid out again", solved.Digest.Short()), os.RemoveAll(c.rootOf(g.inventory)))
 	}
 	know := c.knowing(ctx, cvesOf(solved.Findings)...)
-	if err := c.observe(ctx, g, solved, know); err != nil || len(solved.Changes) == 0 {
+	if err := c.observe(ctx, g, solved, know); err != nil {
 		return err
+	}
+	if len(solved.Changes) == 0 {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.answerAsks(ctx, g, solved)
 	}
 	tracks, err := c.tracks(ctx, o, solved)
 	if err != nil {
@@ -174,11 +181,11 @@ func (c *Control) plan(ctx context.Context, root trust.Root, g group) error {
 		return err
 	}
 	for _, s := range tracks {
-		if err := c.propose(ctx, g, s, know, open, seen.Checkpoint.Size); err != nil {
+		if err := c.propose(ctx, g, s, c.authorOf(g, s, solved), know, open, seen.Checkpoint.Size); err != nil {
 			return err
 		}
 	}
-	return nil
+	return c.answerAsks(ctx, g, solved)
 }
 
 // laidOut lays a group's inventory out again when it is not there.
@@ -270,7 +277,7 @@ const again = 24 * 3600
 
 // propose commits a plan for the hosts of a group that are not under way with
 // the same work, or with the same packages.
-func (c *Control) propose(ctx context.Context, g group, s solve.Solved, know Knowledge, open running, generation int64) error {
+func (c *Control) propose(ctx context.Context, g group, s solve.Solved, author trust.PersonID, know Knowledge, open running, generation int64) error {
 	if len(s.Changes) == 0 {
 		return nil
 	}
@@ -288,7 +295,7 @@ func (c *Control) propose(ctx context.Context, g group, s solve.Solved, know Kno
 	if len(g.hosts) == 0 {
 		return nil
 	}
-	f, err := c.request(g, s, generation, now)
+	f, err := c.request(g, s, author, generation, now)
 	if err != nil {
 		return err
 	}
@@ -303,13 +310,13 @@ func (c *Control) propose(ctx context.Context, g group, s solve.Solved, know Kno
 }
 
 // request makes the plan.
-func (c *Control) request(g group, s solve.Solved, generation, now int64) (proposal.File, error) {
+func (c *Control) request(g group, s solve.Solved, author trust.PersonID, generation, now int64) (proposal.File, error) {
 	nonce, err := c.nonce()
 	if err != nil {
 		return proposal.File{}, err
 	}
 	wave, waves := waves(g.hosts, now)
-	r := proposal.Request{Nonce: nonce, Author: Author, Created: now, Expires: now + int64(c.Terms.Life/time.Second), Generation: generation,
+	r := proposal.Request{Nonce: nonce, Author: author, Created: now, Expires: now + int64(c.Terms.Life/time.Second), Generation: generation,
 		Waves: waves, Facts: s.Facts, Note: fmt.Sprintf("%d hosts with the same packages", len(g.hosts))}
 	for i, h := range g.hosts {
 		r.Hosts = append(r.Hosts, proposal.HostRequest{ID: h.ID, Wave: wave[i], Inventory: s.Digest, Findings: s.Findings,

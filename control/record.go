@@ -39,6 +39,9 @@ const (
 	kindWord = "word" // by digest
 
 	kindAdvice = "advice" // by plan digest
+	kindVisitor = "visitor" // by name
+	kindAsk     = "request" // by digest
+	kindShown   = "dossier" // by digest: what visitors were shown
 )
 
 // Host is what is known about an agent.

@@ -301,7 +301,7 @@ func (c *Control) Answer(ctx context.Context, plan canon.Digest, a approval.Appr
 	}
 	p.Answers = append(slices.Clone(p.Answers), a)
 	if a.Kind == approval.Deny {
-		p.State, p.Why = Denied, canon.NoteOf(string(a.Person)+" said no")
+		p.State, p.Why = Denied, canon.NoteOf(string(a.Person)+saidNo)
 	}
 	c.Kick()
 	if err := c.commit(ctx, "plan/"+string(plan), string(a.Kind), canon.MustEncode(a), e, p); err != nil || a.Kind != approval.Deny {
@@ -310,6 +310,9 @@ func (c *Control) Answer(ctx context.Context, plan canon.Digest, a approval.Appr
 	delete(c.files, plan)
 	return c.withdraw(ctx, p)
 }
+
+// saidNo ends the reason of a plan that a person denied.
+const saidNo = " said no"
 
 // maxAnswers bounds what people say to one plan.
 const maxAnswers = 4 * approval.MaxApprovals

@@ -54,8 +54,8 @@ func upCmd() *cobra.Command {
 			"asks the rules, waits for people or finds a grant, logs, issues writs wave by wave, and keeps receipts.\n" +
 			"It permits nothing by itself: every host verifies its writ.\n\n" +
 			"One TLS port carries agents (/enroll, /pass, /wire), operators (/v1/, with the bearer token in DATA/operator.token),\n" +
-			"/healthz and /metrics. The same /v1/ answers on the socket DATA/api.sock. Agents pin the TLS key, which is made\n" +
-			"on the first start; its SHA-256 is printed.\n\n" +
+			"visitors (/v1/visit/, each with its own token: patchwrit visitor), /healthz and /metrics.\n" +
+			"The same /v1/ answers on the socket DATA/api.sock. Agents pin the TLS key, which is made on the first start; its SHA-256 is printed.\n\n" +
 			"The rules are the signed bundle that the trust root names; the file is kept as DATA/policy.tar.gz (--policy\n" +
 			"brings it there). SIGTERM ends up cleanly; after kill -9 it takes every step up again.",
 		Example: "  patchwrit up --data data --trust trust --root-sha256 3f2a… --listen :8443 --name control.example.org \\\n" +

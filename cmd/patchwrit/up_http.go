@@ -79,6 +79,15 @@ func (p *plane) operators() http.Handler {
 	})
 }
 
+// sockets is what the operators' socket serves: operators, and visitors with their
+// token.
+func (p *plane) sockets() http.Handler {
+	m := http.NewServeMux()
+	m.Handle("/v1/visit/", p.visits)
+	m.Handle("/", p.operators())
+	return m
+}
+
 // about says who answers.
 func (p *plane) about(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
@@ -93,6 +102,7 @@ func (p *plane) about(w http.ResponseWriter, _ *http.Request) {
 // routes is what the TLS port serves besides the wire.
 func (p *plane) routes() http.Handler {
 	m := http.NewServeMux()
+	m.Handle("/v1/visit/", p.visits)
 	m.Handle("/v1/", p.bearer(p.operators()))
 	m.HandleFunc("GET /healthz", p.health)
 	m.Handle("GET /metrics", p.metrics())

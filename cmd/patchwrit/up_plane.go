@@ -36,6 +36,7 @@ type plane struct {
 	local   net.Listener
 	socket  string
 	token   []byte
+	visits  http.Handler
 }
 
 // openPlane opens everything; what was opened is closed again when it fails.
@@ -83,8 +84,9 @@ func (p *plane) assemble(ctx context.Context, u *upFlags) (err error) {
 	if p.control, err = control.Open(ctx, c); err != nil {
 		return err
 	}
+	p.visits = p.control.Visits()
 	w.Directory, w.Handler, w.Extra = directory{p.control}, p.control.Handle, p.routes()
-	p.api = &http.Server{Handler: p.operators(), ReadHeaderTimeout: headTime, ReadTimeout: requestTime, WriteTimeout: requestTime,
+	p.api = &http.Server{Handler: p.sockets(), ReadHeaderTimeout: headTime, ReadTimeout: requestTime, WriteTimeout: requestTime,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: maxHead, ErrorLog: slog.NewLogLogger(p.logger.Handler(), slog.LevelDebug)}
 	p.wire, err = serve.Listen(ctx, w)
 	return err

@@ -31,6 +31,7 @@ import (
 	"github.com/patchwrit/patchwrit/refusal"
 	"github.com/patchwrit/patchwrit/tlog"
 	"github.com/patchwrit/patchwrit/trust"
+	"github.com/patchwrit/patchwrit/visit"
 	"github.com/patchwrit/patchwrit/writ"
 )
 
@@ -368,6 +369,10 @@ func (c *checker) entryOf(e tlog.Entry, raw []byte) (tlog.Entry, error) {
 		return derive(raw, func(g approval.Grant) tlog.Entry {
 			return tlog.NewEntry("revoke", g.Statement(approval.Revoke).Digest(), e.At)
 		}, approval.Grant.Valid)
+	case "visitor":
+		return derive(raw, visit.Admission.Entry, func(visit.Admission) error { return nil })
+	case "request":
+		return derive(raw, visit.Request.Entry, visit.Request.Valid)
 	}
 	return tlog.Entry{}, errKind
 }

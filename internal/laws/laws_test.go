@@ -58,8 +58,9 @@ core   proposal:       KERNEL advisory inventory match artefact provenance plan/
 core   advice:         KERNEL advisory advisory/strictjson proposal
 core   advisor/dialect: canon advisory/strictjson
 core   advisor/pipe:   canon advisor/dialect
+core   visit:          KERNEL advice
 core   policy:         KERNEL advisory inventory match proposal artefact
-core   evidence:       KERNEL provenance artefact advice proposal policy plan/whole
+core   evidence:       KERNEL provenance artefact advice proposal policy plan/whole visit
 core   restraint:      canon change advice policy priority
 
 edge   trust/ceremony: KERNEL
@@ -89,6 +90,7 @@ hall   agent/parley:   KERNEL inventory
 hall   agent/helper:   KERNEL inventory pkgmgr agent agent/parley agent/idle
 hall   agent/messenger: KERNEL inventory unpack wire agent/parley agent/idle
 hall   control:        KERNEL CORE trust/ceremony feed policy/rego pkgmgr pkgmgr/apt/solve tlog/writer writ/issue witness/ask wire store
+hall   mcp:            canon refusal refusal/explain visit
 hall   redteam:        KERNEL CORE EDGE agent control witness
 `
 
@@ -121,6 +123,8 @@ var unreachable = map[string][]string{
 	"restraint":             {"writ/issue", "policy/rego", "pkgmgr", "pkgmgr/apt", "control", "store", "agent", "tlog/writer"},
 	"advisor/box":           {"advisor/post", "writ/issue", "policy", "policy/rego", "pkgmgr", "pkgmgr/apt", "pkgmgr/apt/solve", "control", "store", "agent", "tlog/writer", "restraint"},
 	"cmd/patchwrit-advisor": {"advice", "advisor", "advisor/post", "advisor/box", "proposal", "plan", "trust", "approval", "writ", "writ/issue", "policy", "policy/rego", "pkgmgr", "pkgmgr/apt", "pkgmgr/apt/solve", "control", "store", "agent", "tlog/writer", "restraint", "feed", "wire"},
+	"visit":                 {"writ/issue", "policy", "policy/rego", "pkgmgr", "pkgmgr/apt", "pkgmgr/apt/solve", "control", "store", "agent", "tlog/writer", "identity", "identity/softkey", "identity/sshsign", "identity/page", "trust/ceremony", "advisor", "restraint"},
+	"mcp":                   {"writ/issue", "policy", "policy/rego", "pkgmgr", "pkgmgr/apt", "pkgmgr/apt/solve", "control", "store", "agent", "tlog/writer", "identity", "identity/softkey", "identity/sshsign", "identity/page", "trust/ceremony", "witness", "witness/ask", "wire", "feed", "advisor", "restraint"},
 	"cmd/patchwrit-agent":   {"writ/issue", "control", "console", "store", "advisor", "feed", "match", "match/fleet", "policy", "policy/rego", "pkgmgr/apt/solve", "rollout", "wire/serve"},
 	"cmd/patchwrit-witness": {"control", "console", "store", "advisor", "feed", "match", "match/fleet", "policy", "pkgmgr", "writ/issue"},
 	"cmd/patchwrit-scan":    {"feed", "pkgmgr", "control", "store", "policy", "wire", "writ/issue", "agent"},
