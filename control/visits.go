@@ -188,7 +188,10 @@ func (c *Control) tools() map[string]tool {
 				return nil, err
 			}
 			a, err := c.askFor(ctx, v.Name, q)
-			return a.proposal(), err
+			if err != nil {
+				return nil, err
+			}
+			return a.proposal(), nil
 		},
 		"proposal_show": func(_ context.Context, v Visitor, args []byte) (any, error) {
 			q, err := question[visit.ProposalID](args)

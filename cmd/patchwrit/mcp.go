@@ -104,7 +104,10 @@ func visitorAddCmd() *cobra.Command {
 			if _, err := os.Lstat(out); err == nil {
 				return usagef("--out: %s is there already", out)
 			}
-			return giveToken(cmd, "visitors", control.NewVisitor{Name: args[0], Budget: b, Seconds: int64(life / time.Second)}, args[0], out)
+			if err := b.Valid(); err != nil {
+				return usage{err}
+			}
+			return giveToken(cmd, "visitors", control.NewVisitor{Name: args[0], Budget: b, Seconds: int64(life / time.Second)}, args[0], out, life)
 		},
 	}
 	addServerFlags(cmd)
@@ -124,9 +127,12 @@ func addTokenFlags(cmd *cobra.Command, out *string, life *time.Duration) {
 }
 
 // giveToken asks for a token and writes it to a file.
-func giveToken(cmd *cobra.Command, path string, body any, name, out string) error {
+func giveToken(cmd *cobra.Command, path string, body any, name, out string, life time.Duration) error {
 	if out == "" {
 		return usagef("say where the token goes: --out FILE")
+	}
+	if life < time.Second || life > visit.MaxLife*time.Second {
+		return usagef("--life takes 1s to %s, not %s", visit.MaxLife*time.Second, life)
 	}
 	if info, err := os.Stat(filepath.Dir(out)); err != nil || !info.IsDir() {
 		return usagef("--out: %s is no directory", filepath.Dir(out))
@@ -155,7 +161,7 @@ func visitorTokenCmd() *cobra.Command {
 		Args:    exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			seconds := strconv.FormatInt(int64(life/time.Second), 10)
-			return giveToken(cmd, "visitors/"+url.PathEscape(args[0])+"/token?seconds="+url.QueryEscape(seconds), struct{}{}, args[0], out)
+			return giveToken(cmd, "visitors/"+url.PathEscape(args[0])+"/token?seconds="+url.QueryEscape(seconds), struct{}{}, args[0], out, life)
 		},
 	}
 	addServerFlags(cmd)

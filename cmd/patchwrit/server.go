@@ -130,7 +130,7 @@ func bearer(cmd *cobra.Command) (string, error) {
 		return "", err
 	}
 	if path == "" {
-		return "", usagef("https needs a bearer token: --token-file FILE (or PATCHWRIT_TOKEN_FILE)")
+		return "", usagef("a bearer token is needed: --token-file FILE (or PATCHWRIT_TOKEN_FILE)")
 	}
 	info, err := os.Stat(path)
 	switch {
