@@ -128,7 +128,7 @@ func (c *Control) API() http.Handler {
 		c.mu.Lock()
 		c.want, c.all = true, true
 		c.mu.Unlock()
-		c.Kick()
+		wake(c.hurry)
 		return struct{}{}, nil
 	})
 	return m

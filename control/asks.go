@@ -37,6 +37,7 @@ func (c *Control) askFor(ctx context.Context, name string, q visit.Ask) (petitio
 		a.Hosts = append(a.Hosts, outcome{State: visit.Waiting, Plans: []canon.Digest{}})
 	}
 	c.want = true
+	defer wake(c.hurry)
 	return a, c.commit(ctx, "visitor/"+name, "request", canon.MustEncode(r), r.Entry(), a)
 }
 

@@ -132,6 +132,7 @@ type Control struct {
 	blobs   blobs
 	kick    chan struct{}  // something has happened: look at once
 	ink     chan struct{}  // something waits for the log
+	hurry   chan struct{}  // somebody asks for a look
 	answers chan struct{}  // the rules have answered: an adviser can be asked
 	parts   [64]sync.Mutex // by wire key: one part of a host's inventory at a time
 	fleet   fleetIndex     // which hosts an advisory concerns
@@ -172,7 +173,7 @@ func Open(ctx context.Context, c Config) (*Control, error) {
 	if c.Progress == nil {
 		c.Progress = io.Discard
 	}
-	k := &Control{Config: c, blobs: blobs(filepath.Join(c.Dir, "blobs")), kick: make(chan struct{}, 1), ink: make(chan struct{}, 1), answers: make(chan struct{}, 1),
+	k := &Control{Config: c, blobs: blobs(filepath.Join(c.Dir, "blobs")), kick: make(chan struct{}, 1), ink: make(chan struct{}, 1), hurry: make(chan struct{}, 1), answers: make(chan struct{}, 1),
 		fleet:   fleetIndex{news: make(chan struct{}, 1)},
 		trouble: map[string]string{}, files: map[canon.Digest]opened{}, looked: map[string]time.Time{}, dirty: map[string]bool{}, unfolded: map[trust.HostID]error{}}
 	var err error
@@ -273,7 +274,7 @@ const pace = time.Second
 func (c *Control) Run(ctx context.Context) error {
 	var working sync.WaitGroup
 	working.Go(func() { rounds(ctx, c.ink, func() { c.told("log", c.flush(ctx)) }) })
-	working.Go(func() { rounds(ctx, nil, func() { c.lookIfDue(ctx) }) })
+	working.Go(func() { rounds(ctx, c.hurry, func() { c.lookIfDue(ctx) }) })
 	working.Go(func() { rounds(ctx, c.answers, func() { c.consult(ctx) }) })
 	working.Go(func() { rounds(ctx, c.fleet.news, func() { c.told("fleet index", c.indexed(ctx)) }) })
 	rounds(ctx, c.kick, func() { c.turn(ctx) })

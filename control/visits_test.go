@@ -96,6 +96,7 @@ var generous = visit.Budget{CallsHour: 5000, CallsDay: 5000, RequestsHour: 50, R
 // twice; after a kill the same is known.
 func TestAVisitorAsksForWork(t *testing.T) {
 	w := newTown(t, controltest.Options{Hosts: 2})
+	w.terms.Settle = 0
 	w.Allow() // nothing can be fixed yet
 	w.start()
 	w.enrol(0, 1, hello, "quiet")
@@ -335,7 +336,7 @@ const canaryFeed = "canary-feed-password"
 // holds what strangers wrote to its marks, and finds no secret and no person in any
 // byte of it.
 func TestEveryToolAnswers(t *testing.T) {
-	w := newTown(t, controltest.Options{Hosts: 2})
+	w := newTown(t, controltest.Options{Hosts: 1})
 	file := filepath.Join(t.TempDir(), "a.json")
 	w.must(os.WriteFile(file, []byte(osvLine("CVE-2026-0001", hello, evidencetest.New, time.Now(), false)), 0o600))
 	w.feeds = func(ctx context.Context, now time.Time) ([]advisory.Set, error) {

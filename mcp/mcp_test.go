@@ -107,7 +107,7 @@ func compiled(t *testing.T, schema any) *jsonschema.Schema {
 // it, or with too much, is refused by each.
 func TestTheToolsAndTheirSchemas(t *testing.T) {
 	s := connect(t, &asker{})
-	if r := s.InitializeResult(); r.Capabilities.Prompts != nil || r.Capabilities.Resources != nil || r.Capabilities.Logging != nil || !strings.Contains(r.Instructions, "untrusted") {
+	if r := s.InitializeResult(); r.Capabilities.Prompts != nil || r.Capabilities.Resources != nil || !strings.Contains(r.Instructions, "untrusted") {
 		t.Errorf("%+v", r)
 	}
 	list, err := s.ListTools(t.Context(), nil)

@@ -79,7 +79,9 @@ func ParseToken(text string) (t Token, ok bool) {
 }
 
 // Digest is what is kept of a secret.
-func (t Token) Digest() canon.Digest { return canon.Sum("patchwrit/visitor/v1", []byte(t.String())) }
+func (t Token) Digest() canon.Digest {
+	return canon.Sum("patchwrit/visitortoken/v1", []byte(t.String()))
+}
 
 // Is reports whether the token is the one whose digest is kept, in constant time.
 func (t Token) Is(kept canon.Digest) bool {
