@@ -344,11 +344,7 @@ func (c *Control) visitDossier(ctx context.Context, q visit.PlanID) (visit.Dossi
 	if err != nil {
 		return visit.Dossier{}, err
 	}
-	sets, err := c.advisories(ctx, c.Now())
-	if err != nil {
-		return visit.Dossier{}, err
-	}
-	d, err := advice.Build(advice.Material{Plan: f.File, Sets: sets})
+	d, err := c.dossierOf(ctx, f.File)
 	if errors.Is(err, advice.ErrForm) {
 		return visit.Dossier{}, refusal.New(visit.CodeSize, "%v", err)
 	}

@@ -142,12 +142,12 @@ func TestAVisitorAsksForWork(t *testing.T) {
 	w.say(plan, approval.Approve, 0, 1)
 	w.work(plan.Digest, control.Finished)
 	w.audit(plan.Digest)
-	w.recorded(v)
+	w.ledgered(v)
 }
 
-// recorded wants every call of a visitor in the record, and what it asked for in
+// ledgered wants every call of a visitor in the record, and what it asked for in
 // the log, as an auditor's rules derive it.
-func (w *town) recorded(v *visitor) {
+func (w *town) ledgered(v *visitor) {
 	w.t.Helper()
 	kinds, tools := map[string]int{}, map[string]int{}
 	w.until("the log has all", func() bool {
