@@ -35,8 +35,8 @@ type book struct {
 
 	words map[canon.Digest]bool // about records in quarantine, that stand in the log
 
-	advised map[canon.Digest]Advised // by plan
-	visitors map[string]Visitor // by name
+	advised  map[canon.Digest]Advised // by plan
+	visitors map[string]Visitor       // by name
 	asks     map[canon.Digest]petition
 	asking   map[canon.Digest]bool // requests of visitors that wait on some host
 }

@@ -38,7 +38,7 @@ const (
 
 	kindWord = "word" // by digest
 
-	kindAdvice = "advice" // by plan digest
+	kindAdvice  = "advice"  // by plan digest
 	kindVisitor = "visitor" // by name
 	kindAsk     = "request" // by digest
 	kindShown   = "dossier" // by digest: what visitors were shown
