@@ -400,6 +400,10 @@ func TestEveryToolAnswers(t *testing.T) {
 		t.Errorf("%+v", y)
 	}
 	v.advised(plan.Digest)
+	little := w.admit("little", visit.Budget{CallsHour: 10, CallsDay: 10, RequestsHour: 1, RequestsDay: 1, Bytes: 4096})
+	theirs := asks[visit.Proposal](little, "plan_propose", visit.Ask{Hosts: []trust.HostID{id}, Packages: []string{hello}}).Proposal
+	v.refused("another's proposal", "proposal_show", string(mustJSON(visit.ProposalID{Proposal: theirs})), visit.CodeQuestion)
+	little.refused("a long answer", "plan_dossier", string(mustJSON(visit.PlanID{Plan: plan.Digest})), visit.CodeSize)
 	p := v.settled(asks[visit.Proposal](v, "plan_propose", visit.Ask{Hosts: []trust.HostID{id}, Packages: []string{hello}}).Proposal)
 	if p.Hosts[0].State == visit.Refused {
 		t.Errorf("%+v", p)
