@@ -147,6 +147,7 @@ type Control struct {
 	print   string    // of the trust repository when it was read
 	read    time.Time
 	planned time.Time   // when the last look for work began
+	ended   time.Time   // and when it did
 	want    bool        // look for work as soon as may be
 	all     bool        // and at every host
 	news    []time.Time // when the first and the last new inventory came since the last look

@@ -27,8 +27,13 @@ import (
 )
 
 // lookIfDue looks for work when it is time, or when somebody wants it.
+//
+// Two looks never fall into one second: what they see is kept by the second.
 func (c *Control) lookIfDue(ctx context.Context) {
-	if !c.due() {
+	c.mu.Lock()
+	soon := c.Now().Unix() == c.ended.Unix()
+	c.mu.Unlock()
+	if soon || !c.due() {
 		return
 	}
 	c.mu.Lock()
@@ -39,6 +44,7 @@ func (c *Control) lookIfDue(ctx context.Context) {
 	c.told("requests of visitors", lapsed)
 	c.look(ctx, root, groups)
 	c.mu.Lock()
+	c.ended = c.Now()
 	inUse := map[canon.Digest]bool{}
 	for _, h := range c.book.hosts {
 		inUse[h.Inventory] = true
