@@ -124,6 +124,13 @@ func TestAVisitorAsksForWork(t *testing.T) {
 	if o := p.Hosts[0]; o.Code != string(visit.CodeFinding) || !strings.Contains(o.Text.Text, "quiet") {
 		t.Errorf("one package without a finding: %+v", o)
 	}
+	w.until("the log has all", func() bool {
+		for _, err := range w.store.Unlogged(t.Context()) {
+			w.must(err)
+			return false
+		}
+		return true
+	})
 	w.restart()
 	v.handler = w.control.Visits()
 	if got := v.settled(first.Proposal); got.Hosts[0].State != visit.Planned {
