@@ -135,15 +135,14 @@ func (q *question) fits(f *learned) stance {
 
 // aboutVersion reports whether a fact is about the version that a claim names. A
 // source that says it of all versions names none; other facts without a version
-// are about nothing that has one.
+// are about nothing that has one. Nor is a claim without a version about one: how
+// many hosts have one version is not how many have the package.
 func (q *question) aboutVersion(f *learned) bool {
 	switch {
 	case f.Version == q.Version:
 		return true
 	case f.Version == "":
 		return f.Kind == PackageAffected
-	case q.Version == "":
-		return false // how many hosts have one version is not how many have the package
 	}
 	return f.at != unread && f.at == q.in(f.Scheme).at
 }

@@ -92,7 +92,7 @@ func without(d advice.Dossier) advice.Dossier {
 
 // compare holds what was decided without any advice to the twin's.
 func (w *world) compare(t *tally, where string, d, twin decided) {
-	if milder(d.verdict, twin.verdict) {
+	if milder(d.verdict, twin.verdict) || milder(d.asked, twin.asked) {
 		t.changed++
 		t.tell("%s: the rules say %s %s, without the text %s %s", where, d.verdict.Outcome, d.verdict.Class, twin.verdict.Outcome, twin.verdict.Class)
 	} else if d.verdict.Outcome != twin.verdict.Outcome || d.verdict.Class != twin.verdict.Class {
@@ -152,7 +152,8 @@ func (t *tally) judge(where string, d, twin decided, s sample, h advice.Heard) {
 	}
 	stand := restraint.Stand{Verdict: d.verdict, Granted: true, Now: now, Review: now + 86400, Expires: d.expires, Due: d.due}
 	e := restraint.By(stand, x.Proposal)
-	if milder(e.Verdict, d.verdict) || milder(e.Verdict, twin.verdict) {
+	people := restraint.By(restraint.Stand{Verdict: d.asked, Now: now, Review: now + 86400, Expires: d.expires, Due: d.due}, x.Proposal)
+	if milder(e.Verdict, d.verdict) || milder(e.Verdict, twin.verdict) || milder(people.Verdict, d.asked) || milder(people.Verdict, twin.asked) {
 		t.changed++
 		t.tell("%s: advice makes it milder: %s", where, e.Text)
 	}

@@ -92,7 +92,8 @@ type world struct {
 type decided struct {
 	findings  []string // what is affected, ascending
 	changes   []string // what each host would do, ascending
-	verdict   policy.Verdict
+	verdict   policy.Verdict // under a grant
+	asked     policy.Verdict // without one: people are asked
 	deadlines map[string]priority.Class // by CVE
 	dossier   advice.Dossier
 	request   []byte
@@ -325,6 +326,9 @@ func (w *world) rule(out *decided, say func(string) string, file proposal.File, 
 		facts.Hosts = append(facts.Hosts, policy.HostFacts{ID: id, Due: out.due, Data: []string{}, Windows: []policy.Span{}})
 	}
 	if out.verdict, err = w.engine.Verdict(context.Background(), policy.NewInput(root, file.Header, file.Branches, file.Dossier, facts, canon.SumFile([]byte("a grant")), now)); err != nil {
+		return err
+	}
+	if out.asked, err = w.engine.Verdict(context.Background(), policy.NewInput(root, file.Header, file.Branches, file.Dossier, facts, "", now)); err != nil {
 		return err
 	}
 	slices.Sort(out.findings)

@@ -27,7 +27,7 @@ func TestTextsChangeNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(twin.changes) != 4 || twin.verdict.Outcome != "allow" || len(twin.dossier.Edges) != 1 || len(twin.deadlines) != 2 {
+	if len(twin.changes) != 4 || twin.verdict.Outcome != "allow" || twin.asked.Outcome != "quorum" || len(twin.dossier.Edges) != 1 || len(twin.deadlines) != 2 {
 		t.Fatalf("the twin decides nothing that a text could change: %v %s %v %v", twin.changes, twin.verdict.Outcome, twin.dossier.Edges, twin.deadlines)
 	}
 	var out [2]bytes.Buffer
