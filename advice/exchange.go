@@ -49,9 +49,14 @@ func (x Exchange) Entry() tlog.Entry {
 // Judge says what came of asking: d is the dossier that request was made of, at
 // the time asked; h came back at the time at. Without an answer that can be
 // judged the report is nil, and the proposal is keep: as if nobody had been asked.
+// Without a request there was no dossier, and d is not looked at.
 func Judge(d Dossier, request []byte, h Heard, asked, at int64, limits Ages) (Exchange, *Report) {
 	x := Exchange{Type: TypeExchange, Plan: d.Plan, Asked: asked, At: at, Model: h.Model, Outcome: h.Outcome, Why: h.Why,
-		Dossier: d.Digest(), Request: canon.SumFile(request), Claims: []Counted{}, Proposal: Accepted{Action: Keep, Order: []string{}}}
+		Claims: []Counted{}, Proposal: Accepted{Action: Keep, Order: []string{}}}
+	if len(request) == 0 {
+		return x, nil // there was no dossier: nothing was asked, whatever h says
+	}
+	x.Dossier, x.Request = d.Digest(), canon.SumFile(request)
 	if len(h.Sent) > MaxHeard || len(h.Received) > MaxHeard || len(h.Answer) > MaxHeard {
 		x.Outcome, x.Why = Failed, canon.NoteOf(fmt.Sprintf("what was sent, or came back, has more than %d bytes", MaxHeard))
 		return x, nil

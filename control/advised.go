@@ -111,6 +111,9 @@ func (c *Control) consult(ctx context.Context) {
 	plans := c.ordered()
 	c.mu.Unlock()
 	for _, d := range plans {
+		if c.Now().Sub(c.unkept) < unkeptFor {
+			return
+		}
 		c.mu.Lock()
 		p := c.book.plans[d]
 		_, heard := c.book.advised[d]
@@ -124,23 +127,73 @@ func (c *Control) consult(ctx context.Context) {
 	}
 }
 
+// unkeptFor is how long nobody is asked after an exchange that could not be kept:
+// each asking may cost money, and sends the dossier away.
+const unkeptFor = 10 * time.Minute
+
+// parting is how long an adviser has to come back when ctx ends.
+const parting = 2 * time.Second
+
+// hear asks, and is back soon after ctx ends, whatever the adviser does. One that
+// breaks down has said nothing: no model's bytes may end the control plane.
+func (c *Control) hear(ctx context.Context, request []byte) advice.Heard {
+	said := make(chan advice.Heard, 1)
+	go func() {
+		defer func() {
+			if bug := recover(); bug != nil {
+				said <- advice.Heard{Outcome: advice.Failed, Why: canon.NoteOf(fmt.Sprintf("asking broke down, this is a bug: %.200v", bug))}
+			}
+		}()
+		said <- c.Advise(ctx, request)
+	}()
+	select {
+	case h := <-said:
+		return h
+	case <-ctx.Done():
+	}
+	select {
+	case <-said:
+	case <-time.After(parting):
+	}
+	return advice.Heard{} // ask drops whatever came
+}
+
+// judged is what came of asking. What breaks down on its way into the record is
+// no answer; its bytes are kept.
+func judged(d advice.Dossier, request []byte, h advice.Heard, asked, at int64) (x advice.Exchange, r *advice.Report) {
+	defer func() {
+		if bug := recover(); bug != nil {
+			why := canon.NoteOf(fmt.Sprintf("judging broke down, this is a bug: %.200v", bug))
+			x, r = advice.Judge(d, request, advice.Heard{Outcome: advice.Failed, Why: why, Sent: h.Sent, Received: h.Received}, asked, at, advice.Days14)
+		}
+	}()
+	x, r = advice.Judge(d, request, h, asked, at, advice.Days14)
+	canon.MustEncode(x)
+	if r != nil {
+		canon.MustEncode(*r)
+	}
+	return x, r
+}
+
 // ask asks an adviser about one plan, without the lock, and commits what came.
 func (c *Control) ask(ctx context.Context, p Plan) error {
 	asked := c.Now().Unix()
 	d, request, err := c.requestFor(ctx, p)
 	h := advice.Heard{Outcome: advice.Off, Why: "the dossier could not be made, or would be too large"}
 	if err == nil {
-		h = c.Advise(ctx, request)
+		h = c.hear(ctx, request)
 	}
 	if ctx.Err() != nil {
 		return ctx.Err() // it is asked again after the next start
 	}
 	j := Judged{Dossier: d, Rules: p.Verdict[0]}
-	j.Exchange, j.Report = advice.Judge(d, request, h, asked, c.Now().Unix(), advice.Days14)
-	if j.Exchange.Plan = p.Digest; err != nil {
-		j.Exchange.Dossier, j.Exchange.Request = "", ""
+	if err != nil {
+		request = nil // what was made of it is no dossier
 	}
+	j.Exchange, j.Report = judged(d, request, h, asked, c.Now().Unix())
+	j.Exchange.Plan = p.Digest
 	if bad := c.keepExchange(j, request, h); bad != nil {
+		c.unkept = c.Now()
 		return bad
 	}
 	a := Advised{Exchange: j.Exchange, Heeded: j.Exchange.Proposal}
@@ -150,6 +203,9 @@ func (c *Control) ask(ctx context.Context, p Plan) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if bad := c.advise(ctx, a); bad != nil || err != nil {
+		if bad != nil {
+			c.unkept = c.Now()
+		}
 		return cmp.Or(bad, err)
 	}
 	if o := a.Exchange.Outcome; o == advice.Off || o == advice.Failed {

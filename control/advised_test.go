@@ -2,6 +2,9 @@ package control_test
 
 import (
 	"context"
+	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -18,6 +21,7 @@ import (
 	"github.com/patchwrit/patchwrit/internal/advicetwin"
 	"github.com/patchwrit/patchwrit/internal/controltest"
 	"github.com/patchwrit/patchwrit/policy"
+	"github.com/patchwrit/patchwrit/store"
 )
 
 // counted counts how often an adviser is asked.
@@ -263,6 +267,97 @@ func TestNoAdviceIsAsIfNobodyWasAsked(t *testing.T) {
 			})
 			w.recorded(v)
 		})
+	}
+}
+
+// TestWhateverBreaksIsNoAdvice: no dossier, an adviser that breaks down, and one
+// whose words cannot be written down end nothing; they are in the record.
+func TestWhateverBreaksIsNoAdvice(t *testing.T) {
+	broken := errors.New("the feed cannot be read")
+	for name, x := range map[string]struct {
+		lists   func(context.Context, time.Time, *advice.Material) error
+		advise  func(context.Context, []byte) advice.Heard
+		outcome advice.Outcome
+		why     string
+	}{
+		"no dossier": {func(context.Context, time.Time, *advice.Material) error { return broken }, advicetest.Simulated(advice.Hold), advice.Off, "the dossier could not be made"},
+		"a panic":    {nil, func(context.Context, []byte) advice.Heard { panic("gone") }, advice.Failed, "asking broke down, this is a bug: gone"},
+		"no note": {nil, func(context.Context, []byte) advice.Heard {
+			return advice.Heard{Outcome: advice.Refused, Why: "\x1b[2J"}
+		}, advice.Failed, "judging broke down"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newTown(t, controltest.Options{Hosts: 1})
+			w.terms.Advice, w.lists, w.advise = time.Hour, x.lists, x.advise
+			w.start()
+			grant := w.grant(3600)
+			w.enrol(0, 0, hello)
+			p := w.only(control.Running)
+			v := w.advised(p.Digest)
+			if p.Grant != grant || v.Effect != control.EffectNone || v.Exchange.Outcome != x.outcome || !strings.HasPrefix(v.Exchange.Why.Text(), x.why) || (v.Exchange.Request == "") != (x.lists != nil) {
+				t.Errorf("%+v\n%+v", p, v)
+			}
+		})
+	}
+}
+
+// TestTheEndDoesNotWait: an adviser that does not come back holds up neither the
+// end of the control plane nor, while its answer is not there, the loop.
+func TestTheEndDoesNotWait(t *testing.T) {
+	t.Parallel()
+	w, never := newTown(t, controltest.Options{Hosts: 1}), make(chan struct{})
+	defer close(never)
+	asked := make(chan struct{}, 1)
+	w.advise = func(context.Context, []byte) advice.Heard {
+		asked <- struct{}{}
+		<-never
+		return advice.Heard{}
+	}
+	w.start()
+	w.enrol(0, 0, hello)
+	<-asked
+	ended := make(chan struct{})
+	go func() { defer close(ended); w.end() }()
+	select {
+	case <-ended:
+	case <-time.After(time.Minute):
+		t.Fatal("the control plane does not end")
+	}
+}
+
+// deaf is a store that does not take what an adviser said.
+type deaf struct{ store.Store }
+
+func (d deaf) Commit(ctx context.Context, b store.Batch) (int64, error) {
+	if slices.ContainsFunc(b.Events, func(e store.Event) bool { return e.Kind == "advice" }) {
+		return 0, errKilled
+	}
+	return d.Store.Commit(ctx, b)
+}
+
+// TestWhatIsNotKeptIsNotAskedAgainAtOnce: each asking may cost money. After a
+// while it is asked again; a report that is lost does not hide what is known.
+func TestWhatIsNotKeptIsNotAskedAgainAtOnce(t *testing.T) {
+	t.Parallel()
+	w, asked := newTown(t, controltest.Options{Hosts: 1}), new(atomic.Int64)
+	w.advise, w.wrap = counted(asked, advicetest.Simulated(advice.Keep)), func(s store.Store) store.Store { return deaf{s} }
+	w.start()
+	w.enrol(0, 0, hello)
+	p := w.only(control.Review)
+	w.until("trouble", func() bool { return strings.Contains(w.account(), "trouble advice") })
+	time.Sleep(2500 * time.Millisecond) // more than two looks
+	if n := asked.Load(); n != 1 {
+		t.Errorf("asked %d times", n)
+	}
+	w.skew.Add(11 * 60)
+	w.until("another asking", func() bool { return asked.Load() == 2 })
+	w.wrap = nil
+	w.restart()
+	report := w.advised(p.Digest).Exchange.Report
+	w.must(os.Remove(filepath.Join(w.Data(), "blobs", string(report))))
+	if why := get[[]control.Reason](w, "why?host="+string(w.hosts[0].Known.ID)); len(why) == 0 || len(why[0].Advice) != 1 || !strings.Contains(why[0].Advice[0], "cannot be read here") {
+		t.Errorf("%+v", why)
 	}
 }
 

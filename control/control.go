@@ -136,6 +136,7 @@ type Control struct {
 	answers chan struct{}  // the rules have answered: an adviser can be asked
 	parts   [64]sync.Mutex // by wire key: one part of a host's inventory at a time
 	fleet   fleetIndex     // which hosts an advisory concerns
+	unkept  time.Time      // when an adviser's exchange could not be kept; of consult alone
 
 	mu      sync.Mutex // one decision at a time; guards the next fields
 	book    *book

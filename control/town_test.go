@@ -48,6 +48,7 @@ type town struct {
 
 	quarantine func(context.Context) (control.Quarantine, error)
 	advise     func(context.Context, []byte) advice.Heard
+	lists      func(context.Context, time.Time, *advice.Material) error
 	heed       func(context.Context, control.Judged) (advice.Accepted, canon.Note)
 	logged     io.Writer // where the control plane logs; nil: nowhere
 
@@ -113,7 +114,7 @@ func (w *town) config() control.Config {
 	if w.logged != nil {
 		logger = slog.New(slog.NewTextHandler(w.logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	return control.Config{Advise: w.advise, Heed: w.heed, Store: w.store, Log: w.log, Dir: w.Data(), Trust: w.Trust(), Pinned: w.World.House.Pinned,
+	return control.Config{Advise: w.advise, Lists: w.lists, Heed: w.heed, Store: w.store, Log: w.log, Dir: w.Data(), Trust: w.Trust(), Pinned: w.World.House.Pinned,
 		Rules: w.rules, Solve: solver, Sources: func(trust.Root) ([]solve.Source, error) { return nil, nil }, Lease: ask.Leases, Known: w.known, Feeds: w.feeds, Quarantine: w.quarantine,
 		Wake: func(key string) { w.woken.Store(key, true) }, Now: w.now, Random: rand.Reader, Logger: logger, Terms: w.terms}
 }

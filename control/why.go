@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -47,10 +46,13 @@ func (c *Control) Why(ctx context.Context, id trust.HostID, pkg string) ([]Reaso
 	out, err := c.why(ctx, id, pkg)
 	for i, r := range out {
 		v, ok, bad := c.adviceOn(canon.Digest(r.Plan))
-		if ok && bad == nil && r.State != staysAffected {
+		switch {
+		case !ok || r.State == staysAffected:
+		case bad != nil: // what is known of the host does not hang on it
+			out[i].Advice = []string{"an adviser was asked; what it said, blob " + v.Exchange.Report.Short() + ", cannot be read here"}
+		default:
 			out[i].Advice = v.Lines()
 		}
-		err = errors.Join(err, bad)
 	}
 	return out, err
 }

@@ -90,6 +90,8 @@ func TestWhatDoesNotComeWhole(t *testing.T) {
 		"the key, escaped": {func(w http.ResponseWriter, r *http.Request) {
 			io.WriteString(w, strings.ReplaceAll(r.Header.Get("Authorization"), "/", `\/`))
 		}, 200, "repeats the key"},
+		"the key, in escapes": {func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, escapes(1)) }, 200, "repeats the key"},
+		"in escapes, twice":   {func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "{"+escapes(2)) }, 200, "repeats the key"},
 		"half a key": {func(w http.ResponseWriter, r *http.Request) {
 			io.WriteString(w, strings.Repeat("x", 1024-12)+advisortest.Secret)
 		}, 200, "more than 1024"},
@@ -110,7 +112,7 @@ func TestWhatDoesNotComeWhole(t *testing.T) {
 			if n := len(s.Asked()); n != 1 {
 				t.Errorf("it was sent %d times", n)
 			}
-			for _, part := range []string{advisortest.Secret, advisortest.Secret[:12], strings.ReplaceAll(advisortest.Secret, "/", `\/`)} {
+			for _, part := range []string{advisortest.Secret, advisortest.Secret[:12], strings.ReplaceAll(advisortest.Secret, "/", `\/`), escapes(1)[:24], escapes(2)[:24]} {
 				if bytes.Contains(r.Body, []byte(part)) || strings.Contains(r.Broken, part) {
 					t.Errorf("the key is handed on: %q %q", r.Body, r.Broken)
 				}
@@ -122,6 +124,14 @@ func TestWhatDoesNotComeWhole(t *testing.T) {
 			t.Error("a redirect was followed")
 		}
 	})
+}
+
+// escapes are the key as JSON may write it, with more or fewer backslashes.
+func escapes(deep int) (s string) {
+	for _, c := range []byte(advisortest.Secret) {
+		s += fmt.Sprintf(`%su%04X`, strings.Repeat(`\`, deep), c)
+	}
+	return s
 }
 
 func TestOnlyTheNamedHost(t *testing.T) {
