@@ -67,7 +67,8 @@ type bounds struct {
 // processor, and seven threads.
 var usual = bounds{start: 20 * time.Second, patience: 20 * time.Second, data: 512 << 20, cpu: 20, threads: 24}
 
-// Ask asks once. It answers within the model's time and a minute, or when ctx ends.
+// Ask asks once. It answers within the model's time and eighty
+// seconds (to make the box, and three turns of the advisor), or when ctx ends.
 func (b Box) Ask(ctx context.Context, request []byte) advice.Heard {
 	want, err := dialect.Encode(b.Model, request)
 	if err != nil {
