@@ -214,6 +214,61 @@ func (w *town) steps(p canon.Digest) string {
 	return strings.Join(out, " ")
 }
 
+// TestAPlanWaitsWhenTheOperatorWants: until the adviser has answered, or the time
+// is over, and no longer.
+func TestAPlanWaitsWhenTheOperatorWants(t *testing.T) {
+	t.Parallel()
+	for _, x := range []struct {
+		wait    time.Duration
+		answers bool
+	}{{time.Hour, true}, {2 * time.Second, false}} {
+		w, said := newTown(t, controltest.Options{Hosts: 1}), make(chan struct{})
+		w.terms.Advice = x.wait
+		w.advise = func(ctx context.Context, request []byte) advice.Heard {
+			select {
+			case <-said:
+			case <-ctx.Done():
+			}
+			return advicetest.Simulated(advice.Keep)(ctx, request)
+		}
+		w.start()
+		w.grant(0)
+		w.enrol(0, 0, hello)
+		p := w.only(control.Held)
+		if p.Until != p.Created+int64(x.wait/time.Second) || len(w.writs()) != 0 {
+			t.Errorf("%+v", p)
+		}
+		if x.answers {
+			close(said)
+		}
+		w.work(p.Digest, control.Finished)
+		w.end()
+	}
+}
+
+// TestAdviceAfterTheFirstWrit changes nothing, though the plan still runs.
+func TestAdviceAfterTheFirstWrit(t *testing.T) {
+	t.Parallel()
+	w, said := newTown(t, controltest.Options{Hosts: 2}), make(chan struct{})
+	w.advise = func(ctx context.Context, request []byte) advice.Heard {
+		select {
+		case <-said:
+		case <-ctx.Done():
+		}
+		return advicetest.Simulated(advice.Hold)(ctx, request)
+	}
+	w.start()
+	grant := w.grant(0)
+	w.enrol(0, 1, hello)
+	w.ready(1)
+	close(said)
+	v := w.advised(w.plans()[0].Digest)
+	if p := w.plan(v.Exchange.Plan); v.Effect != control.EffectLate || p.State != control.Running || p.Grant != grant {
+		t.Errorf("%+v\n%+v", p, v)
+	}
+	w.work(v.Exchange.Plan, control.Finished)
+}
+
 func TestAdviceInTheSoakHolds(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, controltest.Options{Hosts: 1})

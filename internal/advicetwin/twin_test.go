@@ -69,6 +69,9 @@ func TestNoAnswerPermitsAnything(t *testing.T) {
 		if h.Outcome != advice.Answered && (x.Proposal.Stands || x.Proposal.Action != advice.Keep) {
 			t.Fatalf("%s, and it proposes %+v", h.Outcome, x.Proposal)
 		}
+		if !x.Proposal.Stands && x.Proposal.Reason != "" {
+			t.Fatal("what does not stand is in the record, in the model's words")
+		}
 		work := canon.SumFile([]byte("bytes"))
 		diff := advicetwin.Compare([]advicetwin.Seen{advicetwin.Of("plan", work, s, advice.Accepted{})}, []advicetwin.Seen{advicetwin.Of("plan", work, s, x.Proposal)})
 		if !diff.Clean() {
