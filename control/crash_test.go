@@ -5,12 +5,15 @@ import (
 	"errors"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/patchwrit/patchwrit/advice"
 	"github.com/patchwrit/patchwrit/approval"
 	"github.com/patchwrit/patchwrit/control"
+	"github.com/patchwrit/patchwrit/internal/advicetest"
 	"github.com/patchwrit/patchwrit/internal/controltest"
 	"github.com/patchwrit/patchwrit/internal/evidencetest"
 	"github.com/patchwrit/patchwrit/store"
@@ -72,6 +75,7 @@ func TestKilledAtEveryKindOfWrite(t *testing.T) {
 	for _, seed := range seeds {
 		dice, deaths := rand.New(rand.NewPCG(seed, 7)), 0
 		w := newTown(t, controltest.Options{Hosts: 3})
+		w.advise = advicetest.Simulated(advice.Hold)
 		w.start()
 		w.enrol(0, 2, hello)
 		w.only(control.Review)
@@ -127,6 +131,9 @@ func TestKilledAtEveryKindOfWrite(t *testing.T) {
 		}
 		if n := len(w.plans()); n != 1 {
 			t.Errorf("seed %d: %d plans", seed, n)
+		}
+		if n := strings.Count(w.steps(w.plans()[0].Digest), "advice"); n != 1 {
+			t.Errorf("seed %d: %d events of advice", seed, n)
 		}
 		w.audit(w.plans()[0].Digest)
 		t.Logf("seed %d: %d deaths", seed, deaths)
