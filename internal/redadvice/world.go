@@ -90,10 +90,10 @@ type world struct {
 
 // decided is all that a text could have changed.
 type decided struct {
-	findings  []string // what is affected, ascending
-	changes   []string // what each host would do, ascending
-	verdict   policy.Verdict // under a grant
-	asked     policy.Verdict // without one: people are asked
+	findings  []string                  // what is affected, ascending
+	changes   []string                  // what each host would do, ascending
+	verdict   policy.Verdict            // under a grant
+	asked     policy.Verdict            // without one: people are asked
 	deadlines map[string]priority.Class // by CVE
 	dossier   advice.Dossier
 	request   []byte
