@@ -62,7 +62,7 @@ func (f field) unsent() bool {
 	case "osv.summary", "osv.severity", "cve.short_name", "deb.changelog":
 		return false
 	}
-	return !strings.HasPrefix(f.name, "deb.p") // a script that differs raises the class, which is sent
+	return f.name != "deb.maintainer" && !strings.HasPrefix(f.name, "deb.p") // another maintainer, or script, raises the class, which is sent
 }
 
 // clean is what stands in a field of the clean twin.
