@@ -91,7 +91,7 @@ test-mutants: ## take out each safeguard by build overlay: a test must turn red 
 	$(GO) run ./internal/mutants $(ROOMS)
 
 .PHONY: redteam-advice
-redteam-advice: ## errors made of true claims, hostile texts in every field, simulated models: what passes, what changes (SEED=n; CORPUS=file.jsonl of id, label, channel, text); about four minutes
+redteam-advice: ## errors made of true claims, hostile texts in every field, simulated models: what passes, what changes (SEED=n; CORPUS=file.jsonl of id, label, channel, text); about nine minutes
 	$(GO) run ./internal/redadvice $(if $(SEED),-seed $(SEED)) $(if $(CORPUS),-corpus $(CORPUS))
 
 .PHONY: bench
