@@ -44,7 +44,7 @@ func (a Advised) enter(b *book) {
 
 // says is what of an adviser's proposal counts now.
 func (a Advised) says() advice.Accepted {
-	if a.Effect == EffectLate {
+	if a.Effect == EffectLate || !a.Heeded.Stands {
 		return advice.Accepted{Action: advice.Keep}
 	}
 	return a.Heeded
@@ -58,12 +58,36 @@ type Judged struct {
 	Rules    policy.Verdict // the rules' own, as far as they have answered
 }
 
-// restrained is what advice makes of the rules' answer about a plan: the
-// answer itself while there is none. The caller holds the lock.
-func (c *Control) restrained(p Plan, v policy.Verdict, granted bool, a Advised) restraint.Effect {
-	s := restraint.Stand{Verdict: v, Granted: granted, Now: c.Now().Unix(), Expires: p.Expires, Due: p.work().Due, Held: a.Until}
+// restrained is what advice makes of the rules' answer about a plan, which a grant
+// covers or "": the answer itself while there is none. The caller holds the lock.
+func (c *Control) restrained(p Plan, v policy.Verdict, grant canon.Digest, a Advised) restraint.Effect {
+	s := restraint.Stand{Verdict: v, Granted: grant != "", Now: c.Now().Unix(), Expires: p.Expires, Due: p.work().Due, Held: a.Until}
 	s.Review = s.Now + int64(c.Terms.Review/time.Second)
+	if s.Granted && a.says().Action != advice.Keep {
+		s.Permit = c.permit(p, grant, s.Now)
+	}
 	return restraint.By(s, a.says())
+}
+
+// permit is when what lets a plan run now ends: its grant, or the first of its
+// hosts' windows that are open. What cannot be read permits no hold.
+func (c *Control) permit(p Plan, grant canon.Digest, now int64) int64 {
+	end := c.book.grants[grant].Grant.Expires
+	raw, err := c.blobs.get(p.Input)
+	var in policy.Input
+	if err == nil {
+		err = canon.Decode(raw, &in)
+	}
+	if err != nil {
+		c.Logger.Warn("what the rules were told about a plan cannot be read; advice does not hold it", "plan", p.Digest.Short(), "error", err)
+		return now
+	}
+	for _, h := range in.Facts.Hosts {
+		if len(h.Windows) > 0 && h.Windows[0].From <= now && now < h.Windows[0].Until {
+			end = min(end, h.Windows[0].Until)
+		}
+	}
+	return end
 }
 
 // effect notes what advice did.
@@ -246,7 +270,7 @@ func (c *Control) advise(ctx context.Context, a Advised) error {
 	case !p.State.open() || len(c.book.ofPlan[x.Plan]) > 0:
 		a.Effect, a.Text = EffectLate, "it came after the plan had gone on, and changes nothing"
 	default:
-		e := c.restrained(p, p.Verdict[0], p.Grant != "", a)
+		e := c.restrained(p, p.Verdict[0], p.Grant, a)
 		if a = a.effect(e); p.State == Running && e.Held {
 			records = append(records, held(p, e))
 		}

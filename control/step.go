@@ -172,7 +172,7 @@ func (c *Control) decided(ctx context.Context, p Plan, v policy.Verdict, grant c
 	p.Verdict, p.Class, p.Grant = []policy.Verdict{v}, v.Class, ""
 	records := []record{}
 	a, advised := c.book.advised[p.Digest]
-	e := c.restrained(p, v, grant != "", a)
+	e := c.restrained(p, v, grant, a)
 	if advised && a.Effect != EffectLate {
 		records = append(records, a.effect(e))
 	}

@@ -7,8 +7,9 @@
 // The promise (P2, P3): for every proposal the verdict is never milder than the
 // rules' own, its class never lower, its hold never shorter; nothing is made that
 // was not there; the due day is no field of an Effect, so it cannot move. A hold
-// through advice ends by itself, early enough that the work can still be done by
-// its due day: then the plan goes on as the rules said. So advice alone can
+// through advice ends by itself, when half of the time is left until its due day,
+// and until the grant or the window ends that lets it run now: then the plan goes
+// on as the rules said. So advice alone can
 // neither stop work nor put it off for good, however often it says hold.
 //
 // It asks nobody and keeps nothing: the same arguments give the same effect.
@@ -36,6 +37,7 @@ type Stand struct {
 	Review  int64 // until when people could answer if they were asked now
 	Expires int64 // end of the plan's life
 	Due     int64 // by when its work has to be effective; 0: no day
+	Permit  int64 // when what lets it run now ends: the grant, or an open window; 0: no end
 	Held    int64 // the end that an earlier Effect gave; 0: none did
 }
 
@@ -74,12 +76,15 @@ func By(s Stand, p advice.Accepted) Effect {
 }
 
 // End is when a hold that begins now is over: with the time that people have to
-// answer, but when half of what is left until the due day, and until the end of
-// the plan's life, has passed. The other half is for the work.
+// answer, but when half of what is left until the due day, until the end of the
+// plan's life, and until what permits it ends, has passed. The other half is for
+// the work.
 func End(s Stand) int64 {
 	end := min(s.Review, half(s.Now, s.Expires))
-	if s.Due != 0 {
-		end = min(end, half(s.Now, s.Due))
+	for _, limit := range []int64{s.Due, s.Permit} {
+		if limit != 0 {
+			end = min(end, half(s.Now, limit))
+		}
 	}
 	return max(end, s.Now)
 }

@@ -86,6 +86,8 @@ func TestAHoldEndsInTime(t *testing.T) {
 		"by the time people have":     {restraint.Stand{Review: now + 10, Expires: now + 100, Due: now + 200}, now + 10, policy.Quorum},
 		"by the life of the plan":     {restraint.Stand{Review: now + 100, Expires: now + 100}, now + 50, policy.Quorum},
 		"by the due day":              {restraint.Stand{Review: now + 100, Expires: now + 1000, Due: now + 30}, now + 15, policy.Quorum},
+		"by the end of its permit":    {restraint.Stand{Review: now + 100, Expires: now + 1000, Due: now + 900, Permit: now + 40}, now + 20, policy.Quorum},
+		"its permit has ended":        {restraint.Stand{Review: now + 100, Expires: now + 1000, Permit: now - 1}, now, policy.Allow},
 		"due now":                     {restraint.Stand{Review: now + 100, Expires: now + 1000, Due: now}, now, policy.Allow},
 		"overdue":                     {restraint.Stand{Review: now + 100, Expires: now + 1000, Due: now - 9}, now, policy.Allow},
 		"an earlier hold is not over": {restraint.Stand{Review: now + 100, Expires: now + 1000, Held: now + 3}, now + 3, policy.Quorum},

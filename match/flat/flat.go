@@ -55,9 +55,9 @@ const (
 
 // Version is that of the layout and of what its words mean. Another one is
 // refused, never guessed at. 2: names of PyPI are normalised (PEP 503). 3: Go
-// modules also stand under their names in lower case. 4: what judging needs of
+// modules also stand under their names in lower case. 5: what judging needs of
 // the records stands apart, where rows say.
-const Version = 4
+const Version = 5
 
 const (
 	magic      = "PATCHWRITIDX"

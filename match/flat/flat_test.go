@@ -272,7 +272,7 @@ func TestAnotherVersionIsRefused(t *testing.T) {
 	raw := compile(t, set(rec("R-1", "a", "2")))
 	binary.LittleEndian.PutUint32(raw[12:], flat.Version+1)
 	_, err := flat.Open(bytes.NewReader(raw), int64(len(raw)), 0)
-	if refusal.CodeOf(err) != flat.Foreign || !strings.Contains(err.Error(), "version 4") {
+	if refusal.CodeOf(err) != flat.Foreign || !strings.Contains(err.Error(), "version 5") {
 		t.Error(err)
 	}
 	if _, err := flat.Open(strings.NewReader("PK\x03\x04 a zip of records"), 22, 0); refusal.CodeOf(err) != flat.Foreign {
