@@ -70,10 +70,12 @@ func TestWhatDoesNotComeWhole(t *testing.T) {
 		status int
 		broken string
 	}{
-		"redirect": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL, http.StatusTemporaryRedirect) }, 307, ""},
-		"endless":  {func(w http.ResponseWriter, r *http.Request) { w.Write(make([]byte, 2048)) }, 200, "more than 1024 bytes"},
-		"slow":     {func(w http.ResponseWriter, r *http.Request) { w.(http.Flusher).Flush(); <-r.Context().Done() }, 200, "within 1 seconds"},
-		"silent":   {func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, 0, "within 1 seconds"},
+		"redirect": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, other.URL, http.StatusTemporaryRedirect)
+		}, 307, ""},
+		"endless": {func(w http.ResponseWriter, r *http.Request) { w.Write(make([]byte, 2048)) }, 200, "more than 1024 bytes"},
+		"slow":    {func(w http.ResponseWriter, r *http.Request) { w.(http.Flusher).Flush(); <-r.Context().Done() }, 200, "within 1 seconds"},
+		"silent":  {func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, 0, "within 1 seconds"},
 		"half": {func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Length", "9")
 			w.Write([]byte("half"))
