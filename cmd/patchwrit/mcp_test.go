@@ -35,6 +35,12 @@ func (s *overheard) Write(p []byte) (int, error) {
 	return s.b.Write(p)
 }
 
+func (s *overheard) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
 // connect starts patchwrit mcp as a client would, and speaks to it with the SDK's
 // client.
 func (p *plant) connect(token string, all *overheard, where ...string) *sdk.ClientSession {
@@ -190,7 +196,7 @@ func (p *plant) noSecrets(all *overheard, token string) {
 		p.t.Errorf("there is nothing to look for, or in: %d bytes", all.b.Len())
 	}
 	for i, s := range secrets {
-		if bytes.Contains(all.b.Bytes(), s) || bytes.Contains(p.err.Bytes(), s) {
+		if bytes.Contains(all.b.Bytes(), s) || strings.Contains(p.err.String(), string(s)) {
 			p.t.Errorf("secret %d is told", i)
 		}
 	}

@@ -36,7 +36,7 @@ type plant struct {
 	data  string
 	args  []string
 	cmd   *exec.Cmd
-	err   *bytes.Buffer
+	err   *overheard // while the process writes to it
 	url   string
 	key   canon.Digest
 	conns map[string]*dial.Conn
@@ -72,7 +72,7 @@ func (p *plant) start() {
 		listen = strings.TrimPrefix(p.url, "https://")
 	}
 	p.cmd = p.patchwrit(append([]string{"up", "--data", p.data, "--listen", listen, "--log-json"}, p.args...)...)
-	p.err = &bytes.Buffer{}
+	p.err = &overheard{}
 	p.cmd.Stderr = p.err
 	out, err := p.cmd.StdoutPipe()
 	p.must(err)
