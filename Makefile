@@ -53,10 +53,10 @@ test-race: ## unit tests with the race detector
 	GORACE=atexit_sleep_ms=50 PATCHWRIT_REAL_ROOTS=no $(GO) test -race -short -timeout 30m $(PKGS)
 
 .PHONY: test-real
-test-real: ## real records of the shared data set, read and matched without the race detector (internal/raced says why); each kind of poison through the loop
+test-real: ## real records of the shared data set, read and matched without the race detector (internal/raced says why); each kind of poison, and advisers of many kinds, through the loop
 	@test -d "$${PATCHWRIT_SHARED:-../shared/data}" || echo "test-real: the shared data set is not here (PATCHWRIT_SHARED names its folder): tests of real records skip"
 	$(GO) test -short -count=1 -timeout 20m $(shell cat internal/real-packages.txt)
-	$(GO) test -count=1 -run '^Test(EachKindOfPoison|PoisonedFacts)' ./control
+	$(GO) test -count=1 -run '^Test(EachKindOfPoison|PoisonedFacts|TwinsOfTheLoop)' ./control
 
 TEST_BIN := $(CURDIR)/bin/test
 # LINKED=yes: make test has linked them, and nothing may replace them under houses that run.

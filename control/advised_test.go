@@ -450,7 +450,7 @@ func (w *town) heldBack(p control.Plan) bool {
 // loop without one: a plan that a grant covers, and one that people must approve.
 func TestTwinsOfTheLoop(t *testing.T) {
 	if testing.Short() {
-		t.Skip("houses with three witnesses each; TestNoAnswerPermitsAnything has the same without them")
+		t.Skip("houses with three witnesses each: make test-real runs them; TestNoAnswerPermitsAnything has the same without them")
 	}
 	run := func(advise func(context.Context, []byte) advice.Heard) []advicetwin.Seen {
 		w := newTown(t, controltest.Options{Hosts: 1})
