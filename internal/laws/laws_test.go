@@ -56,6 +56,7 @@ core   match/fleet:    version advisory inventory match
 core   priority:       canon change
 core   proposal:       KERNEL advisory inventory match artefact provenance plan/whole
 core   advice:         KERNEL advisory advisory/strictjson proposal
+core   advice/conduct: canon refusal advice
 core   advisor/dialect: canon advisory/strictjson
 core   advisor/pipe:   canon advisor/dialect
 core   visit:          KERNEL advice
@@ -120,6 +121,7 @@ var external = map[string][]string{
 var unreachable = map[string][]string{
 	"advisor":               {"writ/issue", "policy", "policy/rego", "pkgmgr", "pkgmgr/apt", "pkgmgr/apt/solve", "control", "store", "agent", "tlog/writer", "restraint"},
 	"advice":                {"writ/issue", "policy", "policy/rego", "pkgmgr", "pkgmgr/apt", "pkgmgr/apt/solve", "control", "store", "agent", "tlog/writer", "restraint"},
+	"advice/conduct":        {"writ/issue", "policy", "policy/rego", "pkgmgr", "pkgmgr/apt", "pkgmgr/apt/solve", "control", "store", "agent", "tlog/writer", "restraint"},
 	"restraint":             {"writ/issue", "policy/rego", "pkgmgr", "pkgmgr/apt", "control", "store", "agent", "tlog/writer"},
 	"advisor/box":           {"advisor/post", "writ/issue", "policy", "policy/rego", "pkgmgr", "pkgmgr/apt", "pkgmgr/apt/solve", "control", "store", "agent", "tlog/writer", "restraint"},
 	"cmd/patchwrit-advisor": {"advice", "advisor", "advisor/post", "advisor/box", "proposal", "plan", "trust", "approval", "writ", "writ/issue", "policy", "policy/rego", "pkgmgr", "pkgmgr/apt", "pkgmgr/apt/solve", "control", "store", "agent", "tlog/writer", "restraint", "feed", "wire"},
