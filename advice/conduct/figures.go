@@ -53,7 +53,7 @@ func compareSegments(a, b Segment) int {
 
 // part is a case as one segment sees it: with the claims about that segment.
 type part struct {
-	Case
+	*Case
 	claims []advice.Counted
 }
 
@@ -61,14 +61,15 @@ type part struct {
 // Cases without an answer are left out.
 func segments(cases []Case) map[Segment][]part {
 	out := map[Segment][]part{All: nil}
-	for _, c := range cases {
+	for n := range cases {
+		c := &cases[n]
 		if !c.answered() {
 			continue
 		}
 		out[All] = append(out[All], part{c, c.Claims})
 		mine := map[Segment][]advice.Counted{}
 		for _, i := range c.Items {
-			for _, s := range []Segment{{ByOS, i.OS}, {ByVendor, i.Vendor}, {ByComponent, i.Component}} {
+			for _, s := range i.segments() {
 				mine[s] = append(mine[s], i.Claims...)
 			}
 		}
@@ -77,6 +78,15 @@ func segments(cases []Case) map[Segment][]part {
 		}
 	}
 	return out
+}
+
+func (i Item) segments() [3]Segment {
+	return [3]Segment{{ByOS, i.OS}, {ByVendor, i.Vendor}, {ByComponent, i.Component}}
+}
+
+func (i Item) in(s Segment) bool {
+	of := i.segments()
+	return slices.Contains(of[:], s)
 }
 
 func figures(s Segment, list []part) Figures {
