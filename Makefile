@@ -76,7 +76,12 @@ test-long: deps ## what make test leaves out for its length: safeguards of apt, 
 	$(MAKE) test-mutants ROOMS="pkgmgr/apt unpack artefact evidence advisory/quarantine feed/depot feed/epss inventory inventory/rpmfile inventory/rpmdb inventory/sbom match/library"
 	$(GO) test -count=1 -v -timeout 20m -run 'TenThousand|Clean|Poison|^TestReal' ./advisory/quarantine ./feed/depot
 	$(GO) test -count=1 -v -run TestTighterSettingsAreNowhereMilder ./policy/rego
+	$(MAKE) test-conformance
 	PATCHWRIT_LONG=1 PATCHWRIT_REAL_ROOTS=no GORACE=atexit_sleep_ms=50 $(GO) test -race -short -count=1 -timeout 60m ./cmd/patchwrit $(shell cat internal/real-packages.txt)
+
+.PHONY: test-conformance
+test-conformance: ## our dialects beside the official SDKs of OpenAI, Anthropic and Ollama, against one loopback server (a module of its own, fetched and compiled first: minutes)
+	cd internal/advisorconformance && $(GO) vet ./... && $(GO) test -count=1 ./...
 
 .PHONY: test-fleet
 test-fleet: $(NEEDS_BIN) ## a small fleet with failing, silent and halted hosts; kill -9 of each part at each step of the loop; a control plane that is lost
