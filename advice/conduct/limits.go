@@ -58,7 +58,7 @@ type Limits struct {
 // Default are the limits where the rules name none. Those of notes that we started
 // from are proposals, not measured in any fleet; the counts and sigmas are ours, so
 // that what does not change practically never alarms (docs/ADVICE.md).
-var Default = Limits{Type: TypeLimits, Base: 200, Window: 200, Sigmas: 4000,
+var Default = Limits{Type: TypeLimits, Base: 200, Window: 200, Sigmas: 4500,
 	Cases: 30, Claims: 200, Orders: 30, Plans: 15, Answers: 20,
 	VerifiedFall: 50_000, ContradictedRise: 50_000, AbstainedRise: 100_000, DisagreedRise: 100_000, Overridden: 600_000,
 	PSI: 250_000, JS: 100_000, Faster: 800_000, Slower: 1_250_000, Bin: 50_000, Seen: 5,

@@ -16,9 +16,6 @@ type stretch struct{ before, now []int64 }
 // always waited for a reboot is no disparity. The ratio has to be beyond its limit in
 // both halves of the newest plans, and the segment's own times beyond chance.
 func (w *watch) times(s Segment) {
-	if s == All {
-		return // it has no others
-	}
 	own := w.stretch(func(c *Case) bool { return c.in(s) })
 	rest := w.stretch(func(c *Case) bool { return !c.in(s) })
 	if !w.enough(own) || !w.enough(rest) {
@@ -70,7 +67,7 @@ func (w *watch) stretch(mine func(*Case) bool) (out stretch) {
 	}
 	for i := range w.now {
 		c := &w.now[i]
-		if u := usual[c.Class]; u > 0 && w.latest-c.Made >= 2*u && c.People != No && mine(c) {
+		if u, ok := usual[c.Class]; ok && w.latest-c.Made >= 2*u && c.People != No && mine(c) {
 			out.now = append(out.now, of(c.took(), u))
 		}
 	}

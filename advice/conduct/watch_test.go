@@ -96,8 +96,8 @@ func TestWatchOneMeasureAtATime(t *testing.T) {
 		"curl is first once, late": {func(i int, c *conduct.Case) {
 			c.Order = []string{of(i == 45, "curl", "vim"), of(i == 45, "vim", "curl")}
 		}, nil, nil},
-		"too few orders":                  {func(i int, c *conduct.Case) { c.Order = []string{"vim", "curl"}[:2*one(i < 19)] }, nil, nil},
-		"just enough orders":              {func(i int, c *conduct.Case) { c.Order = []string{"vim", "curl"}[:2*one(i < 20)] }, nil, []string{"first"}},
+		"too few orders":                  {func(i int, c *conduct.Case) { c.Order = []string{"vim", "curl"}[:2*one(i < 19)] }, func(l *conduct.Limits) { l.Sigmas = 3500 }, nil},
+		"just enough orders":              {func(i int, c *conduct.Case) { c.Order = []string{"vim", "curl"}[:2*one(i < 20)] }, func(l *conduct.Limits) { l.Sigmas = 3500 }, []string{"first"}},
 		"one release waits twice as long": {func(i int, c *conduct.Case) { c.Effective += 9000 * int64(i%2) }, nil, []string{"time"}},
 		"all wait twice as long":          {func(i int, c *conduct.Case) { c.Effective += 9000 }, nil, nil},
 		"one release is never in effect":  {func(i int, c *conduct.Case) { c.Effective *= int64(1 - i%2) }, nil, []string{"time"}},
@@ -113,16 +113,7 @@ func TestWatchOneMeasureAtATime(t *testing.T) {
 		if x.limits != nil {
 			x.limits(&l)
 		}
-		base := run(60, nil)
-		now := run(60, x.change)
-		for i := range now {
-			d := int64(1_000_000)
-			now[i].At, now[i].Made = now[i].At+d, now[i].Made+d
-			if now[i].Effective > 0 {
-				now[i].Effective += d
-			}
-		}
-		got := conduct.Watch(base, now, l)
+		got := conduct.Watch(run(60, nil), later(run(60, x.change), 1), l)
 		if !slices.Equal(measures(got), x.want) && len(got)+len(x.want) > 0 {
 			t.Errorf("%s: %+v, want %v", name, got, x.want)
 		}
@@ -132,6 +123,88 @@ func TestWatchOneMeasureAtATime(t *testing.T) {
 			}
 		}
 	}
+}
+
+// slow makes the plans of one release, rhel:9, wait so much longer, in seconds.
+func slow(i int, c *conduct.Case, by int64) { c.Effective += by * int64(i%2) }
+
+// TestWatchAsksTwice: what is beyond a threshold and not beyond chance, or of too few
+// on one side only, is no alarm; nor is what the base does not know.
+func TestWatchAsksTwice(t *testing.T) {
+	never := func(l *conduct.Limits) { l.PSI = 90_000_000 }
+	sigmas := func(n int) func(*conduct.Limits) { return func(l *conduct.Limits) { l.Sigmas, l.PSI = n, 90_000_000 } }
+	plans := func(n, sigmas int) func(*conduct.Limits) {
+		return func(l *conduct.Limits) { l.Plans, l.Sigmas, l.PSI = n, sigmas, 90_000_000 }
+	}
+	for name, x := range map[string]struct {
+		base, now func(i int, c *conduct.Case)
+		limits    func(*conduct.Limits)
+		want      []string
+	}{
+		"few claims before": {func(i int, c *conduct.Case) { lying(c, 0); bare(c, i > 8) }, func(i int, c *conduct.Case) { lying(c, 5) }, sigmas(2000), nil},
+		"few claims now":    {nil, func(i int, c *conduct.Case) { lying(c, 10); bare(c, i > 8) }, sigmas(1000), nil},
+		"six of twenty are held": {nil, func(i int, c *conduct.Case) {
+			c.Outcome, c.Rules, c.Action = fails(i >= 20), "quorum", of(i < 6, advice.Hold, advice.Keep)
+			c.Rules = of(i < 6, "quorum", "allow")
+		}, never, nil},
+		"five of twenty have another class": {nil, func(i int, c *conduct.Case) { c.Outcome, c.Class = fails(i >= 20), of(i < 5, "3DF", "14D") }, nil, nil},
+		"other rare classes": {func(i int, c *conduct.Case) { c.Class = of(i < 40, "14D", fmt.Sprint("a", i)) }, func(i int, c *conduct.Case) { c.Class = of(i < 40, "14D", fmt.Sprint("b", i)) },
+			func(l *conduct.Limits) { l.Sigmas = 1000 }, nil},
+		"plans of two releases":          {nil, func(i int, c *conduct.Case) { c.Items[0].OS, c.Items[1].OS = "debian:12", "rhel:9" }, func(l *conduct.Limits) { l.Sigmas = 3000 }, nil},
+		"it was first once":              {func(i int, c *conduct.Case) { c.Order = []string{of(i == 0, "curl", "vim"), of(i == 0, "vim", "curl")} }, func(i int, c *conduct.Case) { c.Order = []string{"vim", "curl"} }, nil, nil},
+		"it waits, of nine plans before": {func(i int, c *conduct.Case) { elsewhere(c, i > 17) }, func(i int, c *conduct.Case) { slow(i, c, 9000) }, sigmas(2500), nil},
+		"it waits, of ten plans before":  {func(i int, c *conduct.Case) { elsewhere(c, i > 19) }, func(i int, c *conduct.Case) { slow(i, c, 9000) }, sigmas(2500), []string{"time"}},
+		"the plans are young": {nil, func(i int, c *conduct.Case) {
+			c.At, c.Made, c.Effective = int64(1_800_000_000+i), int64(1_800_000_000+i), int64(1_800_007_200*(1-i%2))
+		}, nil, nil},
+		"people stopped most before":      {func(i int, c *conduct.Case) { stopped(c, i%4 == 1 || i%8 == 3) }, func(i int, c *conduct.Case) { slow(i, c, 9000) }, plans(5, 2500), []string{"time"}},
+		"it was never in effect before":   {func(i int, c *conduct.Case) { c.Effective *= int64(1 - i%2) }, nil, nil, nil},
+		"it was in effect at once before": {func(i int, c *conduct.Case) { c.Effective = c.Effective*int64(1-i%2) + c.Made*int64(i%2) }, nil, nil, nil},
+		"a class of three plans before": {func(i int, c *conduct.Case) {
+			if i == 1 || i == 3 || i == 5 {
+				c.Class, c.Effective = "3DF", c.Made+60
+			}
+		}, func(i int, c *conduct.Case) { c.Class = of(i%2 == 1, "3DF", "14D") }, never, nil},
+		"ten plans wait a third longer":  {nil, func(i int, c *conduct.Case) { c.Outcome = fails(i%2 == 1 && i > 20); slow(i, c, 2700) }, plans(5, 4500), nil},
+		"more plans wait a third longer": {nil, func(i int, c *conduct.Case) { slow(i, c, 2700) }, plans(5, 4500), []string{"time"}},
+		"ten plans wait less":            {nil, func(i int, c *conduct.Case) { c.Outcome = fails(i%2 == 1 && i > 20); slow(i, c, -2400) }, plans(5, 4500), nil},
+		"more plans wait less":           {nil, func(i int, c *conduct.Case) { slow(i, c, -2400) }, plans(5, 4500), []string{"time"}},
+		"only the newer plans wait":      {nil, func(i int, c *conduct.Case) { slow(i, c, 9000*int64(one(i > 29))) }, plans(5, 2000), nil},
+		"only the newer wait less":       {nil, func(i int, c *conduct.Case) { slow(i, c, -6000*int64(one(i > 29))) }, plans(5, 2000), nil},
+	} {
+		l := small()
+		if x.limits != nil {
+			x.limits(&l)
+		}
+		if got := conduct.Watch(run(60, x.base), later(run(60, x.now), 1), l); !slices.Equal(measures(got), x.want) && len(got)+len(x.want) > 0 {
+			t.Errorf("%s: %+v, want %v", name, got, x.want)
+		}
+	}
+}
+
+func bare(c *conduct.Case, is bool) {
+	if is {
+		c.Claims, c.Items[0].Claims = nil, nil
+	}
+}
+
+func stopped(c *conduct.Case, is bool) {
+	if is {
+		c.People, c.Effective = conduct.No, 0
+	}
+}
+
+func elsewhere(c *conduct.Case, is bool) {
+	if is {
+		c.Items[0].OS, c.Items[0].Vendor, c.Items[1].OS, c.Items[1].Vendor = "debian:12", "Debian", "debian:12", "Debian"
+	}
+}
+
+func fails(is bool) advice.Outcome {
+	if is {
+		return advice.Failed
+	}
+	return advice.Answered
 }
 
 var unsupported = []advice.Counted{{Verdict: advice.Verified, Claims: 5}, {Verdict: advice.Unsupported, Claims: 5}}
@@ -170,7 +243,10 @@ func TestWatchTakesTheFirstAndTheNewest(t *testing.T) {
 func later(cases []conduct.Case, n int64) []conduct.Case {
 	out := slices.Clone(cases)
 	for i := range out {
-		out[i].At, out[i].Made, out[i].Effective = out[i].At+n*3_000_000, out[i].Made+n*3_000_000, out[i].Effective+n*3_000_000
+		out[i].At, out[i].Made = out[i].At+n*3_000_000, out[i].Made+n*3_000_000
+		if out[i].Effective > 0 {
+			out[i].Effective += n * 3_000_000
+		}
 	}
 	return out
 }
@@ -276,7 +352,7 @@ func TestGate(t *testing.T) {
 		"to nothing":          {good(200, nil), nil, conduct.Shadow, `nobody is promoted to "shadow"`},
 		"to what is no level": {good(200, nil), nil, "all", `nobody is promoted to "all"`},
 		"too few":             {good(199, nil), nil, conduct.Show, "199 answered cases in shadow; 200 are wanted"},
-		"one not answered":    {good(200, func(i int, c *conduct.Case) { c.Outcome = of2(i == 3) }), nil, conduct.Show, "199 answered"},
+		"one not answered":    {good(200, func(i int, c *conduct.Case) { c.Outcome = fails(i == 3) }), nil, conduct.Show, "199 answered"},
 		"an alarm":            {good(200, nil), []conduct.Alarm{{Text: "It lies."}}, conduct.Show, "1 alarms stand; the first: It lies."},
 		"it says nothing":     {good(200, func(i int, c *conduct.Case) { c.Claims = nil }), nil, conduct.Show, "0 claims in shadow"},
 		"just verified enough": {good(200, func(i int, c *conduct.Case) {
@@ -312,13 +388,6 @@ func TestGate(t *testing.T) {
 
 var unsupported9 = []advice.Counted{{Verdict: advice.Verified, Claims: 9}, {Verdict: advice.Unsupported, Claims: 1}}
 
-func of2(failed bool) advice.Outcome {
-	if failed {
-		return advice.Failed
-	}
-	return advice.Answered
-}
-
 // TestLimits: a table of documents.
 func TestLimits(t *testing.T) {
 	for doc, why := range map[string]string{
@@ -347,6 +416,7 @@ func TestLimits(t *testing.T) {
 		`{"faster":1000001}`:                   "from 1 to 1000000",
 		`{"cases":201}`:                        "cases is 201, more than base (200) or window (200) holds",
 		`{"cases":200}`:                        "",
+		`{"window":29,"plans":14}`:             "cases is 30, more than base (200) or window (29)",
 		`{"base":29}`:                          "cases is 30, more than base (29)",
 		`{"orders":201}`:                       "orders is 201",
 		`{"answers":201}`:                      "answers is 201",
