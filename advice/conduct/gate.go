@@ -40,7 +40,8 @@ func Known(base []Case, c Case, l Limits) (bool, canon.Note) {
 
 // Gate says whether people may promote a model to a level: enough cases in the level
 // below, no alarm, and in every segment with enough claims a rate of verified ones
-// that is high enough, none far below that of all. The error is a refusal that names
+// that is high enough, none far below that of all. With PromoteCases 0 no number of
+// cases or claims is asked for. The error is a refusal that names
 // the first reason. That there is a data sheet, and who signs, is not asked here.
 func Gate(cases []Case, alarms []Alarm, to Say, l Limits) error {
 	no := func(format string, args ...any) error { return refusal.New("PW-MODEL-UNPROVEN", format, args...) }
@@ -64,7 +65,7 @@ func Gate(cases []Case, alarms []Alarm, to Say, l Limits) error {
 			if all = f; f.Cases < l.PromoteCases {
 				return no("%d answered cases in %s; %d are wanted", f.Cases, from, l.PromoteCases)
 			}
-			if f.Claims < l.Claims {
+			if l.PromoteCases > 0 && f.Claims < l.Claims {
 				return no("%d claims in %s; %d are wanted", f.Claims, from, l.Claims)
 			}
 		} else {

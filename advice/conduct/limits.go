@@ -46,10 +46,10 @@ type Limits struct {
 	Slower           int `json:"slower"`            // likewise
 	Bin              int `json:"bin"`               // what has a smaller share of the base is counted together
 
-	Seen int `json:"seen"` // cases of the base with an OS, vendor or class, without which it is not known
+	Seen int `json:"seen"` // cases of the base with an OS, vendor or class, without which it is not known; 0: all is known
 
 	// Of promotion, by the cases of the level that a model has.
-	PromoteCases        int `json:"promote_cases"`
+	PromoteCases        int `json:"promote_cases"`        // answered, with claims enough in all; 0: the house wants no trial
 	PromoteVerified     int `json:"promote_verified"`     // least rate of claims, in every segment with enough of them
 	PromoteContradicted int `json:"promote_contradicted"` // most, likewise
 	PromoteParity       int `json:"promote_parity"`       // how far a segment's verified rate may be below that of all
@@ -79,8 +79,8 @@ func (l *Limits) all() []limit {
 		{"verified_fall", &l.VerifiedFall, 1, Million}, {"contradicted_rise", &l.ContradictedRise, 1, Million},
 		{"abstained_rise", &l.AbstainedRise, 1, Million}, {"disagreed_rise", &l.DisagreedRise, 1, Million}, {"overridden", &l.Overridden, 1, Million},
 		{"psi", &l.PSI, 1, 100 * Million}, {"js", &l.JS, 1, Million}, {"faster", &l.Faster, 1, Million}, {"slower", &l.Slower, Million, 100 * Million},
-		{"bin", &l.Bin, 1, Million / 2}, {"seen", &l.Seen, 1, 10_000},
-		{"promote_cases", &l.PromoteCases, 1, 1_000_000}, {"promote_verified", &l.PromoteVerified, 1, Million},
+		{"bin", &l.Bin, 1, Million / 2}, {"seen", &l.Seen, 0, 10_000},
+		{"promote_cases", &l.PromoteCases, 0, 1_000_000}, {"promote_verified", &l.PromoteVerified, 1, Million},
 		{"promote_contradicted", &l.PromoteContradicted, 0, Million}, {"promote_parity", &l.PromoteParity, 0, Million},
 	}
 }

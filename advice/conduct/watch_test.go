@@ -331,6 +331,11 @@ func TestKnown(t *testing.T) {
 		c := run(1, nil)[0]
 		x.change(&c)
 		ok, why := conduct.Known(base, c, l)
+		if l := (conduct.Limits{Base: 60}); x.why != "" {
+			if all, _ := conduct.Known(base, c, l); !all {
+				t.Errorf("%s: seen 0, and it is not known", name)
+			}
+		}
 		if ok != (x.why == "") || !strings.Contains(string(why), x.why) {
 			t.Errorf("%s: %v %q", name, ok, why)
 		}
@@ -386,6 +391,24 @@ func TestGate(t *testing.T) {
 	}
 }
 
+// TestGateWithoutTrial: a house that wants none still asks that the figures be good.
+func TestGateWithoutTrial(t *testing.T) {
+	l := conduct.Default
+	l.PromoteCases = 0
+	if err := conduct.Gate(nil, nil, conduct.Show, l); err != nil {
+		t.Error(err)
+	}
+	if err := conduct.Gate(run(3, nil), nil, conduct.Show, l); err != nil {
+		t.Error(err)
+	}
+	if err := conduct.Gate(run(30, func(i int, c *conduct.Case) { lying(c, 5) }), nil, conduct.Show, l); err == nil {
+		t.Error("half of 300 claims are lies, and it may be promoted")
+	}
+	if err := conduct.Gate(nil, []conduct.Alarm{{Text: "It lies."}}, conduct.Show, l); err == nil {
+		t.Error("an alarm stands, and it may be promoted")
+	}
+}
+
 var unsupported9 = []advice.Counted{{Verdict: advice.Verified, Claims: 9}, {Verdict: advice.Unsupported, Claims: 1}}
 
 // TestLimits: a table of documents.
@@ -394,6 +417,7 @@ func TestLimits(t *testing.T) {
 		`{}`: "",
 		`{"type":"patchwrit/advicelimits/v1","window": 100}`: "",
 		string(canon.MustEncode(conduct.Default)):            "",
+		`{"seen":0,"promote_cases":0}`:                       "",
 		`{"promote_contradicted":0,"sigmas":8000}`:           "",
 		`null`:                                 "an object of limits was expected",
 		`[]`:                                   "an object of limits was expected",
