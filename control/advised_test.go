@@ -22,6 +22,7 @@ import (
 	"github.com/patchwrit/patchwrit/internal/controltest"
 	"github.com/patchwrit/patchwrit/policy"
 	"github.com/patchwrit/patchwrit/store"
+	"github.com/patchwrit/patchwrit/trust"
 )
 
 // counted counts how often an adviser is asked.
@@ -280,6 +281,47 @@ func TestAdviceInTheSoakHolds(t *testing.T) {
 	v := w.advised(w.plans()[0].Digest)
 	if p := w.plan(v.Exchange.Plan); p.State != control.Review || p.Grant != "" || v.Effect != control.EffectHeld || v.Until != p.Until {
 		t.Errorf("%+v\n%+v", p, v)
+	}
+}
+
+// TestAHoldEndsInTheWindow: half of what is left of the open window is for the work,
+// though grant, plan and people have longer.
+func TestAHoldEndsInTheWindow(t *testing.T) {
+	t.Parallel()
+	end := time.Now().Add(10 * time.Minute).Truncate(time.Minute)
+	span := end.Add(-time.Hour).UTC().Format("1504") + "-" + end.UTC().Format("1504")
+	w := newTown(t, controltest.Options{Hosts: 1, Labels: []trust.Label{{Key: "window", Value: span}}})
+	w.advise = advicetest.Simulated(advice.Hold)
+	began := w.now().Unix()
+	w.start()
+	w.grant(3600)
+	w.enrol(0, 0, hello)
+	w.until("a plan", func() bool { return len(w.plans()) == 1 })
+	v := w.advised(w.plans()[0].Digest)
+	half := func(from int64) int64 { return from + (end.Unix()-from)/2 }
+	if v.Effect != control.EffectHeld || v.Until < half(began) || v.Until > half(w.now().Unix()) {
+		t.Errorf("%s until %d, half of the window is over between %d and %d", v.Effect, v.Until, half(began), half(w.now().Unix()))
+	}
+}
+
+// TestNoHoldWhereTheWindowIsNotKnown: what the rules saw of a plan is gone, so nobody
+// knows until when it may run, and advice does not stop it.
+func TestNoHoldWhereTheWindowIsNotKnown(t *testing.T) {
+	t.Parallel()
+	w, say := newTown(t, controltest.Options{Hosts: 1}), make(chan struct{})
+	w.advise = func(ctx context.Context, request []byte) advice.Heard {
+		<-say
+		return advicetest.Simulated(advice.Hold)(ctx, request)
+	}
+	w.start()
+	grant := w.grant(3600)
+	w.enrol(0, 0, hello)
+	w.until("a plan", func() bool { return len(w.plans()) == 1 && w.plans()[0].Grant != "" })
+	w.must(os.Remove(filepath.Join(w.Data(), "blobs", string(w.plans()[0].Input))))
+	close(say)
+	v := w.advised(w.plans()[0].Digest)
+	if p := w.plan(v.Exchange.Plan); v.Effect != control.EffectShown || v.Exchange.Proposal.Action != advice.Hold || p.State != control.Running || p.Grant != grant {
+		t.Errorf("%s: %s\n%+v", v.Effect, v.Text.Text(), p)
 	}
 }
 

@@ -31,6 +31,9 @@ func TestTheListOfToolsIsADecision(t *testing.T) {
 			}
 		}
 	}
+	if x, known := visit.Find("approve"); known {
+		t.Errorf("a name that is no tool's finds %+v", x)
+	}
 	want, err := os.ReadFile("testdata/tools.golden")
 	if err != nil || got != string(want) || asks != 1 {
 		t.Errorf("%v; the tools are\n%s", err, got)

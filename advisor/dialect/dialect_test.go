@@ -134,10 +134,24 @@ func TestWhatCannotBeAsked(t *testing.T) {
 	}
 	for _, endpoint := range []string{"", "x", "models.example", "http://models.example", "http://localhost:1", "http://10.0.0.1", "http://169.254.169.254", "https://", "https://a@models.example",
 		"https://models.example/", "https://models.example/?q=1", "https://models.example?q", "https://models.example#f", "https://models.example/a/../b", "https://models.example//v1", "https://models.example/a b",
-		"ftp://models.example", "unix:///run/x", "https://models.example/%2e%2e", "HTTPS://models.example", "http://[::ffff:10.0.0.1]"} {
+		"https://[::1", "https://models.example/%zz", "ftp://models.example", "unix:///run/x", "https://models.example/%2e%2e", "HTTPS://models.example", "http://[::ffff:10.0.0.1]"} {
 		m := good
 		if m.Endpoint = endpoint; !errors.Is(m.Check(), dialect.ErrModel) {
 			t.Errorf("%q may be asked", endpoint)
+		}
+	}
+	unknown := good
+	if unknown.Provider, unknown.Endpoint = "x", ""; !errors.Is(unknown.Check(), dialect.ErrModel) {
+		t.Error("a provider that is none, which has no endpoint")
+	}
+	for _, p := range []dialect.Provider{dialect.Deterministic, dialect.Replay, dialect.Hostile} {
+		m := good
+		m.Provider, m.Endpoint = p, ""
+		if err := m.Check(); err != nil {
+			t.Errorf("%s: %v", p, err)
+		}
+		if m.Endpoint = good.Endpoint; !errors.Is(m.Check(), dialect.ErrModel) {
+			t.Errorf("%s, who speaks to nobody, may have an endpoint", p)
 		}
 	}
 	for _, endpoint := range []string{"https://models.example", "https://models.example:8443/openai/v1", "http://127.0.0.1:11434", "http://[::1]:8000/v1", "http://127.9.9.9"} {
@@ -227,6 +241,7 @@ func TestWhatAReplyComesTo(t *testing.T) {
 		"no choice":          {`"choices":[`, `"choices":[],"x":[`, dialect.Failed, "0 answers"},
 		"another role":       {`"assistant"`, `"user"`, dialect.Failed, "speaks as"},
 		"an error":           {`"created":1`, `"error":{"code":"boom"}`, dialect.Failed, "error"},
+		"no error":           {`"created":1`, `"error":null`, dialect.Answered, ""},
 		"a key twice":        {`"created":1`, `"model":"x"`, dialect.Failed, "stands twice"},
 		"content twice":      {`"role"`, `"content":"approve","role"`, dialect.Failed, "stands twice"},
 	}

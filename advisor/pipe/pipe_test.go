@@ -58,7 +58,10 @@ func TestLimitsHoldBothWays(t *testing.T) {
 	if err := pipe.Write(io.Discard, 'x'); !errors.Is(err, pipe.ErrFrame) {
 		t.Error(err)
 	}
-	for raw, want := range map[string]error{"": io.EOF, "s": io.ErrUnexpectedEOF, "s\x00\x00": io.ErrUnexpectedEOF, "s\x00\x00\x00\x02x": io.ErrUnexpectedEOF, "c": pipe.ErrFrame, "s\x00\x00\x00\x11" + string(long): pipe.ErrFrame} {
+	if _, err := pipe.Read(strings.NewReader("x"), 'x'); !errors.Is(err, pipe.ErrFrame) {
+		t.Error(err)
+	}
+	for raw, want := range map[string]error{"": io.EOF, "s": io.ErrUnexpectedEOF, "s\x00\x00": io.ErrUnexpectedEOF, "s\x00\x00\x00\x02x": io.ErrUnexpectedEOF, "s" + strings.Repeat("\x00", 8) + "\x00\x00\x00\x02x": io.ErrUnexpectedEOF, "c": pipe.ErrFrame, "s\x00\x00\x00\x11" + string(long): pipe.ErrFrame} {
 		if _, err := pipe.Read(strings.NewReader(raw), pipe.Said); !errors.Is(err, want) {
 			t.Errorf("%q: %v, want %v", raw, err, want)
 		}
@@ -109,5 +112,60 @@ func TestAdviseIsEncodeAndDecode(t *testing.T) {
 	}
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+var errCut = errors.New("the socket is gone")
+
+// broker is one that has said all it will say, and does not hear one frame.
+type broker struct {
+	io.Reader
+	deaf  int    // the how many-th; 0: it hears all
+	heard []byte // kinds of the frames that came
+}
+
+func (b *broker) Write(p []byte) (int, error) {
+	if b.deaf--; b.deaf == 0 {
+		return 0, errCut
+	}
+	b.heard = append(b.heard, p[0])
+	return len(p), nil
+}
+
+// TestAdviseEndsWhereTheBrokerGoesWrong: each turn of it that is none ends the
+// advisor there, with that turn's error and no further frame.
+func TestAdviseEndsWhereTheBrokerGoesWrong(t *testing.T) {
+	m := dialect.Model{Type: dialect.TypeModel, Provider: dialect.Ollama, Name: "m", Endpoint: "http://127.0.0.1:1", Sampling: dialect.Zero, MaxTokens: 1, Seconds: 1, MaxBytes: 1 << 20}
+	request := advice.Request(advicetest.Dossier(advicetest.Material()))
+	frame := func(kind pipe.Kind, fields ...[]byte) string {
+		var b bytes.Buffer
+		if err := pipe.Write(&b, kind, fields...); err != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	asks := frame(pipe.Ask, canon.MustEncode(m), request)
+	reply := func(status string) string { return frame(pipe.Reply, []byte(status), nil, []byte("{}")) }
+	for name, x := range map[string]struct {
+		says  string
+		deaf  int
+		heard string
+		want  error
+	}{
+		"whole":                {asks + reply("200"), 0, "hcs", nil},
+		"hears nothing":        {asks + reply("200"), 1, "", errCut},
+		"asks nothing":         {"", 0, "h", io.EOF},
+		"answers first":        {reply("200"), 0, "h", pipe.ErrFrame},
+		"a model of two":       {frame(pipe.Ask, []byte("{}{}"), request), 0, "h", canon.ErrForm},
+		"no request":           {frame(pipe.Ask, canon.MustEncode(m), []byte("{}")), 0, "h", dialect.ErrRequest},
+		"hears no call":        {asks + reply("200"), 2, "h", errCut},
+		"brings nothing":       {asks, 0, "hc", io.EOF},
+		"a status in words":    {asks + reply("ok"), 0, "hc", pipe.ErrFrame},
+		"does not hear it out": {asks + reply("200"), 3, "hc", errCut},
+	} {
+		b := &broker{Reader: strings.NewReader(x.says), deaf: x.deaf}
+		if err := pipe.Advise(b); !errors.Is(err, x.want) || string(b.heard) != x.heard {
+			t.Errorf("%s: %v after frames %q, want %v after %q", name, err, b.heard, x.want, x.heard)
+		}
 	}
 }

@@ -5,8 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log"
 	"net"
 	"net/http"
@@ -230,6 +232,9 @@ func TestKeysAreNotSeen(t *testing.T) {
 	}
 	if hex := fmt.Sprintf("%x", advisortest.Secret); bytes.Contains(asJSON, []byte("CANARY")) || bytes.Contains(asJSON, []byte(hex)) || !bytes.Contains(asJSON, []byte("[key]")) {
 		t.Errorf("the key is seen: %s", asJSON)
+	}
+	if _, err := post.ReadKey(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a key file that is not there: %v", err)
 	}
 	if s := fmt.Sprint(post.Key{}); s != "[no key]" {
 		t.Error(s)
