@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+
+	"github.com/patchwrit/patchwrit/canon"
 )
 
 // TypeRequest is the type of a request.
@@ -26,6 +28,12 @@ func Request(d Dossier) []byte {
 	}
 	fmt.Fprintf(&b, `{"type":%q,"instructions":%s,"dossier":%s,"schema":%s}`, TypeRequest, told, d.Bytes(), d.Schema())
 	return b.Bytes()
+}
+
+// Prompt names what every question of this version has besides its dossier: the
+// SHA-256 of the request about an empty one.
+func Prompt() canon.Digest {
+	return canon.SumFile(Request(Dossier{Type: TypeDossier, Evidence: []Evidence{}, Items: []Item{}, Edges: []Edge{}}))
 }
 
 // maxRequest is the most bytes of a request: the schema names what the dossier

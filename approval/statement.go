@@ -28,10 +28,11 @@ const (
 	Revoke  Kind = "revoke"  // over a grant's bytes
 	Stop    Kind = "halt"    // over a halt's bytes
 	Lift    Kind = "lift"    // over a halt's bytes
+	Promote Kind = "promote" // over a promotion's bytes (advice/conduct): more say for a model that advises
 )
 
 // Kinds lists them all.
-var Kinds = []Kind{Approve, Deny, Allow, Revoke, Stop, Lift}
+var Kinds = []Kind{Approve, Deny, Allow, Revoke, Stop, Lift, Promote}
 
 // Domain is the digest domain of the kind: "patchwrit/approve/v1".
 func (k Kind) Domain() string { return "patchwrit/" + string(k) + "/v1" }

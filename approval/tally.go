@@ -91,7 +91,7 @@ func fits(root trust.Root, q trust.Quorum, k Kind) error {
 	if root.Solo || k == Stop || k == Revoke || k == Deny {
 		least = 1
 	}
-	named := q.For == string(k)
+	named := q.For == string(k) || k == Promote && q.For == string(Allow) // who may lend autonomy
 	if k == Approve || k == Deny {
 		named = change.Class(q.For).Rank() <= len(change.Classes) || q.For == Rollback
 	}
@@ -122,7 +122,7 @@ func hear(root trust.Root, s Statement, as []Approval) ([]trust.Person, Yes, err
 
 // apart keeps the author out of a yes to their own words.
 func apart(root trust.Root, k Kind, author trust.PersonID, people []trust.Person) error {
-	if k != Approve && k != Allow {
+	if k != Approve && k != Allow && k != Promote {
 		return nil
 	}
 	self := slices.ContainsFunc(people, func(p trust.Person) bool { return p.ID == author })

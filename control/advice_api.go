@@ -48,8 +48,8 @@ func (v AdviceView) Lines() []string {
 		text += "; " + v.Text.Text()
 	}
 	out = append(out, text)
-	if len(x.Proposal.Order) > 0 {
-		out = append(out, "a model's order of class "+string(x.Proposal.Class)+", as it would look at them: "+strings.Join(x.Proposal.Order, ", "))
+	if len(v.Heeded.Order) > 0 {
+		out = append(out, "a model's order of class "+string(v.Heeded.Class)+", as it would look at them: "+strings.Join(v.Heeded.Order, ", "))
 	}
 	return out
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/patchwrit/patchwrit/advice"
+	"github.com/patchwrit/patchwrit/advice/conduct"
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/policy"
 	"github.com/patchwrit/patchwrit/proposal"
@@ -19,7 +20,7 @@ import (
 type Advised struct {
 	Exchange advice.Exchange `json:"exchange"` // as it stands in the log
 	Rules    policy.Outcome  `json:"rules"`    // what the rules had said when it came
-	Heeded   advice.Accepted `json:"heeded"`   // what of the proposal counts: all of it, or what the model may say (Config.Heed)
+	Heeded   advice.Accepted `json:"heeded"`   // what of the proposal counts, by how much say the model has (Model)
 	Effect   string          `json:"effect"`
 	Text     canon.Note      `json:"text"`  // the same for people, in our words
 	Until    int64           `json:"until"` // end of the hold, Unix seconds; 0: it has held nothing
@@ -54,14 +55,15 @@ func (a Advised) says() advice.Accepted {
 type Judged struct {
 	Exchange advice.Exchange
 	Report   *advice.Report // nil: there was no answer that could be judged
+	Claims   []advice.Claim // of the answer, as the report has them
 	Dossier  advice.Dossier
 	Rules    policy.Verdict // the rules' own, as far as they have answered
 }
 
 // restrained is what advice makes of the rules' answer about a plan, which a grant
 // covers or "": the answer itself while there is none. The caller holds the lock.
-func (c *Control) restrained(p Plan, v policy.Verdict, grant canon.Digest, a Advised) restraint.Effect {
-	s := restraint.Stand{Verdict: v, Granted: grant != "", Now: c.Now().Unix(), Expires: p.Expires, Due: p.work().Due, Held: a.Until}
+func (c *Control) restrained(p Plan, v policy.Verdict, grant canon.Digest, a Advised, say conduct.Say) restraint.Effect {
+	s := restraint.Stand{Verdict: v, Granted: grant != "", Now: c.Now().Unix(), Expires: p.Expires, Due: p.work().Due, Held: a.Until, Shown: say == conduct.Show}
 	s.Review = s.Now + int64(c.Terms.Review/time.Second)
 	if s.Granted && a.says().Action != advice.Keep {
 		s.Permit = c.permit(p, grant, s.Now)
@@ -131,6 +133,7 @@ func (c *Control) consult(ctx context.Context) {
 	if c.Advise == nil {
 		return
 	}
+	c.told("model", c.watch(ctx))
 	c.mu.Lock()
 	plans := c.ordered()
 	c.mu.Unlock()
@@ -147,6 +150,7 @@ func (c *Control) consult(ctx context.Context) {
 		}
 		if !heard && p.State.open() && len(p.Verdict) > 0 {
 			c.told("advice", c.ask(ctx, p))
+			c.told("model", c.watch(ctx))
 		}
 	}
 }
@@ -216,24 +220,24 @@ func (c *Control) ask(ctx context.Context, p Plan) error {
 	}
 	j.Exchange, j.Report = judged(d, request, h, asked, c.Now().Unix())
 	j.Exchange.Plan = p.Digest
+	if j.Report != nil {
+		a, _ := advice.ParseAnswer(h.Answer) // it was read before, when it was judged
+		j.Claims = a.Claims
+	}
 	if bad := c.keepExchange(j, request, h); bad != nil {
 		c.unkept = c.Now()
 		return bad
 	}
-	a := Advised{Exchange: j.Exchange, Heeded: j.Exchange.Proposal}
-	if c.Heed != nil {
-		a.Heeded, a.Text = c.Heed(ctx, j)
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if bad := c.advise(ctx, a); bad != nil || err != nil {
+	if bad := c.advise(ctx, j); bad != nil || err != nil {
 		if bad != nil {
 			c.unkept = c.Now()
 		}
 		return cmp.Or(bad, err)
 	}
-	if o := a.Exchange.Outcome; o == advice.Off || o == advice.Failed {
-		return fmt.Errorf("no advice on plan %s: %s", p.Digest.Short(), a.Exchange.Why.Text())
+	if o := j.Exchange.Outcome; o == advice.Off || o == advice.Failed {
+		return fmt.Errorf("no advice on plan %s: %s", p.Digest.Short(), j.Exchange.Why.Text())
 	}
 	return nil
 }
@@ -258,10 +262,16 @@ func (c *Control) keepExchange(j Judged, request []byte, h advice.Heard) error {
 
 // advise commits what came of asking, and what follows from it. The caller holds
 // the lock.
-func (c *Control) advise(ctx context.Context, a Advised) error {
-	x := a.Exchange
+func (c *Control) advise(ctx context.Context, j Judged) error {
+	x := j.Exchange
 	p := c.book.plans[x.Plan]
-	a.Rules = p.Verdict[0].Outcome
+	f, err := c.file(p)
+	if err != nil { // then there was no dossier either; that, too, is written down
+		f = opened{}
+	}
+	a := Advised{Exchange: x, Rules: p.Verdict[0].Outcome}
+	o, heeded, why := c.caseOf(p, f.File, j)
+	a.Heeded, a.Text = heeded, why
 	_, heard := c.book.advised[x.Plan]
 	records := []record{}
 	switch {
@@ -270,7 +280,7 @@ func (c *Control) advise(ctx context.Context, a Advised) error {
 	case !p.State.open() || len(c.book.ofPlan[x.Plan]) > 0:
 		a.Effect, a.Text = EffectLate, "it came after the plan had gone on, and changes nothing"
 	default:
-		e := c.restrained(p, p.Verdict[0], p.Grant, a)
+		e := c.restrained(p, p.Verdict[0], p.Grant, a, o.Case.Say)
 		if a = a.effect(e); p.State == Running && e.Held {
 			records = append(records, held(p, e))
 		}
@@ -281,7 +291,7 @@ func (c *Control) advise(ctx context.Context, a Advised) error {
 	}
 	c.Logger.Info("an adviser was asked", "plan", p.Digest.Short(), "outcome", x.Outcome, "action", x.Proposal.Action, "effect", a.Effect, "model", x.Model.Short())
 	c.Kick()
-	return c.commit(ctx, "plan/"+string(x.Plan), "advice", canon.MustEncode(x), x.Entry(), append(records, a)...)
+	return c.commit(ctx, "plan/"+string(x.Plan), "advice", canon.MustEncode(x), x.Entry(), append(records, a, o)...)
 }
 
 // held is a plan that the rules allow and that people are asked about because an

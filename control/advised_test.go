@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/patchwrit/patchwrit/advice"
+	"github.com/patchwrit/patchwrit/advice/conduct"
 	"github.com/patchwrit/patchwrit/advisor"
 	"github.com/patchwrit/patchwrit/advisor/dialect"
 	"github.com/patchwrit/patchwrit/approval"
@@ -331,22 +332,21 @@ func TestNoAdviceIsAsIfNobodyWasAsked(t *testing.T) {
 	hold := advicetest.Simulated(advice.Hold)
 	for name, x := range map[string]struct {
 		heard  advice.Heard
-		heed   func(context.Context, control.Judged) (advice.Accepted, canon.Note)
+		has    conduct.Say // what the model may say that proposes a hold; "": another answers
 		effect string
 	}{
-		"refused":   {advice.Heard{Outcome: advice.Refused, Why: "it would not", Sent: []byte("s"), Received: []byte("no")}, nil, control.EffectNone},
-		"truncated": {advice.Heard{Outcome: advice.Truncated, Why: "cut", Answer: []byte("{")}, nil, control.EffectNone},
-		"no answer": {advice.Heard{Outcome: advice.Answered, Answer: []byte(`{"action":"approve"}`)}, nil, control.EffectNone},
-		"no say": {advice.Heard{}, func(context.Context, control.Judged) (advice.Accepted, canon.Note) {
-			return advice.Accepted{Action: advice.Keep, Order: []string{}}, "it has no say"
-		}, control.EffectShadow},
+		"refused":        {advice.Heard{Outcome: advice.Refused, Why: "it would not", Sent: []byte("s"), Received: []byte("no")}, "", control.EffectNone},
+		"truncated":      {advice.Heard{Outcome: advice.Truncated, Why: "cut", Answer: []byte("{")}, "", control.EffectNone},
+		"no answer":      {advice.Heard{Outcome: advice.Answered, Answer: []byte(`{"action":"approve"}`)}, "", control.EffectNone},
+		"no say":         {advice.Heard{}, conduct.Shadow, control.EffectShadow},
+		"no say to hold": {advice.Heard{}, conduct.Show, control.EffectShown},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newTown(t, controltest.Options{Hosts: 1})
-			w.terms.Advice, w.heed = time.Hour, x.heed
+			w.terms.Advice, w.has = time.Hour, x.has
 			w.advise = func(ctx context.Context, request []byte) advice.Heard {
-				if x.heed != nil {
+				if x.has != "" {
 					return hold(ctx, request)
 				}
 				return x.heard

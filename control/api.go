@@ -99,18 +99,14 @@ func (c *Control) API() http.Handler {
 	read("quarantine", func(r *http.Request) (any, error) { return c.quarantined(r.Context(), r.URL.Query().Get("feed")) })
 	read("checkpoint", c.apiCheckpoint)
 	read("evidence/{id}", c.apiEvidence)
-	read("visitors", c.apiVisitors)
 	read("trouble", func(*http.Request) (any, error) { return c.Trouble(), nil })
 	write("tokens", c.apiToken)
 	write("plans", c.apiPropose)
 	write("plans/{id}/answers", c.apiAnswer)
 	write("grants", c.apiGrant)
 	write("grants/{id}/revoke", c.apiRevoke)
-	write("visitors", c.apiAdmit)
-	write("visitors/{name}/token", c.apiReissue)
-	write("visitors/{name}/dismiss", func(r *http.Request) (any, error) {
-		return struct{}{}, c.Dismiss(r.Context(), r.PathValue("name"))
-	})
+	c.visitorRoutes(read, write)
+	c.modelRoutes(read, write)
 	write("hosts/{id}/remove", func(r *http.Request) (any, error) {
 		return struct{}{}, c.Remove(r.Context(), trust.HostID(r.PathValue("id")))
 	})
@@ -132,6 +128,16 @@ func (c *Control) API() http.Handler {
 		return struct{}{}, nil
 	})
 	return m
+}
+
+// visitorRoutes are those of API about visitors.
+func (c *Control) visitorRoutes(read, write func(string, func(*http.Request) (any, error))) {
+	read("visitors", c.apiVisitors)
+	write("visitors", c.apiAdmit)
+	write("visitors/{name}/token", c.apiReissue)
+	write("visitors/{name}/dismiss", func(r *http.Request) (any, error) {
+		return struct{}{}, c.Dismiss(r.Context(), r.PathValue("name"))
+	})
 }
 
 func (c *Control) reply(w http.ResponseWriter, r *http.Request, f func(*http.Request) (any, error)) {

@@ -35,8 +35,10 @@ type book struct {
 
 	words map[canon.Digest]bool // about records in quarantine, that stand in the log
 
-	advised  map[canon.Digest]Advised // by plan
-	visitors map[string]Visitor       // by name
+	advised  map[canon.Digest]Advised  // by plan
+	observed map[canon.Digest]observed // by plan
+	models   map[canon.Digest]Model
+	visitors map[string]Visitor // by name
 	asks     map[canon.Digest]petition
 	asking   map[canon.Digest]bool // requests of visitors that wait on some host
 }
@@ -68,6 +70,8 @@ func readBook(ctx context.Context, s store.Store) (*book, error) {
 		func() error { return fillFrom[Triage](ctx, s, kindTriage, b) },
 		func() error { return fillFrom[heeded](ctx, s, kindWord, b) },
 		func() error { return fillFrom[Advised](ctx, s, kindAdvice, b) },
+		func() error { return fillFrom[Model](ctx, s, kindModel, b) },
+		func() error { return fillFrom[observed](ctx, s, kindCase, b) },
 		func() error { return fillFrom[Visitor](ctx, s, kindVisitor, b) },
 		func() error { return fillFrom[petition](ctx, s, kindAsk, b) },
 	} {

@@ -32,6 +32,7 @@ import (
 	"time"
 
 	"github.com/patchwrit/patchwrit/advice"
+	"github.com/patchwrit/patchwrit/advice/conduct"
 	"github.com/patchwrit/patchwrit/advisory"
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/pkgmgr/apt/solve"
@@ -73,6 +74,7 @@ type Rules interface {
 	Decide(ctx context.Context, input []byte) (policy.Decision, error)
 	Digest() canon.Digest // of Bundle
 	Bundle() []byte       // the signed file, for auditors
+	Advice() []byte       // limits on a model's conduct (conduct.ParseLimits) that the rules name; nil: none
 }
 
 // Terms are the times and sizes that an operator may choose.
@@ -91,7 +93,7 @@ type Terms struct {
 }
 
 // Config is what Control works with. Every field but Feeds, Known, KnownBy,
-// Quarantine, Tables, Advise, Lists, Heed, Cut, Server and Progress is needed.
+// Quarantine, Tables, Advise, Model, Lists, Cut, Server and Progress is needed.
 type Config struct {
 	Store   store.Store
 	Log     Log
@@ -112,9 +114,9 @@ type Config struct {
 	// of time and size are its own. nil: nobody is asked, and nothing is missing.
 	Advise func(ctx context.Context, request []byte) advice.Heard
 	Lists  func(context.Context, time.Time, *advice.Material) error // adds what KEV, EPSS and CVE records say of a plan's CVEs, for dossiers; nil: nothing
-	// Heed says what of a proposal counts, by what the model may say now, and why not all; without
-	// the lock. It sees what came of every asking. nil: all that was verified counts.
-	Heed     func(context.Context, Judged) (advice.Accepted, canon.Note)
+	// Model is the one that Advise asks: its record, by digest, and the digest of the prompt. It is
+	// entered into the ledger, and what it says counts as far as people let it. nil: nothing counts.
+	Model    *conduct.Registration
 	Lease    func(context.Context, []tlog.Witness, trust.HostID, string) (leases [][]byte, err error) // ask.Leases
 	Wake     func(wireKey string)
 	Cut      func(wireKey string) error // ends the connection of a host that is let go
@@ -190,7 +192,10 @@ func Open(ctx context.Context, c Config) (*Control, error) {
 	if err := k.foldMissing(ctx); err != nil {
 		return nil, err
 	}
-	return k, k.reload(ctx)
+	if err := k.reload(ctx); err != nil {
+		return nil, err
+	}
+	return k, k.register(ctx)
 }
 
 func (t Terms) filled() Terms {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/patchwrit/patchwrit/advice/conduct"
 	"github.com/patchwrit/patchwrit/wire"
 	"github.com/patchwrit/patchwrit/writ"
 )
@@ -23,6 +24,7 @@ var (
 	descPlans    = prometheus.NewDesc("patchwrit_plans", "Plans by state.", []string{"state"}, nil)
 	descWrits    = prometheus.NewDesc("patchwrit_writs", "Writs by state.", []string{"state"}, nil)
 	descGrants   = prometheus.NewDesc("patchwrit_grants", "Grants by state.", []string{"state"}, nil)
+	descModels   = prometheus.NewDesc("patchwrit_models", "Models that were ever registered, by how much of what they say counts.", []string{"say"}, nil)
 	descReceipts = prometheus.NewDesc("patchwrit_receipts", "Writs by the outcome of their last receipt.", []string{"outcome"}, nil)
 	descUnlogged = prometheus.NewDesc("patchwrit_unlogged_events", "Events that wait for the log and its witnesses.", nil, nil)
 	descSilent   = prometheus.NewDesc("patchwrit_silent_hosts", "Enrolled hosts that have not spoken for five of their intervals.", nil, nil)
@@ -31,7 +33,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descHosts, descPlans, descWrits, descGrants, descReceipts, descUnlogged, descSilent, descTrouble} {
+	for _, d := range []*prometheus.Desc{descHosts, descPlans, descWrits, descGrants, descModels, descReceipts, descUnlogged, descSilent, descTrouble} {
 		out <- d
 	}
 }
@@ -67,6 +69,7 @@ func (k collector) Collect(out chan<- prometheus.Metric) {
 	writs := slices.Collect(maps.Values(c.book.writs))
 	count(writs, writStates, func(w Writ) string { return w.State }, func(s string, n float64) { gauge(descWrits, n, s) })
 	count(slices.Collect(maps.Values(c.book.grants)), grantStates, func(g Grant) string { return g.State }, func(s string, n float64) { gauge(descGrants, n, s) })
+	count(slices.Collect(maps.Values(c.book.models)), []string{string(conduct.Shadow), string(conduct.Show), string(conduct.Hold)}, func(m Model) string { return string(m.Say) }, func(s string, n float64) { gauge(descModels, n, s) })
 	told := slices.DeleteFunc(writs, func(w Writ) bool { return w.Outcome == "" })
 	count(told, outcomes, func(w Writ) string { return w.Outcome }, func(s string, n float64) { gauge(descReceipts, n, s) })
 }

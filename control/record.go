@@ -39,6 +39,8 @@ const (
 	kindWord = "word" // by digest
 
 	kindAdvice  = "advice"  // by plan digest
+	kindModel   = "model"   // by digest
+	kindCase    = "case"    // by plan digest: what the watch of a model sees
 	kindVisitor = "visitor" // by name
 	kindAsk     = "request" // by digest
 	kindShown   = "dossier" // by digest: what visitors were shown

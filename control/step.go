@@ -84,6 +84,12 @@ func (c *Control) end(ctx context.Context, p Plan, s PlanState, why string) erro
 	}
 	c.Logger.Info("plan ended", "plan", p.Digest.Short(), "state", s, "why", why)
 	delete(c.files, p.Digest)
+	if o, known := c.book.observed[p.Digest]; known && s == Finished {
+		o.Case.Effective = c.Now().Unix()
+		if err := c.put(ctx, "plan/"+string(p.Digest), nil, o); err != nil {
+			return err
+		}
+	}
 	c.told("plan "+p.Digest.Short(), nil)
 	return c.withdraw(ctx, p)
 }
@@ -172,7 +178,7 @@ func (c *Control) decided(ctx context.Context, p Plan, v policy.Verdict, grant c
 	p.Verdict, p.Class, p.Grant = []policy.Verdict{v}, v.Class, ""
 	records := []record{}
 	a, advised := c.book.advised[p.Digest]
-	e := c.restrained(p, v, grant, a)
+	e := c.restrained(p, v, grant, a, c.said(p.Digest))
 	if advised && a.Effect != EffectLate {
 		records = append(records, a.effect(e))
 	}

@@ -1,6 +1,7 @@
 package control_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -20,11 +21,13 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/patchwrit/patchwrit/advice"
+	"github.com/patchwrit/patchwrit/advice/conduct"
 	"github.com/patchwrit/patchwrit/advisory"
 	"github.com/patchwrit/patchwrit/approval"
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/control"
 	"github.com/patchwrit/patchwrit/evidence"
+	"github.com/patchwrit/patchwrit/internal/advicetest"
 	"github.com/patchwrit/patchwrit/internal/controltest"
 	"github.com/patchwrit/patchwrit/internal/evidencetest"
 	"github.com/patchwrit/patchwrit/pkgmgr/apt/solve"
@@ -49,8 +52,10 @@ type town struct {
 	quarantine func(context.Context) (control.Quarantine, error)
 	advise     func(context.Context, []byte) advice.Heard
 	lists      func(context.Context, time.Time, *advice.Material) error
-	heed       func(context.Context, control.Judged) (advice.Accepted, canon.Note)
-	logged     io.Writer // where the control plane logs; nil: nowhere
+	has        conduct.Say  // what the model may say that advise stands for; "": all
+	prompt     canon.Digest // of the questions; "": this version's
+	limits     string       // of the model's watch, as the rules give them; "": no trial, and every plan is known
+	logged     io.Writer    // where the control plane logs; nil: nowhere
 
 	skew    atomic.Int64 // seconds by which the control plane's clock is ahead
 	control *control.Control
@@ -95,6 +100,7 @@ func (w *town) open() {
 	w.must(err)
 	w.log, err = writer.Open(ctx, writer.Config{Dir: filepath.Join(w.Data(), "log"), Signer: signer, Policy: w.Root().Witnesses})
 	w.must(err)
+	w.admitted(ctx)
 	w.control, err = control.Open(ctx, w.config())
 	w.must(err)
 	w.stop = func() {
@@ -114,10 +120,40 @@ func (w *town) config() control.Config {
 	if w.logged != nil {
 		logger = slog.New(slog.NewTextHandler(w.logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	return control.Config{Advise: w.advise, Lists: w.lists, Heed: w.heed, Store: w.store, Log: w.log, Dir: w.Data(), Trust: w.Trust(), Pinned: w.World.House.Pinned,
+	c := control.Config{Advise: w.advise, Lists: w.lists, Store: w.store, Log: w.log, Dir: w.Data(), Trust: w.Trust(), Pinned: w.World.House.Pinned,
 		Rules: w.rules, Solve: solver, Sources: func(trust.Root) ([]solve.Source, error) { return nil, nil }, Lease: ask.Leases, Known: w.known, Feeds: w.feeds, Quarantine: w.quarantine,
 		Wake: func(key string) { w.woken.Store(key, true) }, Now: w.now, Random: rand.Reader, Logger: logger, Terms: w.terms}
+	if w.advise != nil {
+		r := simulated
+		r.Prompt = cmp.Or(w.prompt, r.Prompt)
+		c.Model = &r
+	}
+	return c
 }
+
+// simulated is the registration of the model that advicetest simulates.
+var simulated = conduct.Registration{Type: conduct.TypeRegistration, Model: advicetest.Model, Record: "{}", Prompt: advice.Prompt(), At: 1}
+
+// admitted writes into the record of a new house that the model has its say, as if
+// people had promoted it long ago; models_test.go goes the whole way.
+func (w *town) admitted(ctx context.Context) {
+	w.t.Helper()
+	_, err := w.store.Doc(ctx, "model", string(simulated.Model))
+	if w.advise == nil || w.has == conduct.Shadow || err == nil {
+		return
+	}
+	m := control.Model{Digest: simulated.Model, Registration: simulated, Say: cmp.Or(w.has, conduct.Hold), Since: 1, Watch: 1, Used: []canon.Digest{}, By: conduct.ByPeople}
+	_, err = w.store.Commit(ctx, store.Batch{Stream: "model/" + string(simulated.Model), Expect: store.Any, Docs: []store.Doc{{Kind: "model", ID: string(simulated.Model), Body: canon.MustEncode(m)}}})
+	w.must(err)
+}
+
+// limited are rules with limits on a model's conduct.
+type limited struct {
+	control.Rules
+	advice string
+}
+
+func (l limited) Advice() []byte { return []byte(l.advice) }
 
 // opened says whether a control plane would start over what is on the disk.
 func (w *town) opened() error {
@@ -135,7 +171,8 @@ func (w *town) rules(ctx context.Context, p trust.Policy) (control.Rules, error)
 	if err != nil {
 		return nil, err
 	}
-	return rego.Load(ctx, raw, p.Bundle, canon.Note(p.Key).Text())
+	rules, err := rego.Load(ctx, raw, p.Bundle, canon.Note(p.Key).Text())
+	return limited{rules, cmp.Or(w.limits, `{"promote_cases":0,"seen":0}`)}, err
 }
 
 // start opens the control plane and runs it.

@@ -39,6 +39,7 @@ type Stand struct {
 	Due     int64 // by when its work has to be effective; 0: no day
 	Permit  int64 // when what lets it run now ends: the grant, or an open window; 0: no end
 	Held    int64 // the end that an earlier Effect gave; 0: none did
+	Shown   bool  // the model may have things shown, and hold nothing (conduct.Show)
 }
 
 // Effect is what advice does to a plan.
@@ -61,6 +62,10 @@ func By(s Stand, p advice.Accepted) Effect {
 		Reasons: []policy.Reason{{Rule: Rule, Outcome: policy.Quorum, Text: "an adviser asks people to look; its claims were verified"}}}
 	if s.Verdict.Outcome != policy.Allow || !s.Granted {
 		e.Verdict, e.Text = s.Verdict.Restrict(asked), "people look at it anyway"
+		return e
+	}
+	if s.Shown {
+		e.First, e.Until, e.Text = false, 0, "nothing is held: the model may not hold"
 		return e
 	}
 	if e.Until == 0 {

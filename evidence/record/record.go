@@ -22,6 +22,7 @@ import (
 	"slices"
 
 	"github.com/patchwrit/patchwrit/advice"
+	"github.com/patchwrit/patchwrit/advice/conduct"
 	"github.com/patchwrit/patchwrit/approval"
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/evidence"
@@ -355,6 +356,12 @@ func (c *checker) entryOf(e tlog.Entry, raw []byte) (tlog.Entry, error) {
 		return derive(raw, evidence.VerdictEntry, func(policy.Verdict) error { return nil })
 	case "advice":
 		return derive(raw, advice.Exchange.Entry, func(advice.Exchange) error { return nil })
+	case "registration":
+		return derive(raw, conduct.Registration.Entry, func(conduct.Registration) error { return nil })
+	case "promotion":
+		return derive(raw, conduct.Promotion.Entry, conduct.Promotion.Valid)
+	case "demotion":
+		return derive(raw, conduct.Demotion.Entry, func(conduct.Demotion) error { return nil })
 	case "approval":
 		return derive(raw, evidence.ApprovalEntry, func(approval.Approval) error { return nil })
 	case "writ":

@@ -35,6 +35,9 @@ const Canary = "CANARY"
 
 func secret(where string) string { return Canary + "-" + where }
 
+// Model is the digest of the model that Simulated stands for.
+var Model = sum("simulated")
+
 func sum(text string) canon.Digest { return canon.SumFile([]byte(text)) }
 
 // Wanted is one package that a plan upgrades on its hosts.
@@ -208,6 +211,6 @@ func Simulated(action string) func(context.Context, []byte) advice.Heard {
 			}
 		}
 		raw := Write(a)
-		return advice.Heard{Model: sum("simulated"), Outcome: advice.Answered, Answer: raw, Sent: request, Received: raw}
+		return advice.Heard{Model: Model, Outcome: advice.Answered, Answer: raw, Sent: request, Received: raw}
 	}
 }

@@ -56,7 +56,7 @@ core   match/fleet:    version advisory inventory match
 core   priority:       canon change
 core   proposal:       KERNEL advisory inventory match artefact provenance plan/whole
 core   advice:         KERNEL advisory advisory/strictjson proposal
-core   advice/conduct: canon refusal advisory/strictjson advice
+core   advice/conduct: KERNEL advisory/strictjson advice
 core   advisor/dialect: canon advisory/strictjson
 core   advisor/pipe:   canon advisor/dialect
 core   visit:          KERNEL advice

@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,6 +48,7 @@ const (
 	MaxAnswer = 16 << 20        // bytes of a decision as JSON; more is deny. Inputs are bounded by canon.MaxBytes
 	keyID     = "patchwrit-policy"
 	query     = "data.patchwrit.decision"
+	advice    = "data.patchwrit.advice_limits"
 )
 
 // Engine is one loaded bundle. It is safe for concurrent use.
@@ -55,6 +57,7 @@ type Engine struct {
 	digest canon.Digest
 	query  oparego.PreparedEvalQuery
 	text   text // what it says, for comparisons
+	advice []byte
 }
 
 // Load verifies a bundle file (tar.gz) against its pinned digest and the PEM
@@ -92,16 +95,50 @@ func compile(ctx context.Context, b *bundle.Bundle, digest canon.Digest) (*Engin
 	if err != nil {
 		return nil, refusal.New(codeBundle, "%v", err)
 	}
+	limits, err := limitsOf(ctx, b.Copy())
+	if err != nil {
+		return nil, err
+	}
 	prepared, err := oparego.New(oparego.Query(query), oparego.ParsedBundle("policy", b),
 		oparego.Capabilities(Capabilities()), oparego.Schemas(inputSchema()), oparego.StrictBuiltinErrors(true)).PrepareForEval(ctx)
 	if err != nil {
 		return nil, refusal.New(codeBundle, "%v", err)
 	}
-	return &Engine{digest: digest, query: prepared, text: said}, nil
+	return &Engine{digest: digest, query: prepared, text: said, advice: limits}, nil
 }
 
 // Digest is the SHA-256 of the bundle file.
 func (e *Engine) Digest() canon.Digest { return e.digest }
+
+// Advice is what the rules say as advice_limits, as JSON: how a model that advises
+// is watched (room advice/conduct reads it). Nil: they say nothing. It must not be
+// changed.
+func (e *Engine) Advice() []byte { return e.advice }
+
+// limitsOf evaluates advice_limits once, without an input.
+func limitsOf(ctx context.Context, b bundle.Bundle) ([]byte, error) {
+	if !slices.ContainsFunc(b.Modules, func(m bundle.ModuleFile) bool {
+		return slices.ContainsFunc(m.Parsed.Rules, func(r *ast.Rule) bool { return string(r.Head.Name) == "advice_limits" })
+	}) {
+		return nil, nil // as in most houses: nothing is compiled for it
+	}
+	q, err := oparego.New(oparego.Query(advice), oparego.ParsedBundle("policy", &b), oparego.Capabilities(Capabilities()), oparego.Schemas(inputSchema()), oparego.StrictBuiltinErrors(true)).PrepareForEval(ctx)
+	if err != nil {
+		return nil, refusal.New(codeBundle, "%v", err)
+	}
+	limited, stop := context.WithTimeout(ctx, Timeout)
+	defer stop()
+	steps := &steps{cancel: topdown.NewCancel()}
+	defer context.AfterFunc(limited, steps.cancel.Cancel)()
+	results, err := q.Eval(limited, oparego.EvalQueryTracer(steps), oparego.EvalExternalCancel(steps.cancel))
+	switch {
+	case err != nil || steps.n > maxSteps:
+		return nil, refusal.New(codeBundle, "advice_limits cannot be evaluated: %v", err)
+	case len(results) != 1 || len(results[0].Expressions) != 1:
+		return nil, nil
+	}
+	return json.Marshal(results[0].Expressions[0].Value)
+}
 
 // Bundle is the bundle file itself; it must not be changed.
 func (e *Engine) Bundle() []byte { return e.file }

@@ -9,6 +9,10 @@ needs_known := {"exposed", "level"}
 # Work that was put off this often is not held by soft rules any more.
 deferred_most := 3
 
+# How a model that advises is watched, and what it needs before people may promote
+# it (docs/ADVICE.md). What is not named is as the program has it.
+# advice_limits := {"promote_cases": 200}
+
 # Data tags whose hosts have no automatic lane and need another reviewer.
 tags_reviewed := {"gdpr", "hipaa", "pci", "else"}
 

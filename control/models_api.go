@@ -1,0 +1,88 @@
+package control
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/patchwrit/patchwrit/advice/conduct"
+	"github.com/patchwrit/patchwrit/canon"
+)
+
+// ModelView is a model as operators see it.
+type ModelView struct {
+	Model
+	Asked   bool              `json:"asked"`   // it is the one that plans are put before
+	Limits  conduct.Limits    `json:"limits"`  // in force
+	Base    []conduct.Figures `json:"base"`    // of its first time in shadow, in the present watch
+	Recent  []conduct.Figures `json:"recent"`  // of the cases after it
+	Alarms  []conduct.Alarm   `json:"alarms"`  // that stand
+	Missing string            `json:"missing"` // why people could not promote it now; "": they could
+}
+
+// demotion is why operators take a model's say.
+type demotion struct {
+	Why canon.Note `json:"why"`
+}
+
+// modelRoutes are those of API about models.
+func (c *Control) modelRoutes(read, write func(string, func(*http.Request) (any, error))) {
+	read("models", func(*http.Request) (any, error) { return c.Models(), nil })
+	read("models/{id}/sheet", c.apiSheet)
+	write("models/{id}/sheet", func(r *http.Request) (any, error) {
+		raw, err := io.ReadAll(io.LimitReader(r.Body, conduct.MaxSheet+1))
+		if err != nil {
+			return nil, fmt.Errorf("%w: %v", errRequest, err)
+		}
+		return struct{}{}, c.Sheet(r.Context(), canon.Digest(r.PathValue("id")), raw)
+	})
+	write("models/{id}/demote", func(r *http.Request) (any, error) {
+		d, err := body[demotion](r)
+		if err != nil {
+			return nil, err
+		}
+		return struct{}{}, c.Demote(r.Context(), canon.Digest(r.PathValue("id")), d.Why)
+	})
+	write("promotions", func(r *http.Request) (any, error) {
+		s, err := body[SignedPromotion](r)
+		if err != nil {
+			return nil, err
+		}
+		return struct{}{}, c.Promote(r.Context(), s)
+	})
+}
+
+// Models are all models that were ever registered, ascending by digest, each with
+// how it does.
+func (c *Control) Models() []ModelView {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out, l := []ModelView{}, c.limits()
+	for _, m := range sorted(c.book.models) {
+		base, recent := c.watched(m, l)
+		v := ModelView{Model: m, Asked: c.Model != nil && c.Model.Model == m.Digest, Limits: l, Base: conduct.Measure(base), Recent: conduct.Measure(recent), Alarms: conduct.Watch(base, recent, l)}
+		if to, more := m.Say.Above(); !more {
+			v.Missing = "it has all the say there is"
+		} else if err := conduct.Gate(append(base, recent...), v.Alarms, to, l); err != nil {
+			v.Missing = err.Error()
+		} else if m.Registration.Sheet == "" {
+			v.Missing = "it has no data sheet"
+		}
+		out = append(out, v)
+	}
+	return out
+}
+
+// apiSheet gives a model's data sheet.
+func (c *Control) apiSheet(r *http.Request) (any, error) {
+	c.mu.Lock()
+	m, err := c.model(canon.Digest(r.PathValue("id")))
+	c.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	if m.Registration.Sheet == "" {
+		return nil, fmt.Errorf("%w: model %s has no data sheet", errRequest, m.Digest.Short())
+	}
+	return c.blobs.get(m.Registration.Sheet)
+}

@@ -1,0 +1,198 @@
+package control
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/patchwrit/patchwrit/advice"
+	"github.com/patchwrit/patchwrit/advice/conduct"
+	"github.com/patchwrit/patchwrit/approval"
+	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/proposal"
+	"github.com/patchwrit/patchwrit/store"
+)
+
+// observed is one case of a model, as it is kept for the watch.
+type observed struct {
+	Case  conduct.Case `json:"case"`
+	Watch int          `json:"watch"` // Model.Watch then
+}
+
+func (o observed) doc() store.Doc { return doc(kindCase, string(o.Case.Plan), o) }
+func (o observed) enter(b *book) {
+	if b.observed == nil {
+		b.observed = map[canon.Digest]observed{}
+	}
+	b.observed[o.Case.Plan] = o
+}
+
+// said is how much of what was said about a plan may count. What was asked before
+// there was a registry of models counted whole.
+func (c *Control) said(plan canon.Digest) conduct.Say {
+	if o, ok := c.book.observed[plan]; ok {
+		return o.Case.Say
+	}
+	return conduct.Hold
+}
+
+// caseOf makes a case of what came of asking, and says what of the proposal
+// counts, and why not all. The caller holds the lock.
+func (c *Control) caseOf(p Plan, f proposal.File, j Judged) (observed, advice.Accepted, canon.Note) {
+	x := j.Exchange
+	m := c.book.models[x.Model]
+	o := observed{Watch: m.Watch, Case: conduct.Case{Exchange: x.Entry().Subject, Plan: x.Plan, Model: x.Model, At: x.At, Say: conduct.Shadow, Outcome: x.Outcome,
+		Abstained: x.Abstained, Claims: x.Claims, Action: x.Proposal.Action, Rules: string(p.Verdict[0].Outcome), Order: []string{}, Items: itemsOf(f, j), Made: p.Created}}
+	for _, u := range p.Urgency {
+		o.Case.Class = u.Class
+	}
+	for _, key := range x.Proposal.Order {
+		name, _, _ := strings.Cut(key, ":")
+		o.Case.Order = append(o.Case.Order, name)
+	}
+	if c.Model == nil || x.Model != c.Model.Model || m.Digest == "" {
+		return o, conduct.Shadow.Of(x.Proposal), "it is not the model that stands in the ledger as the one that is asked: nothing of it counts"
+	}
+	if o.Case.Say = m.Say; m.Say == conduct.Shadow {
+		return o, m.Say.Of(x.Proposal), "the model is in shadow: nothing of it counts"
+	}
+	l := c.limits()
+	base, _ := c.watched(m, l)
+	if known, why := conduct.Known(base, o.Case, l); !known {
+		o.Case.Say, o.Case.Abstained = conduct.Shadow, true
+		return o, conduct.Shadow.Of(x.Proposal), why
+	}
+	return o, m.Say.Of(x.Proposal), ""
+}
+
+// itemsOf is what a plan changes, by package, with the claims about it.
+func itemsOf(f proposal.File, j Judged) []conduct.Item {
+	items, release := map[string]*conduct.Item{}, map[string]string{}
+	for _, e := range j.Dossier.Evidence {
+		for _, fact := range e.Facts {
+			if name, os := packaged(fact.Package); os != "" {
+				release[name], release[""] = os, os
+			}
+		}
+	}
+	vendor := ""
+	for _, b := range f.Branches {
+		for _, ch := range b.Changes {
+			vendor = string(ch.Origin)
+			items[ch.Package] = &conduct.Item{Vendor: vendor, Component: ch.Package}
+		}
+	}
+	for i, claim := range j.Claims {
+		name, _ := packaged(claim.Package)
+		if name == "" {
+			continue
+		}
+		if items[name] == nil { // a source package, or what the model made up
+			items[name] = &conduct.Item{Vendor: vendor, Component: name}
+		}
+		items[name].Claims = counted(items[name].Claims, j.Report.Claims[i].Verdict)
+	}
+	out := []conduct.Item{}
+	for _, name := range slices.Sorted(maps.Keys(items)) {
+		i := *items[name]
+		i.OS, i.Claims = cmp.Or(release[name], release[""]), append([]advice.Counted{}, i.Claims...)
+		out = append(out, i)
+	}
+	return out
+}
+
+// packaged is the name of what a claim or fact names: name:arch, or a purl, whose
+// release comes with it.
+func packaged(s string) (name, os string) {
+	purl, rest, _ := strings.Cut(s, "?")
+	if !strings.HasPrefix(purl, "pkg:") {
+		name, _, _ = strings.Cut(s, ":")
+		return name, ""
+	}
+	for _, q := range strings.Split(rest, "&") {
+		if v, is := strings.CutPrefix(q, "distro="); is {
+			os = v
+		}
+	}
+	return purl[strings.LastIndex(purl, "/")+1:], os
+}
+
+func counted(list []advice.Counted, v advice.Verdict) []advice.Counted {
+	for i := range list {
+		if list[i].Verdict == v {
+			list[i].Claims++
+			return list
+		}
+	}
+	return append(list, advice.Counted{Verdict: v, Claims: 1})
+}
+
+// watched are the cases of the present watch of a model: those of its first time in
+// shadow, and the others. The caller holds the lock.
+func (c *Control) watched(m Model, l conduct.Limits) (base, recent []conduct.Case) {
+	all := []conduct.Case{}
+	for _, o := range c.book.observed {
+		if o.Case.Model == m.Digest && o.Watch == m.Watch {
+			all = append(all, c.answered(o.Case))
+		}
+	}
+	slices.SortFunc(all, func(a, b conduct.Case) int {
+		return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Exchange, b.Exchange))
+	})
+	for _, k := range all {
+		if k.Say == conduct.Shadow && len(recent) == 0 && len(base) < l.Base {
+			base = append(base, k)
+		} else {
+			recent = append(recent, k)
+		}
+	}
+	return base, recent
+}
+
+// answered adds what people answered where the model had brought the plan before
+// them.
+func (c *Control) answered(k conduct.Case) conduct.Case {
+	a, p := c.book.advised[k.Plan], c.book.plans[k.Plan]
+	if a.Effect != EffectHeld {
+		return k
+	}
+	for _, answer := range p.Answers {
+		switch {
+		case answer.Kind == approval.Deny:
+			k.People = conduct.No
+		case k.People == "" && p.State != Review:
+			k.People = conduct.Yes
+		}
+	}
+	return k
+}
+
+// watch takes a step back from the model that is asked when it is no more what it
+// was, and says so until people look.
+func (c *Control) watch(ctx context.Context) error {
+	if c.Model == nil {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m, ok := c.book.models[c.Model.Model]
+	if !ok {
+		return nil
+	}
+	l := c.limits()
+	if base, recent := c.watched(m, l); m.Say != conduct.Shadow {
+		if d, fall := conduct.Demoted(m.Digest, m.Say, conduct.Watch(base, recent, l), recent, l, c.Now().Unix()); fall {
+			if err := c.demote(ctx, m, d); err != nil {
+				return err
+			}
+			m = c.book.models[m.Digest]
+		}
+	}
+	if m.By == conduct.ByWatch {
+		return fmt.Errorf("model %s was demoted to %s at %s: %s People look (patchwrit model show) and promote it again, or another is asked", m.Digest.Short(), m.Say, stamp(m.Since), m.Why.Text())
+	}
+	return nil
+}
