@@ -232,9 +232,13 @@ func (u *upFlags) read(ctx context.Context, now time.Time) ([]advisory.Set, erro
 
 // config is what control works with, without the wire.
 func (u *upFlags) config(logger *slog.Logger) control.Config {
-	return control.Config{Rules: u.rules, Dir: u.data, Trust: u.trust, Pinned: u.pinned, Solve: u.solve, Feeds: u.read, Known: u.known(), Lists: u.lists(), Advise: u.advise, KnownBy: u.knownBy(), Quarantine: u.quarantine(),
+	c := control.Config{Rules: u.rules, Dir: u.data, Trust: u.trust, Pinned: u.pinned, Solve: u.solve, Feeds: u.read, Known: u.known(), Lists: u.lists(), Advise: u.advise, KnownBy: u.knownBy(), Quarantine: u.quarantine(),
 		Sources: func(root trust.Root) ([]solve.Source, error) { return sourcesOf(root, u.sources) },
 		Now:     time.Now, Random: rand.Reader, Logger: logger, Progress: progress{logger}, Terms: u.terms}
+	if u.advise != nil {
+		c.Model = registration(u.asks)
+	}
+	return c
 }
 
 // progress is the planner's lines as log entries.

@@ -30,7 +30,7 @@ func (u *upFlags) tells(ctx context.Context, logger *slog.Logger) {
 	if u.advise == nil {
 		return
 	}
-	logger.Info("a model is asked about plans; it can have people look at them first, and permits nothing",
+	logger.Info("a model is asked about plans; it permits nothing, and what it says counts as far as people promoted it (patchwrit model ls)",
 		"provider", string(u.asks.Provider), "name", u.asks.Name, "model", u.asks.Digest().Short())
 	if u.asks.Provider.Remote() {
 		tellBox(ctx, logger)

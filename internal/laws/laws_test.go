@@ -61,7 +61,7 @@ core   advisor/dialect: canon advisory/strictjson
 core   advisor/pipe:   canon advisor/dialect
 core   visit:          KERNEL advice
 core   policy:         KERNEL advisory inventory match proposal artefact
-core   evidence:       KERNEL provenance artefact advice proposal policy plan/whole visit
+core   evidence:       KERNEL provenance artefact advice advice/conduct proposal policy plan/whole visit
 core   restraint:      canon change advice policy priority
 
 edge   trust/ceremony: KERNEL
