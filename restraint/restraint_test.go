@@ -27,6 +27,7 @@ func stands(t *rapid.T) restraint.Stand {
 	if rapid.Bool().Draw(t, "has a day") {
 		s.Due = now + rapid.Int64Range(-1e6, 1e6).Draw(t, "due")
 	}
+	s.Shown = rapid.Bool().Draw(t, "may only show")
 	if rapid.Bool().Draw(t, "was held") {
 		s.Held = now + rapid.Int64Range(-1e6, 1e6).Draw(t, "held")
 	}
@@ -56,6 +57,10 @@ func TestAdviceOnlyHoldsBack(t *testing.T) {
 			t.Fatal("a reason of the rules is gone")
 		}
 		acts := p.Stands && (p.Action == advice.Hold || p.Action == advice.Escalate)
+		if s.Shown && (e.Held || s.Granted && s.Verdict.Outcome == policy.Allow && (v.Outcome != policy.Allow || e.First || e.Until != 0)) {
+			t.Fatalf("what may only show does %+v", e)
+		}
+		acts = acts && (!s.Shown || !s.Granted || s.Verdict.Outcome != policy.Allow)
 		if held := s.Granted && v.Outcome != s.Verdict.Outcome; held != e.Held {
 			t.Fatalf("held %v, it says %v", held, e.Held)
 		} else if !acts && (held || e.First || e.Until != 0) {
@@ -91,6 +96,7 @@ func TestAHoldEndsInTime(t *testing.T) {
 		"due now":                     {restraint.Stand{Review: now + 100, Expires: now + 1000, Due: now}, now, policy.Allow},
 		"overdue":                     {restraint.Stand{Review: now + 100, Expires: now + 1000, Due: now - 9}, now, policy.Allow},
 		"an earlier hold is not over": {restraint.Stand{Review: now + 100, Expires: now + 1000, Held: now + 3}, now + 3, policy.Quorum},
+		"it may only show":            {restraint.Stand{Review: now + 100, Expires: now + 1000, Shown: true}, 0, policy.Allow},
 		"an earlier hold is over":     {restraint.Stand{Review: now + 100, Expires: now + 1000, Held: now}, now, policy.Allow},
 	} {
 		x.s.Now, x.s.Granted, x.s.Verdict = now, true, allow
