@@ -50,6 +50,7 @@ type Options struct {
 	Grant   bool      // the plan runs under a grant
 	Fail    bool      // the first host failed and rolled back; only sensible with one host
 	Pending bool      // no host has acted yet; only sensible with one host
+	NoTrial bool      // the rules want no trial of a model before people may promote it
 
 	Edit func(*ceremony.Contents) // a last change to the house before it is signed
 }
@@ -142,9 +143,9 @@ func Decide(root trust.Root) evidence.Decide {
 	}
 }
 
-// houseRules are the standard ones of a house that wants no trial of models before
+// noTrial are the standard rules of a house that wants no trial of models before
 // people may promote them.
-func houseRules() (fstest.MapFS, error) {
+func noTrial() (fstest.MapFS, error) {
 	out := fstest.MapFS{"house.rego": {Data: []byte("package patchwrit\n\nadvice_limits := {\"promote_cases\": 0, \"seen\": 0}\n")}}
 	names, err := fs.Glob(standard.Rules, "*.rego")
 	for _, name := range names {
@@ -164,9 +165,11 @@ func (w *World) found(vendor *debworld.Key) error {
 	if err != nil {
 		return err
 	}
-	rules, err := houseRules()
-	if err != nil {
-		return err
+	var rules fs.FS = standard.Rules
+	if w.Options.NoTrial {
+		if rules, err = noTrial(); err != nil {
+			return err
+		}
 	}
 	if w.Rules, err = rego.Sign(rules, key); err != nil {
 		return err
