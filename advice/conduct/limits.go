@@ -59,8 +59,8 @@ type Limits struct {
 // from are proposals, not measured in any fleet; the counts and sigmas are ours, so
 // that what does not change practically never alarms (docs/ADVICE.md).
 var Default = Limits{Type: TypeLimits, Base: 200, Window: 200, Sigmas: 4500,
-	Cases: 30, Claims: 200, Orders: 30, Plans: 15, Answers: 20,
-	VerifiedFall: 50_000, ContradictedRise: 50_000, AbstainedRise: 100_000, DisagreedRise: 100_000, Overridden: 600_000,
+	Cases: 30, Claims: 200, Orders: 30, Plans: 15, Answers: 30,
+	VerifiedFall: 50_000, ContradictedRise: 50_000, AbstainedRise: 100_000, DisagreedRise: 100_000, Overridden: 650_000,
 	PSI: 250_000, JS: 100_000, Faster: 800_000, Slower: 1_250_000, Bin: 50_000, Seen: 5,
 	PromoteCases: 200, PromoteVerified: 900_000, PromoteContradicted: 50_000, PromoteParity: 50_000}
 
