@@ -241,7 +241,7 @@ func (t *tally) write(out io.Writer, texts int) {
 	fmt.Fprintf(out, "injection: %d texts in %d fields, by themselves and in %d disguises: %d worlds, %d answers of the simulated models (%s, recorded and replayed by the request's digest; simulated-hostile)\n", texts, len(fields), len(disguises), t.worlds, t.exchanges, simulated)
 	for _, f := range fields {
 		if t.seen[f.name] > 0 {
-			fmt.Fprintf(out, "  %-22s reaches the request in %d worlds, as untrusted text\n", f.name, t.seen[f.name])
+			fmt.Fprintf(out, "  %-22s reaches the request in %d worlds, %s\n", f.name, t.seen[f.name], f.as())
 		} else {
 			fmt.Fprintf(out, "  %-22s never reaches the request\n", f.name)
 		}

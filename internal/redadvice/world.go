@@ -65,6 +65,14 @@ func (f field) unsent() bool {
 	return f.name != "deb.maintainer" && !strings.HasPrefix(f.name, "deb.p") // another maintainer, or script, raises the class, which is sent
 }
 
+// as is what a text of the field is in the request.
+func (f field) as() string {
+	if f.name == "cve.short_name" {
+		return "one word of it, as a source's name"
+	}
+	return "as untrusted text"
+}
+
 // clean is what stands in a field of the clean twin.
 func clean(field string) string {
 	switch field {

@@ -121,8 +121,8 @@ func TestCorpora(t *testing.T) {
 	lines := []struct{ line, why string }{
 		{good, ""}, {good, `stands in line 1, too`}, {"", "empty"}, {"{", "no JSON object"}, {`[1]`, "no JSON object"}, {"\xff", "no UTF-8"}, {`{"id":1,"label":1}`, "no JSON object"},
 		{strings.Replace(good, `"a"`, `""`, 1), "no id"}, {strings.Replace(good, `"id"`, `"x"`, 1), "no id"}, {strings.Replace(good, `:1`, `:2`, 1), "label"}, {strings.Replace(good, `"label":1,`, ``, 1), "label"},
-		{strings.NewReplacer(`"a"`, `"b"`, "advisory", "smoke_signal").Replace(good), "the channel is none of"}, {strings.NewReplacer(`"a"`, `"c"`, `"x"`, `""`).Replace(good), "no text"},
-		{strings.NewReplacer(`"a"`, `"d"`, `"x"`, `"`+strings.Repeat("x", maxText+1)+`"`).Replace(good), "no text"}, {strings.Repeat("y", maxLine+2), "more than"}, {strings.Replace(good, `"a"`, `"e"`, 1), ""},
+		{strings.NewReplacer(`"a"`, `"b"`, "advisory", "").Replace(good), "no channel"}, {strings.NewReplacer(`"a"`, `"c"`, `"x"`, `""`).Replace(good), "no text"},
+		{strings.NewReplacer(`"a"`, `"d"`, `"x"`, `"`+strings.Repeat("x", maxText+1)+`"`).Replace(good), "no text"}, {strings.Repeat("y", maxLine+2), "more than"}, {"\ufeff" + strings.NewReplacer(`"a"`, `"e"`, "advisory", "smoke_signal").Replace(good), ""},
 	}
 	text, wants := "", []string{}
 	for i, l := range lines {
@@ -176,4 +176,16 @@ func FuzzCorpus(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestBound: bounds that tables of the exact binomial interval give.
+func TestBound(t *testing.T) {
+	for _, x := range []struct {
+		missed, n int
+		want      string
+	}{{0, 3000, "0.100 %"}, {0, 10, "25.887 %"}, {1, 10, "39.416 %"}, {3, 3000, "0.258 %"}, {10, 10, "100 %"}, {0, 0, "100 %"}} {
+		if got := bound(x.missed, x.n); got != x.want {
+			t.Errorf("%d of %d: %s, want %s", x.missed, x.n, got, x.want)
+		}
+	}
 }
