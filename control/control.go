@@ -57,6 +57,7 @@ const (
 	codeMessage refusal.Code = "PW-CONTROL-MESSAGE" // a message that is not one
 	codePlan    refusal.Code = "PW-CONTROL-PLAN"    // the plan is not known, or past that step
 	codeGrant   refusal.Code = "PW-CONTROL-GRANT"   // the grant is not known, or no longer live
+	codeBlob    refusal.Code = "PW-CONTROL-BLOB"    // bytes that the record names are missing or damaged
 	codeReceipt refusal.Code = "PW-CONTROL-RECEIPT" // a receipt that speaks for nothing here
 )
 

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -340,5 +342,34 @@ func TestADemotionOutlivesAnEnd(t *testing.T) {
 	w.until("it is demoted", func() bool { return w.asked().Say == conduct.Shadow })
 	if d := w.demotions(); len(d) != 1 || cmp.Or(d[0].From, "") != conduct.Show {
 		t.Errorf("%+v", d)
+	}
+}
+
+// TestLostBytesAreTold: a report that somebody removed, or changed, is a clear no; the
+// plan itself is shown.
+func TestLostBytesAreTold(t *testing.T) {
+	t.Parallel()
+	w := newTown(t, controltest.Options{Hosts: 1})
+	w.terms.Advice, w.advise = time.Hour, advicetest.Simulated(advice.Hold)
+	w.start()
+	w.grant(0)
+	w.enrol(0, 0, hello)
+	p := w.unlike()
+	report := string(w.advised(p).Exchange.Report)
+	files, err := filepath.Glob(filepath.Join(w.Data(), "blobs", "*", report))
+	if more, _ := filepath.Glob(filepath.Join(w.Data(), "blobs", report)); err == nil {
+		files = append(files, more...)
+	}
+	if len(files) != 1 {
+		t.Fatalf("%q %v", files, err)
+	}
+	w.must(os.WriteFile(files[0], []byte("{}"), 0o600))
+	_, err = call[[]control.AdviceView](w, "GET", "plans/"+string(p)+"/advice", nil)
+	w.refusedAs("a damaged report", err, "PW-CONTROL-BLOB")
+	w.must(os.Remove(files[0]))
+	_, err = call[[]control.AdviceView](w, "GET", "plans/"+string(p)+"/advice", nil)
+	w.refusedAs("a missing report", err, "PW-CONTROL-BLOB")
+	if w.plan(p).Digest != p {
+		t.Error("the plan is not shown")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/change"
 	"github.com/patchwrit/patchwrit/policy"
+	"github.com/patchwrit/patchwrit/refusal"
 	"github.com/patchwrit/patchwrit/store"
 	"github.com/patchwrit/patchwrit/tlog"
 	"github.com/patchwrit/patchwrit/trust"
@@ -356,8 +358,13 @@ func (b blobs) get(d canon.Digest) ([]byte, error) {
 		return nil, fmt.Errorf("%q is no digest", d)
 	}
 	raw, err := os.ReadFile(b.path(d))
-	if err == nil && canon.SumFile(raw) != d {
-		err = fmt.Errorf("blob %s is damaged", d.Short())
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, refusal.New(codeBlob, "the bytes with SHA-256 %s are not there", d)
+	case err != nil:
+		return nil, err
+	case canon.SumFile(raw) != d:
+		return nil, refusal.New(codeBlob, "the bytes with SHA-256 %s are damaged: they have another", d)
 	}
-	return raw, err
+	return raw, nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/control"
 	"github.com/patchwrit/patchwrit/feed/depot"
+	"github.com/patchwrit/patchwrit/refusal"
 )
 
 // dossierOfServer is the dossier that the control plane sent, or would send,
@@ -88,6 +89,10 @@ func (s *server) adviceOf(ctx context.Context, plan canon.Digest) (*control.Advi
 // showAdvice shows it below a plan, and apart from it.
 func (s *server) showAdvice(cmd *cobra.Command, plan canon.Digest) error {
 	v, err := s.adviceOf(cmd.Context(), plan)
+	if refusal.CodeOf(err) == "PW-CONTROL-BLOB" { // the plan itself is whole
+		tell(cmd, "what an adviser said about it cannot be shown: %s", firstLine(err))
+		return nil
+	}
 	if err != nil || v == nil {
 		return err
 	}
