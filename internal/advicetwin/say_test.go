@@ -37,6 +37,7 @@ func TestNoConductMovesWhatMustBePatched(t *testing.T) {
 			p := say.Of(advice.Accepted{Stands: true, Action: worst, Order: []string{}})
 			name, bytes := fmt.Sprint("plan ", i), canon.SumFile([]byte{byte(i)})
 			without = append(without, advicetwin.Of(name, bytes, s, advice.Accepted{}))
+			s.Shown = say == conduct.Show
 			with = append(with, advicetwin.Of(name, bytes, s, p))
 			if !p.Stands {
 				shadowed++
@@ -90,4 +91,28 @@ func TestShadowIsTheTwin(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestShowHoldsNothing: a model that may only have things shown changes who looks
+// first; what a grant covers is its twin, and without one people are asked anyway.
+func TestShowHoldsNothing(t *testing.T) {
+	first := 0
+	rapid.Check(t, func(t *rapid.T) {
+		s := stand(t)
+		a := advicetwin.Of("plan", "", s, advice.Accepted{})
+		s.Shown = true
+		b := advicetwin.Of("plan", "", s, conduct.Show.Of(advice.Accepted{Stands: true, Action: rapid.SampledFrom(advice.Actions).Draw(t, "action")}))
+		if b.First {
+			b.First, first = false, first+1
+		}
+		if !s.Granted {
+			b.Outcome = a.Outcome
+		}
+		if a != b {
+			t.Fatalf("%+v, the twin %+v", b, a)
+		}
+	})
+	if first == 0 {
+		t.Error("nothing was ever shown first")
+	}
 }
