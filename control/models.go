@@ -18,7 +18,8 @@ type Model struct {
 	Registration conduct.Registration `json:"registration"` // the newest
 	Say          conduct.Say          `json:"say"`
 	Since        int64                `json:"since"` // when it got that say, Unix seconds
-	Watch        int                  `json:"watch"` // which watch of it this is: a new one begins with another prompt and with each step back
+	Watch        int                  `json:"watch"` // which watch of it this is: a new one begins with another prompt and with each fall to shadow
+	Anew         int64                `json:"anew"`  // cases up to then, after the first time in shadow, are looked at no more: a step back was taken for them
 	Used         []canon.Digest       `json:"used"`  // promotions that were handed over; each counts once
 	By           string               `json:"by"`    // who gave it its say: "" (registered), conduct.ByPeople, conduct.ByWatch
 	Why          canon.Note           `json:"why"`
@@ -173,9 +174,14 @@ func (c *Control) Demote(ctx context.Context, model canon.Digest, why canon.Note
 		Limits: c.limits().Digest(), Alarms: []conduct.Alarm{}, Cases: []canon.Digest{}, Why: why})
 }
 
-// demote commits a step back; another watch begins. The caller holds the lock.
+// demote commits a step back. In shadow another watch begins; a model that keeps
+// some say is still held to its first time, or nobody would watch it any more. The
+// caller holds the lock.
 func (c *Control) demote(ctx context.Context, m Model, d conduct.Demotion) error {
-	m.Say, m.Since, m.By, m.Why, m.Watch = d.To, d.At, d.By, d.Why, m.Watch+1
+	m.Say, m.Since, m.By, m.Why, m.Anew = d.To, d.At, d.By, d.Why, d.At
+	if d.To == conduct.Shadow {
+		m.Watch++
+	}
 	c.Logger.Warn("a model was demoted", "model", m.Digest.Short(), "from", d.From, "to", d.To, "by", d.By, "why", d.Why)
 	return c.commit(ctx, m.stream(), "demotion", canon.MustEncode(d), d.Entry(), m)
 }

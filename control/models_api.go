@@ -29,6 +29,11 @@ type demotion struct {
 func (c *Control) modelRoutes(read, write func(string, func(*http.Request) (any, error))) {
 	read("models", func(*http.Request) (any, error) { return c.Models(), nil })
 	read("models/{id}/sheet", c.apiSheet)
+	read("limits", func(*http.Request) (any, error) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.limits(), nil
+	})
 	write("models/{id}/sheet", func(r *http.Request) (any, error) {
 		raw, err := io.ReadAll(io.LimitReader(r.Body, conduct.MaxSheet+1))
 		if err != nil {

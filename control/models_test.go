@@ -373,3 +373,29 @@ func TestLostBytesAreTold(t *testing.T) {
 		t.Error("the plan is not shown")
 	}
 }
+
+// TestAModelThatLostOneStepIsWatchedOn: what fell from hold to show and is still not
+// what it was falls again, held to the same first time.
+func TestAModelThatLostOneStepIsWatchedOn(t *testing.T) {
+	t.Parallel()
+	w := newTown(t, controltest.Options{Hosts: 9})
+	w.has, w.terms.Advice, w.limits, w.advise = conduct.Shadow, time.Hour, strings.Replace(few, `"promote_cases":3`, `"promote_cases":1`, 1), drifting(4)
+	w.start()
+	w.grant(0)
+	w.must(w.sheet("a sheet"))
+	known := w.oneByOne(nil, 0, 2)
+	w.must(w.promote(w.promotion(nil), 0, 1))
+	known = w.oneByOne(known, 3, 3)
+	w.must(w.promote(w.promotion(nil), 0, 1))
+	known = w.oneByOne(known, 4, 5)
+	w.until("one step", func() bool { return w.asked().Say == conduct.Show })
+	if m := w.asked(); m.Watch != 1 || m.Base[0].Cases != 3 || m.Recent[0].Cases != 0 || len(m.Alarms) != 0 {
+		t.Fatalf("%+v", m)
+	}
+	w.skew.Add(1) // cases of the second in which it fell are not looked at again
+	w.oneByOne(known, 6, 8)
+	w.until("the second", func() bool { return w.asked().Say == conduct.Shadow })
+	if d := w.demotions(); len(d) != 2 || d[0].To != conduct.Show || d[1].From != conduct.Show {
+		t.Errorf("%+v", d)
+	}
+}

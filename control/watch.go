@@ -130,22 +130,24 @@ func counted(list []advice.Counted, v advice.Verdict) []advice.Counted {
 	return append(list, advice.Counted{Verdict: v, Claims: 1})
 }
 
-// watched are the cases of the present watch of a model: those of its first time in
-// shadow, and the others. The caller holds the lock.
+// watched are the cases of the present watch of a model that say something of it:
+// those of its first time in shadow, and the others since its last step back. What a
+// provider or a sandbox did not deliver is not among them. The caller holds the lock.
 func (c *Control) watched(m Model, l conduct.Limits) (base, recent []conduct.Case) {
 	all := []conduct.Case{}
 	for _, o := range c.book.observed {
-		if o.Case.Model == m.Digest && o.Watch == m.Watch {
+		if o.Case.Model == m.Digest && o.Watch == m.Watch && o.Case.Outcome != advice.Failed && o.Case.Outcome != advice.Off {
 			all = append(all, c.answered(o.Case))
 		}
 	}
 	slices.SortFunc(all, func(a, b conduct.Case) int {
 		return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Exchange, b.Exchange))
 	})
+	ended := false
 	for _, k := range all {
-		if k.Say == conduct.Shadow && len(recent) == 0 && len(base) < l.Base {
+		if ended = ended || k.Say != conduct.Shadow || len(base) >= l.Base; !ended {
 			base = append(base, k)
-		} else {
+		} else if k.At > m.Anew {
 			recent = append(recent, k)
 		}
 	}

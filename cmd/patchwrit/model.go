@@ -1,10 +1,13 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,7 +30,7 @@ func modelCmd() *cobra.Command {
 		Long: "A model that a control plane asks (up --model) begins in shadow: it is asked and written down, and nothing of it counts. People promote it step by\n" +
 			"step, shadow, show, hold, when its figures allow it; when it drifts from what it was, the control plane takes a step back by itself.\n" +
 			"Whatever its say, a model permits nothing and puts nothing off for good (docs/ADVICE.md)."}
-	cmd.AddCommand(modelLsCmd(), modelShowCmd(), modelMetricsCmd(), modelRegisterCmd(), modelPromoteCmd(), modelSignCmd(), modelDemoteCmd())
+	cmd.AddCommand(modelLsCmd(), modelShowCmd(), modelMetricsCmd(), modelLimitsCmd(), modelRegisterCmd(), modelPromoteCmd(), modelSignCmd(), modelDemoteCmd())
 	return cmd
 }
 
@@ -188,6 +191,39 @@ func modelMetricsCmd() *cobra.Command {
 				}
 			}
 			return present(cmd, v, t)
+		},
+	}
+	addServerFlags(cmd)
+	addFormatFlag(cmd)
+	return cmd
+}
+
+func modelLimitsCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "limits", Short: "print the limits in force: what models are held to, and what a promotion wants",
+		Long: "Thresholds of the signed rules (advice_limits), else those that the program carries. Rates and ratios are millionths, sigmas thousandths;\n" +
+			"docs/ADVICE.md says what each is for. A promotion names their digest.",
+		Example: "  patchwrit model limits\n  patchwrit model limits -o json",
+		Args:    exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := openServer(cmd)
+			if err != nil {
+				return err
+			}
+			var l conduct.Limits
+			if err := s.get(cmd.Context(), "limits", &l); err != nil {
+				return err
+			}
+			var values map[string]any
+			if err := json.Unmarshal(canon.MustEncode(l), &values); err != nil {
+				return err
+			}
+			p := &pairs{}
+			p.add("limits", "%s", l.Digest())
+			for _, key := range slices.Sorted(maps.Keys(values)) {
+				p.add(key, "%v", values[key])
+			}
+			return present(cmd, l, p)
 		},
 	}
 	addServerFlags(cmd)
