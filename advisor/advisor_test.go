@@ -187,8 +187,28 @@ func TestExchangesComeBackAsTheyWere(t *testing.T) {
 	})
 }
 
+// sorted writes an exchange in canonical form, also one that canon would not write.
+func sorted(t *testing.T, x advisor.Exchange) []byte {
+	t.Helper()
+	raw, err := json.Marshal(x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var members map[string]any
+	if err := json.Unmarshal(raw, &members); err != nil {
+		t.Fatal(err)
+	}
+	if raw, err = json.Marshal(members); err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
 func TestWhatIsNoExchange(t *testing.T) {
 	good := advisor.Record(local(dialect.Hostile, 1), []byte("r"), advice.Heard{Outcome: advice.Answered, Answer: []byte("a")}, 1, false)
+	if line := sorted(t, good); string(line)+"\n" != string(good.Line()) {
+		t.Fatalf("%s is not how an exchange is written", line)
+	}
 	for name, change := range map[string]func(*advisor.Exchange){
 		"type":                      func(x *advisor.Exchange) { x.Type = "x" },
 		"request":                   func(x *advisor.Exchange) { x.Request = "x" },
@@ -204,11 +224,15 @@ func TestWhatIsNoExchange(t *testing.T) {
 	} {
 		x := good
 		change(&x)
-		raw, err := json.Marshal(x)
-		if err != nil {
-			t.Fatal(err)
+		for range 20 { // its three blobs are read in any order
+			if _, err := advisor.ReadRecordings(local(dialect.Replay, 1), append(good.Line(), sorted(t, x)...)); !errors.Is(err, advisor.ErrExchange) {
+				t.Errorf("%s: %v", name, err)
+				break
+			}
 		}
-		if _, err := advisor.ReadRecordings(local(dialect.Replay, 1), append(good.Line(), raw...)); !errors.Is(err, advisor.ErrExchange) {
+	}
+	for name, line := range map[string]string{"no canonical form": strings.Replace(string(good.Line()), ":", ": ", 1), "a key more": strings.Replace(string(good.Line()), "{", `{"a":1,`, 1), "no JSON": "x"} {
+		if _, err := advisor.ReadRecordings(local(dialect.Replay, 1), []byte(line)); !errors.Is(err, advisor.ErrExchange) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -167,6 +167,9 @@ func TestPromotionsThatDoNotFit(t *testing.T) {
 	if m := w.asked(); m.Say != conduct.Shadow {
 		t.Fatalf("%+v", m)
 	}
+	w.skew.Store(3601)
+	w.refusedAs("a promotion after its end", w.promote(fits, 0, 1), "PW-MODEL-PROMOTION")
+	w.skew.Store(0)
 	w.must(w.promote(fits, 0, 1))
 	w.must(w.control.Demote(t.Context(), simulated.Model, "again"))
 	w.refusedAs("the same once more", w.promote(fits, 0, 1), "PW-MODEL-PROMOTION")

@@ -115,7 +115,8 @@ func Contract(t *testing.T, a advisor.Adviser, model dialect.Model) {
 	if again := a.Ask(context.Background(), request); !reflect.DeepEqual(first, again) {
 		t.Errorf("asked again, it says something else:\n%+v\n%+v", first, again)
 	}
-	for _, none := range []string{"", "{}", "\x00", string(request[:len(request)/2])} {
+	alone := advicetest.Dossier(advicetest.Material()).Bytes() // what check takes, too
+	for _, none := range []string{"", "{}", "\x00", string(request[:len(request)/2]), string(alone)} {
 		h := a.Ask(context.Background(), []byte(none))
 		sound(t, "no request", h)
 		if h.Outcome != advice.Off || h.Sent != nil {

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -49,6 +50,13 @@ var faultPoints = []faultPoint{
 	{"after-receipt", "agent/messenger/offer.go", "		if refusal.CodeOf(err) == wire.CodeDown {\n"},
 }
 
+// adviceFaults are the steps of an asking, after the adviser has answered.
+var adviceFaults = []faultPoint{
+	{"before-kept", "control/advised.go", "	if bad := c.keepExchange(j, request, h); bad != nil {\n"},
+	{"after-kept", "control/advised.go", "	c.mu.Lock()\n	defer c.mu.Unlock()\n	if bad := c.advise(ctx, j)"},
+	{"after-advice", "control/advised.go", "	if o := j.Exchange.Outcome; o == advice.Off"},
+}
+
 // FaultsEnv names the directory in which programs with fault points look.
 const FaultsEnv = "PATCHWRIT_FAULTS"
 
@@ -86,9 +94,9 @@ func faultPoint(name string) {
 
 // faultOverlay writes an overlay for the go tool that puts the points in, and
 // returns the flag for it. root is the module's directory.
-func faultOverlay(root, dir string) (string, error) {
+func faultOverlay(root, dir string, points []faultPoint) (string, error) {
 	replace, text := map[string]string{}, map[string]string{}
-	for _, p := range faultPoints {
+	for _, p := range points {
 		file := filepath.Join(root, p.file)
 		if text[file] == "" {
 			raw, err := os.ReadFile(file)
@@ -167,6 +175,20 @@ func (x *faults) disarm() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// stop stops at a point of this process itself, as faultSource does in others.
+func (x *faults) stop(ctx context.Context, name string) {
+	at := filepath.Join(x.dirs[0], name+".at")
+	if _, err := os.Stat(filepath.Join(x.dirs[0], "armed")); err != nil {
+		return
+	}
+	f, err := os.OpenFile(at, os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil {
+		return
+	}
+	f.Close()
+	<-ctx.Done() // who asked is dead
 }
 
 // reached gives the points at which somebody has stopped since the last call.

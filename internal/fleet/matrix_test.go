@@ -82,7 +82,7 @@ func TestCrashMatrix(t *testing.T) {
 	dir := t.TempDir()
 	root, err := moduleRoot()
 	must(t, err)
-	overlay, err := faultOverlay(root, dir)
+	overlay, err := faultOverlay(root, dir, faultPoints)
 	must(t, err)
 	x := &faults{dirs: []string{filepath.Join(dir, "faults")}}
 	must(t, os.Mkdir(x.dirs[0], 0o777))
@@ -152,7 +152,7 @@ func (w *town) round(x *faults, v victim, n int) {
 	defer stop()
 	acknowledged := make(chan map[canon.Digest][]string, 1)
 	go func() { acknowledged <- w.approving(ctx, version) }()
-	struckAt := w.strikeAll(ctx, x, v)
+	struckAt := w.strikeAll(ctx, x, v, len(faultPoints)+1-len(v.pass)) // in-dpkg is one more
 	must(w.t, x.disarm())
 	w.t.Logf("%s died at %d points: %s", v.name, len(struckAt), strings.Join(struckAt, " "))
 	for _, p := range append(pointNames(), "in-dpkg") {
@@ -242,12 +242,11 @@ func (w *town) approving(ctx context.Context, version string) map[canon.Digest][
 	return done
 }
 
-// strikeAll strikes the victim at each point that is reached, until the plan is
-// finished on both hosts or the time is over.
-func (w *town) strikeAll(ctx context.Context, x *faults, v victim) []string {
+// strikeAll strikes the victim at each point that is reached, until it has died at
+// so many or the time is over.
+func (w *town) strikeAll(ctx context.Context, x *faults, v victim, want int) []string {
 	w.t.Helper()
 	var at []string
-	want := len(faultPoints) + 1 - len(v.pass) // in-dpkg is one more
 	err := w.Wait(ctx, "every point was reached", roundTime, func() (bool, error) {
 		for _, point := range x.reached() {
 			at = append(at, strings.TrimSuffix(filepath.Base(point), ".at"))
@@ -346,6 +345,8 @@ func (w *town) allLogged() {
 func TestFaultPointsHaveAPlace(t *testing.T) {
 	root, err := moduleRoot()
 	must(t, err)
-	_, err = faultOverlay(root, t.TempDir())
-	must(t, err)
+	for _, points := range [][]faultPoint{faultPoints, adviceFaults} {
+		_, err = faultOverlay(root, t.TempDir(), points)
+		must(t, err)
+	}
 }
