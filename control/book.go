@@ -38,6 +38,7 @@ type book struct {
 	advised  map[canon.Digest]Advised  // by plan
 	observed map[canon.Digest]observed // by plan
 	models   map[canon.Digest]Model
+	moves    int                // how often a plan, a case or a model was entered
 	visitors map[string]Visitor // by name
 	asks     map[canon.Digest]petition
 	asking   map[canon.Digest]bool // requests of visitors that wait on some host
@@ -120,6 +121,7 @@ func (h Host) enter(b *book) {
 func (t Token) enter(*book) {}
 
 func (p Plan) enter(b *book) {
+	b.moves++
 	b.plans[p.Digest] = p
 	if p.State.open() {
 		b.open[p.Digest] = true

@@ -159,6 +159,7 @@ type Control struct {
 	dirty   map[string]bool // hosts whose document is older than the book
 	saved   time.Time
 
+	glance   glance                 // of the watch over the model
 	unfolded map[trust.HostID]error // hosts whose past cannot be read: since Open
 
 	states  states

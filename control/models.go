@@ -29,6 +29,7 @@ const codeModel refusal.Code = "PW-MODEL-UNKNOWN" // no such model in the ledger
 
 func (m Model) doc() store.Doc { return doc(kindModel, string(m.Digest), m) }
 func (m Model) enter(b *book) {
+	b.moves++
 	if b.models == nil {
 		b.models = map[canon.Digest]Model{}
 	}

@@ -24,6 +24,7 @@ type observed struct {
 
 func (o observed) doc() store.Doc { return doc(kindCase, string(o.Case.Plan), o) }
 func (o observed) enter(b *book) {
+	b.moves++
 	if b.observed == nil {
 		b.observed = map[canon.Digest]observed{}
 	}
@@ -184,15 +185,33 @@ func (c *Control) watch(ctx context.Context) error {
 	if !ok {
 		return nil
 	}
-	l := c.limits()
-	if base, recent := c.watched(m, l); m.Say != conduct.Shadow {
-		if d, fall := conduct.Demoted(m.Digest, m.Say, conduct.Watch(base, recent, l), recent, l, c.Now().Unix()); fall {
-			if err := c.demote(ctx, m, d); err != nil {
-				return err
-			}
-			m = c.book.models[m.Digest]
-		}
+	if m.Say == conduct.Shadow {
+		return demoted(m)
 	}
+	l := c.limits()
+	seen := glance{c.book.moves, l}
+	if seen == c.glance { // nothing has happened since, and all cases are many
+		return demoted(m)
+	}
+	base, recent := c.watched(m, l)
+	if d, fall := conduct.Demoted(m.Digest, m.Say, conduct.Watch(base, recent, l), recent, l, c.Now().Unix()); fall {
+		if err := c.demote(ctx, m, d); err != nil {
+			return err
+		}
+		m = c.book.models[m.Digest]
+	}
+	c.glance = seen
+	return demoted(m)
+}
+
+// glance is what the watch has looked at.
+type glance struct {
+	moves  int
+	limits conduct.Limits
+}
+
+// demoted tells people of a step back until they have promoted the model again.
+func demoted(m Model) error {
 	if m.By == conduct.ByWatch {
 		return fmt.Errorf("model %s was demoted to %s at %s: %s People look (patchwrit model show) and promote it again, or another is asked", m.Digest.Short(), m.Say, stamp(m.Since), m.Why.Text())
 	}
