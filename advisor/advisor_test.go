@@ -212,7 +212,7 @@ func TestWhatIsNoExchange(t *testing.T) {
 	for name, change := range map[string]func(*advisor.Exchange){
 		"type":                      func(x *advisor.Exchange) { x.Type = "x" },
 		"request":                   func(x *advisor.Exchange) { x.Request = "x" },
-		"outcome":                   func(x *advisor.Exchange) { x.Outcome = "approved" },
+		"outcome":                   func(x *advisor.Exchange) { x.Outcome, x.Answer, x.Why = "approved", "", "x" },
 		"an answer with a reason":   func(x *advisor.Exchange) { x.Why = "x" },
 		"no answer":                 func(x *advisor.Exchange) { x.Answer = "" },
 		"a refusal with an answer":  func(x *advisor.Exchange) { x.Outcome, x.Why = advice.Refused, "x" },
