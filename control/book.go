@@ -38,6 +38,7 @@ type book struct {
 	advised  map[canon.Digest]Advised  // by plan
 	observed map[canon.Digest]observed // by plan
 	models   map[canon.Digest]Model
+	cases    int                // the highest number of a case
 	moves    int                // how often a plan, a case or a model was entered
 	visitors map[string]Visitor // by name
 	asks     map[canon.Digest]petition

@@ -19,7 +19,7 @@ type Model struct {
 	Say          conduct.Say          `json:"say"`
 	Since        int64                `json:"since"` // when it got that say, Unix seconds
 	Watch        int                  `json:"watch"` // which watch of it this is: a new one begins with another prompt and with each fall to shadow
-	Anew         int64                `json:"anew"`  // cases up to then, after the first time in shadow, are looked at no more: a step back was taken for them
+	Anew         int                  `json:"anew"`  // cases up to this one, after the first time in shadow, are looked at no more: a step back was taken for them
 	Used         []canon.Digest       `json:"used"`  // promotions that were handed over; each counts once
 	By           string               `json:"by"`    // who gave it its say: "" (registered), conduct.ByPeople, conduct.ByWatch
 	Why          canon.Note           `json:"why"`
@@ -128,6 +128,11 @@ func signed(answers []approval.Approval) string {
 	return names
 }
 
+// ahead is how far a clock on which a promotion was written may be before ours,
+// seconds. One that is dated later could be kept and handed over years after people
+// took the model's say.
+const ahead = 300
+
 // promotable says why a promotion does not fit, or its figures do not allow it.
 func (c *Control) promotable(p conduct.Promotion) (Model, error) {
 	if err := p.Valid(); err != nil {
@@ -142,6 +147,8 @@ func (c *Control) promotable(p conduct.Promotion) (Model, error) {
 	switch {
 	case slices.Contains(m.Used, p.Statement().Digest()):
 		return m, no("it was handed over before; a promotion counts once")
+	case p.Created > now+ahead:
+		return m, no("it was made at %s, which is not yet", stamp(p.Created))
 	case now >= p.Expires:
 		return m, no("it ended at %s", stamp(p.Expires))
 	case p.Created < m.Since:
@@ -155,7 +162,7 @@ func (c *Control) promotable(p conduct.Promotion) (Model, error) {
 	case m.Registration.Sheet == "":
 		return m, no("the model has no data sheet: hand one over (patchwrit model register)")
 	}
-	base, recent := c.watched(m, l)
+	base, recent, _ := c.watched(m, l)
 	return m, conduct.Gate(append(slices.Clone(base), recent...), conduct.Watch(base, recent, l), p.To, l)
 }
 
@@ -179,7 +186,7 @@ func (c *Control) Demote(ctx context.Context, model canon.Digest, why canon.Note
 // some say is still held to its first time, or nobody would watch it any more. The
 // caller holds the lock.
 func (c *Control) demote(ctx context.Context, m Model, d conduct.Demotion) error {
-	m.Say, m.Since, m.By, m.Why, m.Anew = d.To, d.At, d.By, d.Why, d.At
+	m.Say, m.Since, m.By, m.Why, m.Anew = d.To, d.At, d.By, d.Why, c.book.cases
 	if d.To == conduct.Shadow {
 		m.Watch++
 	}
@@ -192,6 +199,7 @@ func (c *Control) demote(ctx context.Context, m Model, d conduct.Demotion) error
 func (c *Control) limits() conduct.Limits {
 	raw := c.rules.Advice()
 	if len(raw) == 0 {
+		c.told("limits of models", nil)
 		return conduct.Default
 	}
 	l, err := conduct.ParseLimits(raw)

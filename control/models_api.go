@@ -64,7 +64,7 @@ func (c *Control) Models() []ModelView {
 	defer c.mu.Unlock()
 	out, l := []ModelView{}, c.limits()
 	for _, m := range sorted(c.book.models) {
-		base, recent := c.watched(m, l)
+		base, recent, _ := c.watched(m, l)
 		v := ModelView{Model: m, Asked: c.Model != nil && c.Model.Model == m.Digest, Limits: l, Base: conduct.Measure(base), Recent: conduct.Measure(recent), Alarms: conduct.Watch(base, recent, l)}
 		if to, more := m.Say.Above(); !more {
 			v.Missing = "it has all the say there is"

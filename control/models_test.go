@@ -146,6 +146,7 @@ func TestPromotionsThatDoNotFit(t *testing.T) {
 		"other limits":         func(p *conduct.Promotion) { p.Limits = canon.SumFile([]byte("x")) },
 		"ended":                func(p *conduct.Promotion) { p.Created, p.Expires = p.Created-3600, p.Created-1 },
 		"older than its say":   func(p *conduct.Promotion) { p.Created -= 3600 },
+		"of another day":       func(p *conduct.Promotion) { p.Created, p.Expires = p.Created+3600, p.Expires+3600 },
 		"too long a life":      func(p *conduct.Promotion) { p.Expires += conduct.MaxPromotion },
 		"no author":            func(p *conduct.Promotion) { p.Author = "" },
 		"no nonce":             func(p *conduct.Promotion) { p.Nonce = "" },
@@ -201,14 +202,19 @@ func TestAnotherPromptBeginsInShadow(t *testing.T) {
 // is registered counts for nothing.
 func TestAnotherModelSaysNothing(t *testing.T) {
 	t.Parallel()
-	w := newTown(t, controltest.Options{Hosts: 1})
+	w, swapped := newTown(t, controltest.Options{Hosts: 1}), canon.SumFile([]byte("swapped"))
 	w.terms.Advice = time.Hour
 	w.advise = func(ctx context.Context, request []byte) advice.Heard {
 		h := advicetest.Simulated(advice.Hold)(ctx, request)
-		h.Model = canon.SumFile([]byte("swapped"))
+		h.Model = swapped
 		return h
 	}
 	w.start()
+	old := w.asked().Model // another that had its say once, and is not asked any more
+	old.Digest, old.Registration.Model = swapped, swapped
+	_, err := w.store.Commit(t.Context(), store.Batch{Stream: "model/" + string(swapped), Expect: store.Any, Docs: []store.Doc{{Kind: "model", ID: string(swapped), Body: canon.MustEncode(old)}}})
+	w.must(err)
+	w.restart()
 	w.grant(0)
 	w.enrol(0, 0, hello)
 	p := w.unlike()
@@ -222,7 +228,7 @@ func TestAnotherModelSaysNothing(t *testing.T) {
 // that it says counts.
 func TestAPlanOfAnotherKindIsAbstained(t *testing.T) {
 	t.Parallel()
-	w := newTown(t, controltest.Options{Hosts: 1})
+	w := newTown(t, controltest.Options{Hosts: 2})
 	w.terms.Advice, w.advise, w.limits = time.Hour, advicetest.Simulated(advice.Hold), `{"promote_cases":0,"seen":1}`
 	w.start()
 	w.grant(0)
@@ -231,6 +237,14 @@ func TestAPlanOfAnotherKindIsAbstained(t *testing.T) {
 	w.work(p, control.Finished)
 	if v := w.advised(p); v.Effect != control.EffectShadow || !strings.Contains(v.Text.Text(), "The model was watched on 0 plans") {
 		t.Errorf("%+v", v)
+	}
+	if m := w.asked(); len(m.Recent) > 0 && m.Recent[0].Cases > 0 || len(m.Base) > 0 && m.Base[0].Cases > 0 {
+		t.Errorf("it says something of the model: %+v", m)
+	}
+	w.enrol(1, 1, hello)
+	second := w.unlike(p)
+	if v := w.advised(second); v.Effect != control.EffectHeld {
+		t.Errorf("the kind is known now: %+v", v)
 	}
 }
 

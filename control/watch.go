@@ -18,8 +18,10 @@ import (
 
 // observed is one case of a model, as it is kept for the watch.
 type observed struct {
-	Case  conduct.Case `json:"case"`
-	Watch int          `json:"watch"` // Model.Watch then
+	Case    conduct.Case `json:"case"`
+	Nth     int          `json:"nth"`     // of all cases; clocks go back
+	Watch   int          `json:"watch"`   // Model.Watch then
+	Foreign bool         `json:"foreign"` // of a kind that the model was not watched on: nothing of it counted, and it says nothing of its conduct
 }
 
 func (o observed) doc() store.Doc { return doc(kindCase, string(o.Case.Plan), o) }
@@ -28,16 +30,22 @@ func (o observed) enter(b *book) {
 	if b.observed == nil {
 		b.observed = map[canon.Digest]observed{}
 	}
-	b.observed[o.Case.Plan] = o
+	b.observed[o.Case.Plan], b.cases = o, max(b.cases, o.Nth)
 }
 
 // said is how much of what was said about a plan may count. What was asked before
-// there was a registry of models counted whole.
+// there was a registry of models counted whole. A hold that began goes on to its end;
+// none begins by what a model said before it lost its say.
 func (c *Control) said(plan canon.Digest) conduct.Say {
-	if o, ok := c.book.observed[plan]; ok {
-		return o.Case.Say
+	o, ok := c.book.observed[plan]
+	if !ok {
+		return conduct.Hold
 	}
-	return conduct.Hold
+	now := c.book.models[o.Case.Model].Say
+	if c.book.advised[plan].Until == 0 && slices.Index(conduct.Says, now) < slices.Index(conduct.Says, o.Case.Say) {
+		return now
+	}
+	return o.Case.Say
 }
 
 // caseOf makes a case of what came of asking, and says what of the proposal
@@ -45,7 +53,7 @@ func (c *Control) said(plan canon.Digest) conduct.Say {
 func (c *Control) caseOf(p Plan, f proposal.File, j Judged) (observed, advice.Accepted, canon.Note) {
 	x := j.Exchange
 	m := c.book.models[x.Model]
-	o := observed{Watch: m.Watch, Case: conduct.Case{Exchange: x.Entry().Subject, Plan: x.Plan, Model: x.Model, At: x.At, Say: conduct.Shadow, Outcome: x.Outcome,
+	o := observed{Nth: c.book.cases + 1, Watch: m.Watch, Case: conduct.Case{Exchange: x.Entry().Subject, Plan: x.Plan, Model: x.Model, At: x.At, Say: conduct.Shadow, Outcome: x.Outcome,
 		Abstained: x.Abstained, Claims: x.Claims, Action: x.Proposal.Action, Rules: string(p.Verdict[0].Outcome), Order: []string{}, Items: itemsOf(f, j), Made: p.Created}}
 	for _, u := range p.Urgency {
 		o.Case.Class = u.Class
@@ -61,9 +69,9 @@ func (c *Control) caseOf(p Plan, f proposal.File, j Judged) (observed, advice.Ac
 		return o, m.Say.Of(x.Proposal), "the model is in shadow: nothing of it counts"
 	}
 	l := c.limits()
-	base, _ := c.watched(m, l)
-	if known, why := conduct.Known(base, o.Case, l); !known {
-		o.Case.Say, o.Case.Abstained = conduct.Shadow, true
+	base, _, foreign := c.watched(m, l)
+	if known, why := conduct.Known(append(base, foreign...), o.Case, l); !known {
+		o.Case.Say, o.Foreign = conduct.Shadow, true
 		return o, conduct.Shadow.Of(x.Proposal), why
 	}
 	return o, m.Say.Of(x.Proposal), ""
@@ -133,26 +141,31 @@ func counted(list []advice.Counted, v advice.Verdict) []advice.Counted {
 
 // watched are the cases of the present watch of a model that say something of it:
 // those of its first time in shadow, and the others since its last step back. What a
-// provider or a sandbox did not deliver is not among them. The caller holds the lock.
-func (c *Control) watched(m Model, l conduct.Limits) (base, recent []conduct.Case) {
-	all := []conduct.Case{}
+// provider or a sandbox did not deliver is not among them. Foreign are those of a kind
+// that it was not watched on: with enough of them the kind is known. The caller holds
+// the lock.
+func (c *Control) watched(m Model, l conduct.Limits) (base, recent, foreign []conduct.Case) {
+	all := []observed{}
 	for _, o := range c.book.observed {
 		if o.Case.Model == m.Digest && o.Watch == m.Watch && o.Case.Outcome != advice.Failed && o.Case.Outcome != advice.Off {
-			all = append(all, c.answered(o.Case))
+			all = append(all, o)
 		}
 	}
-	slices.SortFunc(all, func(a, b conduct.Case) int {
-		return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Exchange, b.Exchange))
-	})
+	slices.SortFunc(all, func(a, b observed) int { return cmp.Compare(a.Nth, b.Nth) })
 	ended := false
-	for _, k := range all {
-		if ended = ended || k.Say != conduct.Shadow || len(base) >= l.Base; !ended {
-			base = append(base, k)
-		} else if k.At > m.Anew {
-			recent = append(recent, k)
+	for _, o := range all {
+		switch {
+		case o.Foreign:
+			foreign = append(foreign, o.Case)
+		case !ended && o.Case.Say == conduct.Shadow && len(base) < l.Base:
+			base = append(base, o.Case)
+		default:
+			if ended = true; o.Nth > m.Anew {
+				recent = append(recent, c.answered(o.Case))
+			}
 		}
 	}
-	return base, recent
+	return base, recent, foreign
 }
 
 // answered adds what people answered where the model had brought the plan before
@@ -193,7 +206,8 @@ func (c *Control) watch(ctx context.Context) error {
 	if seen == c.glance { // nothing has happened since, and all cases are many
 		return demoted(m)
 	}
-	base, recent := c.watched(m, l)
+	base, recent, _ := c.watched(m, l)
+	recent = recent[max(0, len(recent)-l.Window):]
 	if d, fall := conduct.Demoted(m.Digest, m.Say, conduct.Watch(base, recent, l), recent, l, c.Now().Unix()); fall {
 		if err := c.demote(ctx, m, d); err != nil {
 			return err

@@ -137,7 +137,10 @@ func (p part) count() (n, verified, contradicted int) {
 func (c Case) silent() bool { return c.Abstained || c.Outcome != advice.Answered }
 
 // disagrees reports that model and rules differ on whether people should look.
-func (c Case) disagrees() bool { return c.restrains() != (c.Rules != "allow") }
+// Where the rules only wait, for a window or a cooldown, they have not said.
+func (c Case) disagrees() bool {
+	return c.Rules != "hold" && c.restrains() != (c.Rules != "allow")
+}
 
 // placeOf is where a segment's component stands in the case's order; -1: nowhere.
 func (c Case) placeOf(s Segment) int {

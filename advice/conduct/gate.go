@@ -14,7 +14,6 @@ import (
 // A new component alone is no reason: there are new ones every week.
 func Known(base []Case, c Case, l Limits) (bool, canon.Note) {
 	base = answeredOf(base)
-	base = base[:min(len(base), l.Base)]
 	no := func(what, name string, n int) (bool, canon.Note) {
 		return false, canon.NoteOf(fmt.Sprintf("The model was watched on %d plans of the %s %s; %d are wanted.", n, what, cmp.Or(name, "unknown"), l.Seen))
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/patchwrit/patchwrit/advice"
 	"github.com/patchwrit/patchwrit/advisory/strictjson"
 	"github.com/patchwrit/patchwrit/canon"
 )
@@ -151,6 +152,9 @@ func (l Limits) whole() error {
 		if *k.value > min(l.Base, l.Window) {
 			return fmt.Errorf("%w: %s is %d, more than base (%d) or window (%d) holds: it could never be reached", ErrLimits, k.key, *k.value, l.Base, l.Window)
 		}
+	}
+	if l.Claims > advice.MaxClaims*min(l.Base, l.Window) {
+		return fmt.Errorf("%w: claims is %d, more than the answers of base (%d) or window (%d) can hold: it could never be reached", ErrLimits, l.Claims, l.Base, l.Window)
 	}
 	if 2*l.Plans > l.Window || l.Plans > l.Base {
 		return fmt.Errorf("%w: plans is %d, twice of it more than window (%d), or more than base (%d): it could never be reached", ErrLimits, l.Plans, l.Window, l.Base)
