@@ -96,6 +96,13 @@ func TestAModelBeginsInShadow(t *testing.T) {
 	if v, m := w.advised(third), w.asked(); v.Effect != control.EffectHeld || m.Say != conduct.Hold || len(m.Used) != 2 || m.Missing == "" {
 		t.Errorf("%+v\n%+v", v, m)
 	}
+	w.say(w.plan(third), approval.Approve, 0)
+	if m := w.asked(); m.Recent[0].Asked != 0 {
+		t.Errorf("one of two yes counts as people's: %+v", m.Recent[0])
+	}
+	w.say(w.plan(third), approval.Approve, 1)
+	w.work(third, control.Finished)
+	w.figures()
 	w.must(w.control.Demote(t.Context(), simulated.Model, "we do not like it"))
 	if m := w.asked(); m.Say != conduct.Shadow || m.By != conduct.ByPeople || len(m.Base)+len(m.Recent) > 2 {
 		t.Errorf("%+v", m)
@@ -110,6 +117,26 @@ func TestAModelBeginsInShadow(t *testing.T) {
 		return kinds["registration"] == 2 && kinds["promote"] == 4 && kinds["promotion"] == 2 && kinds["demotion"] == 1
 	})
 	w.recorded(w.advised(third))
+}
+
+// figures wants what the model did in its three cases: its claims, how long plans took,
+// and that people let pass what it held.
+func (w *town) figures() {
+	w.t.Helper()
+	var all conduct.Figures
+	took := 0
+	for _, f := range append(w.asked().Base, w.asked().Recent...) {
+		if f.Segment != conduct.All {
+			continue
+		}
+		all.Cases, all.Claims, all.Asked, all.Overridden = all.Cases+f.Cases, all.Claims+f.Claims, all.Asked+f.Asked, max(all.Overridden, f.Overridden)
+		for _, p := range f.Patch {
+			took += p.Plans
+		}
+	}
+	if all.Cases != 3 || all.Claims < 3 || all.Asked != 1 || all.Overridden != conduct.Million || took != 3 {
+		w.t.Errorf("%+v, %d plans took their time", all, took)
+	}
 }
 
 // unlike is the plan that is none of these.
@@ -155,7 +182,7 @@ func TestPromotionsThatDoNotFit(t *testing.T) {
 		w.refusedAs(what, w.promote(w.promotion(change), 0, 1), "PW-MODEL-PROMOTION")
 	}
 	w.refusedAs("another model", w.promote(w.promotion(func(p *conduct.Promotion) { p.Model = canon.SumFile([]byte("x")) }), 0, 1), "PW-MODEL-UNKNOWN")
-	for what, people := range map[string][]int{"nobody": nil, "one person": {0}, "one person twice": {0, 0}, "its author": {0, 2}} {
+	for what, people := range map[string][]int{"nobody": nil, "one person": {0}, "one person twice": {0, 0}, "its author": {0, 2}, "its author with another": {1, 2}} {
 		if err := w.promote(fits, people...); err == nil {
 			t.Errorf("%s may promote", what)
 		}
@@ -243,8 +270,25 @@ func TestAPlanOfAnotherKindIsAbstained(t *testing.T) {
 	}
 	w.enrol(1, 1, hello)
 	second := w.unlike(p)
-	if v := w.advised(second); v.Effect != control.EffectHeld {
-		t.Errorf("the kind is known now: %+v", v)
+	w.until("it is held, as the kind is known now", func() bool { return w.advised(second).Effect == control.EffectHeld })
+}
+
+// TestGibberishIsSilence: what a model answers that is no answer counts as its silence,
+// what a provider did not deliver does not.
+func TestGibberishIsSilence(t *testing.T) {
+	t.Parallel()
+	w, n := newTown(t, controltest.Options{Hosts: 2}), new(atomic.Int64)
+	w.advise = func(context.Context, []byte) advice.Heard {
+		if n.Add(1) == 1 {
+			return advice.Heard{Model: advicetest.Model, Outcome: advice.Failed, Why: "the line is dead"}
+		}
+		return advice.Heard{Model: advicetest.Model, Outcome: advice.Answered, Answer: []byte("gibberish")}
+	}
+	w.start()
+	w.grant(0)
+	w.oneByOne(w.oneByOne(nil, 0, 0), 1, 1)
+	if m := w.asked(); len(m.Recent) == 0 || m.Recent[0].Cases != 1 || m.Recent[0].Abstained != conduct.Million {
+		t.Errorf("%+v", m.Recent)
 	}
 }
 

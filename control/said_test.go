@@ -1,16 +1,21 @@
 package control
 
 import (
+	"reflect"
 	"testing"
 
+	"github.com/patchwrit/patchwrit/advice"
 	"github.com/patchwrit/patchwrit/advice/conduct"
 	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/change"
+	"github.com/patchwrit/patchwrit/plan"
+	"github.com/patchwrit/patchwrit/proposal"
 )
 
 // TestNoHoldBeginsByALostSay: a hold goes on to its end; what was said by a model that
 // lost its say since begins none, as when a window of the rules opens later.
 func TestNoHoldBeginsByALostSay(t *testing.T) {
-	plan, model := canon.SumFile([]byte("plan")), canon.SumFile([]byte("model"))
+	about, model := canon.SumFile([]byte("plan")), canon.SumFile([]byte("model"))
 	for name, x := range map[string]struct {
 		then, now conduct.Say
 		until     int64
@@ -24,16 +29,38 @@ func TestNoHoldBeginsByALostSay(t *testing.T) {
 		"it is not there any more": {conduct.Hold, "", 0, ""},
 	} {
 		c := &Control{book: newBook()}
-		observed{Case: conduct.Case{Plan: plan, Model: model, Say: x.then}, Nth: 1}.enter(c.book)
+		observed{Case: conduct.Case{Plan: about, Model: model, Say: x.then}, Nth: 1}.enter(c.book)
 		Model{Digest: model, Say: x.now}.enter(c.book)
 		a := Advised{Until: x.until}
-		a.Exchange.Plan = plan
+		a.Exchange.Plan = about
 		a.enter(c.book)
-		if got := c.said(plan); got != x.want {
+		if got := c.said(about); got != x.want {
 			t.Errorf("%s: %q, want %q", name, got, x.want)
 		}
 	}
-	if got := (&Control{book: newBook()}).said(plan); got != conduct.Hold {
+	if got := (&Control{book: newBook()}).said(about); got != conduct.Hold {
 		t.Errorf("advice from before there was a registry: %q", got)
+	}
+}
+
+// TestItemsOf: claims stand with the package that they name, by key or purl; what the
+// plan does not change stands apart, and what names none nowhere.
+func TestItemsOf(t *testing.T) {
+	f := proposal.File{Branches: []plan.Branch{{Changes: []change.Change{{Package: "curl", Arch: "amd64", Origin: "debian-security"}, {Package: "vim", Arch: "amd64", Origin: "debian-security"}}}}}
+	j := Judged{Report: &advice.Report{}, Dossier: advice.Dossier{Evidence: []advice.Evidence{{Facts: []advice.Fact{{Package: "pkg:deb/debian/curl?arch=source&distro=debian-12"}, {Package: "vim:amd64"}}}}}}
+	for _, c := range []struct {
+		pkg string
+		v   advice.Verdict
+	}{{"curl:amd64", advice.Verified}, {"pkg:deb/debian/curl?distro=debian-12", advice.Verified}, {"curl:amd64", advice.Contradicted}, {"pkg:deb/debian/openssl", advice.Unsupported}, {"", advice.Verified}} {
+		j.Claims = append(j.Claims, advice.Claim{Package: c.pkg})
+		j.Report.Claims = append(j.Report.Claims, advice.Judged{Verdict: c.v})
+	}
+	want := []conduct.Item{
+		{OS: "debian-12", Vendor: "debian-security", Component: "curl", Claims: []advice.Counted{{Verdict: advice.Verified, Claims: 2}, {Verdict: advice.Contradicted, Claims: 1}}},
+		{OS: "debian-12", Vendor: "debian-security", Component: "openssl", Claims: []advice.Counted{{Verdict: advice.Unsupported, Claims: 1}}},
+		{OS: "debian-12", Vendor: "debian-security", Component: "vim", Claims: []advice.Counted{}},
+	}
+	if got := itemsOf(f, j); !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v\nwant %+v", got, want)
 	}
 }

@@ -58,6 +58,9 @@ func (c *Control) caseOf(p Plan, f proposal.File, j Judged) (observed, advice.Ac
 	for _, u := range p.Urgency {
 		o.Case.Class = u.Class
 	}
+	if x.Outcome == advice.Failed && x.Answer != "" { // it answered, and that is no answer: a silence of the model, not of its provider
+		o.Case.Outcome = advice.Truncated
+	}
 	for _, key := range x.Proposal.Order {
 		name, _, _ := strings.Cut(key, ":")
 		o.Case.Order = append(o.Case.Order, name)
@@ -169,19 +172,16 @@ func (c *Control) watched(m Model, l conduct.Limits) (base, recent, foreign []co
 }
 
 // answered adds what people answered where the model had brought the plan before
-// them.
+// them: no, or the yes of enough of them. A plan that went on under its grant, ended,
+// or waits for more of them, has no answer.
 func (c *Control) answered(k conduct.Case) conduct.Case {
 	a, p := c.book.advised[k.Plan], c.book.plans[k.Plan]
-	if a.Effect != EffectHeld {
-		return k
-	}
-	for _, answer := range p.Answers {
-		switch {
-		case answer.Kind == approval.Deny:
-			k.People = conduct.No
-		case k.People == "" && p.State != Review:
-			k.People = conduct.Yes
-		}
+	switch {
+	case a.Effect != EffectHeld || len(p.Answers) == 0:
+	case p.State == Denied && slices.ContainsFunc(p.Answers, func(x approval.Approval) bool { return x.Kind == approval.Deny }):
+		k.People = conduct.No
+	case p.Grant == "" && (p.State == Running || p.State == Finished || p.State == Stopped):
+		k.People = conduct.Yes
 	}
 	return k
 }
