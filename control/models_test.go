@@ -292,6 +292,23 @@ func TestGibberishIsSilence(t *testing.T) {
 	}
 }
 
+// TestAStoppedPlanIsMisjudged: what the model would have let be, and went wrong, counts
+// in its calibration.
+func TestAStoppedPlanIsMisjudged(t *testing.T) {
+	t.Parallel()
+	w := newTown(t, controltest.Options{Hosts: 1})
+	w.terms.Advice, w.advise = time.Hour, advicetest.Simulated(advice.Keep)
+	w.start()
+	w.grant(0)
+	w.enrol(0, 0, hello)
+	w.hosts[0].Fail = true
+	p := w.unlike()
+	w.work(p, control.Stopped)
+	if m := w.asked(); len(m.Recent) == 0 || m.Recent[0].Ended != 1 || m.Recent[0].Misjudged != conduct.Million || len(m.Recent[0].Patch) != 0 {
+		t.Errorf("%+v", m.Recent)
+	}
+}
+
 // drifting answers as it should a few times, and then says nothing of use.
 func drifting(good int64) func(context.Context, []byte) advice.Heard {
 	n := new(atomic.Int64)

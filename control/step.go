@@ -84,8 +84,10 @@ func (c *Control) end(ctx context.Context, p Plan, s PlanState, why string) erro
 	}
 	c.Logger.Info("plan ended", "plan", p.Digest.Short(), "state", s, "why", why)
 	delete(c.files, p.Digest)
-	if o, known := c.book.observed[p.Digest]; known && s == Finished {
-		o.Case.Effective = c.Now().Unix()
+	if o, known := c.book.observed[p.Digest]; known && (s == Finished || s == Stopped) {
+		if o.Case.Wrong = s == Stopped; !o.Case.Wrong {
+			o.Case.Effective = c.Now().Unix()
+		}
 		if err := c.put(ctx, "plan/"+string(p.Digest), nil, o); err != nil {
 			return err
 		}

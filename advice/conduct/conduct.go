@@ -81,6 +81,7 @@ type Case struct {
 	People    string           `json:"people"`    // what people answered when the plan came before them through it: "", yes, no
 	Made      int64            `json:"made"`      // the plan
 	Effective int64            `json:"effective"` // on all of its hosts; 0: not yet
+	Wrong     bool             `json:"wrong"`     // it was stopped: a host failed or was silent
 }
 
 // What people answer.
@@ -99,6 +100,13 @@ type Item struct {
 
 // restrains reports that the model would have had people look.
 func (c Case) restrains() bool { return c.Action == advice.Hold || c.Action == advice.Escalate }
+
+// ended reports that it is known how the plan ended, and whether badly: it was stopped,
+// or people said no when it brought it before them.
+func (c Case) ended() (known, badly bool) {
+	badly = c.Wrong || c.People == No && c.restrains()
+	return badly || c.Effective > 0, badly
+}
 
 // answered reports that the model gave an answer that could be judged. What a
 // provider or a sandbox did not deliver says nothing about a model.

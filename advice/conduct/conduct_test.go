@@ -71,7 +71,7 @@ func TestFiguresOfSegments(t *testing.T) {
 		t.Fatalf("%d segments: %+v", len(got), got)
 	}
 	all := conduct.Figures{Segment: conduct.All, Cases: 5, Claims: 12, Verified: 750_000, Contradicted: 250_000, Abstained: 400_000, Restrained: 400_000,
-		Disagreed: 400_000, Asked: 2, Overridden: 500_000, Orders: 4, First: 4, Patch: []conduct.Time{{Class: "14D", Plans: 4, Median: 300}}}
+		Disagreed: 400_000, Ended: 4, Asked: 2, Overridden: 500_000, Orders: 4, First: 4, Patch: []conduct.Time{{Class: "14D", Plans: 4, Median: 300}}}
 	if !same(got[0], all) {
 		t.Errorf("all: %+v", got[0])
 	}
@@ -95,7 +95,7 @@ func same(a, b conduct.Figures) bool {
 	patch := slices.Equal(a.Patch, b.Patch)
 	a.Patch, b.Patch = nil, nil
 	return patch && a.Segment == b.Segment && a.Cases == b.Cases && a.Claims == b.Claims && a.Verified == b.Verified && a.Contradicted == b.Contradicted &&
-		a.Abstained == b.Abstained && a.Restrained == b.Restrained && a.Disagreed == b.Disagreed && a.Asked == b.Asked && a.Overridden == b.Overridden &&
+		a.Abstained == b.Abstained && a.Restrained == b.Restrained && a.Disagreed == b.Disagreed && a.Ended == b.Ended && a.Misjudged == b.Misjudged && a.Asked == b.Asked && a.Overridden == b.Overridden &&
 		a.Orders == b.Orders && a.First == b.First
 }
 

@@ -20,6 +20,8 @@ type Figures struct {
 	Abstained    int    `json:"abstained"`    // rate of cases: abstained, refused or truncated
 	Restrained   int    `json:"restrained"`   // rate of cases: hold or escalate
 	Disagreed    int    `json:"disagreed"`    // rate of cases: it would have people look and the rules would not, or the other way
+	Ended        int    `json:"ended"`        // cases of which it is known how the plan ended
+	Misjudged    int    `json:"misjudged"`    // rate of those: it would have people look and all went well, or the other way
 	Asked        int    `json:"asked"`        // cases in which people answered what came before them through it
 	Overridden   int    `json:"overridden"`   // rate of those: they said yes
 	Orders       int    `json:"orders"`       // cases in which it gave an order with this component in it; all: any order
@@ -91,7 +93,7 @@ func (i Item) in(s Segment) bool {
 
 func figures(s Segment, list []part) Figures {
 	f := Figures{Segment: s, Cases: len(list), Patch: []Time{}}
-	var verified, contradicted, abstained, restrained, disagreed, yes int
+	var verified, contradicted, abstained, restrained, disagreed, misjudged, yes int
 	times := map[string][]int64{}
 	for _, p := range list {
 		n, v, x := p.count()
@@ -99,6 +101,9 @@ func figures(s Segment, list []part) Figures {
 		abstained += ones(p.silent())
 		restrained += ones(p.restrains())
 		disagreed += ones(p.disagrees())
+		known, badly := p.ended()
+		f.Ended += ones(known)
+		misjudged += ones(known && badly != p.restrains())
 		f.Asked += ones(p.People != "")
 		yes += ones(p.People == Yes)
 		if at := p.placeOf(s); at >= 0 {
@@ -110,7 +115,7 @@ func figures(s Segment, list []part) Figures {
 	}
 	f.Verified, f.Contradicted = rate(verified, f.Claims), rate(contradicted, f.Claims)
 	f.Abstained, f.Restrained, f.Disagreed = rate(abstained, f.Cases), rate(restrained, f.Cases), rate(disagreed, f.Cases)
-	f.Overridden = rate(yes, f.Asked)
+	f.Misjudged, f.Overridden = rate(misjudged, f.Ended), rate(yes, f.Asked)
 	for class, list := range times {
 		f.Patch = append(f.Patch, Time{class, len(list), median(list)})
 	}

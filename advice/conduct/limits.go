@@ -40,6 +40,7 @@ type Limits struct {
 	ContradictedRise int `json:"contradicted_rise"` // of the rate of claims
 	AbstainedRise    int `json:"abstained_rise"`    // of the rate of cases
 	DisagreedRise    int `json:"disagreed_rise"`    // of the rate of cases
+	MisjudgedRise    int `json:"misjudged_rise"`    // of the rate of cases whose plan has ended
 	Overridden       int `json:"overridden"`        // the rate of people's answers itself
 	PSI              int `json:"psi"`               // population stability index, of inputs and of verdicts
 	JS               int `json:"js"`                // Jensen-Shannon divergence of actions, in bits
@@ -61,7 +62,7 @@ type Limits struct {
 // that what does not change practically never alarms (docs/ADVICE.md).
 var Default = Limits{Type: TypeLimits, Base: 200, Window: 200, Sigmas: 4500,
 	Cases: 30, Claims: 200, Orders: 30, Plans: 15, Answers: 30,
-	VerifiedFall: 50_000, ContradictedRise: 50_000, AbstainedRise: 100_000, DisagreedRise: 100_000, Overridden: 650_000,
+	VerifiedFall: 50_000, ContradictedRise: 50_000, AbstainedRise: 100_000, DisagreedRise: 100_000, MisjudgedRise: 100_000, Overridden: 650_000,
 	PSI: 250_000, JS: 100_000, Faster: 800_000, Slower: 1_250_000, Bin: 50_000, Seen: 5,
 	PromoteCases: 200, PromoteVerified: 900_000, PromoteContradicted: 50_000, PromoteParity: 50_000}
 
@@ -78,7 +79,7 @@ func (l *Limits) all() []limit {
 		{"cases", &l.Cases, 1, 10_000}, {"claims", &l.Claims, 1, 1_000_000}, {"orders", &l.Orders, 1, 10_000},
 		{"plans", &l.Plans, 1, 10_000}, {"answers", &l.Answers, 1, 10_000},
 		{"verified_fall", &l.VerifiedFall, 1, Million}, {"contradicted_rise", &l.ContradictedRise, 1, Million},
-		{"abstained_rise", &l.AbstainedRise, 1, Million}, {"disagreed_rise", &l.DisagreedRise, 1, Million}, {"overridden", &l.Overridden, 1, Million},
+		{"abstained_rise", &l.AbstainedRise, 1, Million}, {"disagreed_rise", &l.DisagreedRise, 1, Million}, {"misjudged_rise", &l.MisjudgedRise, 1, Million}, {"overridden", &l.Overridden, 1, Million},
 		{"psi", &l.PSI, 1, 100 * Million}, {"js", &l.JS, 1, Million}, {"faster", &l.Faster, 1, Million}, {"slower", &l.Slower, Million, 100 * Million},
 		{"bin", &l.Bin, 1, Million / 2}, {"seen", &l.Seen, 0, 10_000},
 		{"promote_cases", &l.PromoteCases, 0, 1_000_000}, {"promote_verified", &l.PromoteVerified, 1, Million},

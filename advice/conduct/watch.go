@@ -26,6 +26,7 @@ const (
 	MeasureContradicted = "contradicted"  // the rate of contradicted claims, hallucinations, rises
 	MeasureAbstained    = "abstained"     // the rate of cases without an answer of use rises
 	MeasureDisagreed    = "disagreed"     // the rate of cases in which rules and model differ rises
+	MeasureMisjudged    = "misjudged"     // calibration: the rate of plans whose end is another than it would have had people fear rises
 	MeasureOverridden   = "overridden"    // people let pass what it would have them stop
 	MeasureActions      = "actions"       // keep, hold, escalate, silence: another mixture
 	MeasureVerdicts     = "verdicts"      // of claims: another mixture
@@ -37,7 +38,7 @@ const (
 )
 
 // Measures are all of them, in the order of alarms.
-var Measures = []string{MeasureVerified, MeasureContradicted, MeasureAbstained, MeasureDisagreed, MeasureOverridden, MeasureActions,
+var Measures = []string{MeasureVerified, MeasureContradicted, MeasureAbstained, MeasureDisagreed, MeasureMisjudged, MeasureOverridden, MeasureActions,
 	MeasureVerdicts, MeasureOSes, MeasureVendors, MeasureClasses, MeasureTime, MeasureFirst}
 
 // watch holds the newest cases to the first ones.
@@ -106,6 +107,10 @@ func (w *watch) rates(s Segment, before, now []part) {
 	cases := func(is func(Case) bool) func(part) counted {
 		return func(p part) counted { return counted{float64(ones(is(*p.Case))), 1} }
 	}
+	ends := func(p part) counted {
+		known, badly := p.ended()
+		return counted{float64(ones(known && badly != p.restrains())), float64(ones(known))}
+	}
 	for _, m := range []struct {
 		measure      string
 		least, limit int
@@ -116,6 +121,7 @@ func (w *watch) rates(s Segment, before, now []part) {
 		{MeasureContradicted, w.l.Claims, w.l.ContradictedRise, claims(func(_, _, x int) int { return x }), "contradicted claims"},
 		{MeasureAbstained, w.l.Cases, w.l.AbstainedRise, cases(Case.silent), "answers without use"},
 		{MeasureDisagreed, w.l.Cases, w.l.DisagreedRise, cases(Case.disagrees), "plans on which model and rules differ"},
+		{MeasureMisjudged, w.l.Cases, w.l.MisjudgedRise, ends, "plans that went well where it would have people look, or badly where not"},
 	} {
 		b, n := each(before, m.of), each(now, m.of)
 		k0, n0 := sum(b)

@@ -176,7 +176,7 @@ func modelMetricsCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			t := &rows{head: []string{"SEGMENT", "TIME", "CASES", "CLAIMS", "VERIFIED", "CONTRADICTED", "ABSTAINED", "RESTRAINED", "DISAGREED", "OVERRIDDEN", "FIRST"}}
+			t := &rows{head: []string{"SEGMENT", "TIME", "CASES", "CLAIMS", "VERIFIED", "CONTRADICTED", "ABSTAINED", "RESTRAINED", "DISAGREED", "MISJUDGED", "OVERRIDDEN", "FIRST"}}
 			for _, part := range []struct {
 				name string
 				list []conduct.Figures
@@ -187,7 +187,7 @@ func modelMetricsCmd() *cobra.Command {
 						name = f.By + " " + clean(orNone(f.Name))
 					}
 					t.add(name, part.name, fmt.Sprint(f.Cases), fmt.Sprint(f.Claims), share(f.Verified, f.Claims), share(f.Contradicted, f.Claims), share(f.Abstained, f.Cases),
-						share(f.Restrained, f.Cases), share(f.Disagreed, f.Cases), share(f.Overridden, f.Asked), fmt.Sprintf("%d of %d", f.First, f.Orders))
+						share(f.Restrained, f.Cases), share(f.Disagreed, f.Cases), share(f.Misjudged, f.Ended), share(f.Overridden, f.Asked), fmt.Sprintf("%d of %d", f.First, f.Orders))
 				}
 			}
 			return present(cmd, v, t)
