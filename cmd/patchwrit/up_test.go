@@ -407,4 +407,5 @@ func TestWhatThePortSays(t *testing.T) {
 var bounded = map[string]bool{"pending": true, "enrolled": true, "cloned": true, "gone": true,
 	"proposed": true, "held": true, "review": true, "running": true, "finished": true, "denied": true, "stopped": true, "expired": true,
 	"drafted": true, "ready": true, "done": true, "failed": true, "lapsed": true, "replaced": true, "withdrawn": true,
-	"live": true, "suspended": true, "revoked": true, "partial": true, "rolled_back": true}
+	"live": true, "suspended": true, "revoked": true, "partial": true, "rolled_back": true,
+	"shadow": true, "show": true, "hold": true}
