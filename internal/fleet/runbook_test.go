@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 
@@ -63,6 +64,12 @@ func (w *town) patched(version, cve string) {
 	if got := w.versions("pw-tool"); got != version+" "+version {
 		w.t.Fatalf("dpkg says %s", got)
 	}
+	// A backup in which one of them has not told yet what it has now would plan the
+	// next version for the other alone.
+	must(w.t, w.Wait(w.t.Context(), "both hosts have told what they have", planning, func() (bool, error) {
+		hosts, err := w.HostsNow(w.t.Context())
+		return err == nil && !slices.ContainsFunc(hosts, func(h control.HostView) bool { return h.Stale }), err
+	}))
 }
 
 // lose has the control plane's machine burn down.
