@@ -82,7 +82,7 @@ func upCmd() *cobra.Command {
 	f.DurationVar(&u.terms.Every, "poll-every", time.Minute, "how often an agent asks when nothing wakes it")
 	f.DurationVar(&u.terms.Settle, "settle", 5*time.Second, "time without a new inventory before hosts are planned for: those that come together are planned together")
 	f.StringSliceVar(&u.terms.Only, "only", nil, "plan for these packages only (comma-separated)")
-	f.String("model", "", "model file (docs/ADVICE.md): who is asked about plans; what it says can hold a plan for people, and permits nothing. Without it nobody is asked")
+	f.String("model", "", "model file (docs/ADVICE.md): who is asked about plans; it begins in shadow, counts as far as people promote it (patchwrit model), and permits nothing. Without it nobody is asked")
 	f.DurationVar(&u.terms.Advice, "advice-wait", 0, "how long a plan that could run waits for the model, at most 24h, and at most half of the time until it is due (default: no plan waits)")
 	f.BoolVar(&u.jsonLog, "log-json", false, "log as JSON lines")
 	return cmd
