@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // bench runs one room's tests, built once with the overlay.
@@ -157,12 +160,26 @@ func (b *bench) run(number int, seen string, args ...string) (red bool, out stri
 	if !b.room.e2e {
 		args = append(args, "-test.short")
 	}
+	for {
+		said, err := b.command(ctx, binary, args).CombinedOutput()
+		var exit *exec.ExitError
+		switch {
+		case err == nil, errors.As(err, &exit), errors.Is(err, exec.ErrWaitDelay), ctx.Err() != nil && b.ctx.Err() == nil:
+			return err != nil, string(said), nil
+		case !errors.Is(err, unix.ETXTBSY):
+			return false, "", err
+		}
+		// The other worker forked while the program was written, and its child
+		// held it open until its exec (golang.org/issue/22315): nothing has run.
+	}
+}
+
+func (b *bench) command(ctx context.Context, binary string, args []string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.Dir, cmd.WaitDelay = b.room.tests, 10*time.Second
 	cmd.Env = os.Environ()
 	if b.room.e2e {
 		cmd.Env = append(cmd.Env, "PATCHWRIT_E2E=1")
 	}
-	said, err := cmd.CombinedOutput()
-	return err != nil, string(said), nil
+	return cmd
 }

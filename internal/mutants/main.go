@@ -20,6 +20,7 @@ package main
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -147,16 +148,14 @@ func testRoom(ctx context.Context, r room, workers int, excuses map[string]strin
 	if err := b.green(); err != nil {
 		return nil, err
 	}
-	results := make([]result, len(mutants))
+	results, failed := make([]result, len(mutants)), make([]error, len(mutants))
 	var wg sync.WaitGroup
 	next := make(chan int)
 	for range workers {
 		wg.Go(func() {
 			for i := range next {
 				red, err := b.judged(mutants[i], excuses[mutants[i].name()] != "")
-				if err != nil {
-					fmt.Fprintln(os.Stderr, "mutants:", err)
-				}
+				failed[i] = err
 				results[i] = result{mutants[i], red, b.met(mutants[i].number)}
 			}
 		})
@@ -166,5 +165,5 @@ func testRoom(ctx context.Context, r room, workers int, excuses map[string]strin
 	}
 	close(next)
 	wg.Wait()
-	return results, nil
+	return results, errors.Join(failed...)
 }
