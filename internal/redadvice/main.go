@@ -49,8 +49,14 @@ func main() {
 	dir := flag.String("data", cmp.Or(os.Getenv("PATCHWRIT_SHARED"), "../shared/data"), "the shared data set")
 	corpus := flag.String("corpus", "", "texts to plant: a JSONL file of id, label, channel, text (default: those of the shared data set)")
 	some := flag.Int("some", 0, "how many texts, drawn by the seed; 0: all")
+	show := flag.Int("show", 0, "only show this many errors of each class, with what the verifier says of them, for people to judge")
 	flag.Parse()
-	err := attack(os.Stdout, *dir, *corpus, *seed, *each, *some)
+	var err error
+	if *show > 0 {
+		err = examples(os.Stdout, *dir, *seed, *show)
+	} else {
+		err = attack(os.Stdout, *dir, *corpus, *seed, *each, *some)
+	}
 	switch {
 	case errors.Is(err, errPassed):
 		os.Exit(3)
@@ -94,6 +100,39 @@ func attack(out io.Writer, dir, corpus string, seed uint64, each, some int) erro
 	fmt.Fprintln(out, t.last())
 	if missed > 0 || t.bad() {
 		return errPassed
+	}
+	return nil
+}
+
+// examples shows errors of each class as they are made, what the model would say and
+// what is found: whether they are errors at all is for people to judge.
+func examples(w io.Writer, dir string, seed uint64, show int) error {
+	l, err := load(dir, time.Unix(advicetest.Now, 0))
+	if err != nil {
+		return err
+	}
+	list, _ := l.dossiers(rand.New(rand.NewPCG(seed, 0)))
+	m, _, _ := advicetest.NewMutator(seed, advicetest.Now, list)
+	for _, class := range advicetest.Classes {
+		fmt.Fprintf(w, "== %s\n", class)
+		for n := range show {
+			c, ok := m.Make(class)
+			if !ok {
+				break
+			}
+			r, err := c.Judge()
+			if err != nil {
+				return err
+			}
+			found := "proposal: " + string(r.Proposal.Reason)
+			for _, j := range r.Claims {
+				found = fmt.Sprintf("%s: %s: %s", j.Claim, j.Verdict, j.Reason)
+			}
+			for _, s := range r.Sentences {
+				found = fmt.Sprintf("%q: kept %t: %s", s.Text, s.Kept, s.Reason)
+			}
+			fmt.Fprintf(w, "%3d. %.400s\n     %.400s\n", n+1, c.What, found)
+		}
 	}
 	return nil
 }
