@@ -92,7 +92,7 @@ func TestASilentCanaryStopsThePlanAndItsGrant(t *testing.T) {
 	w.start()
 	grant := w.grant(0)
 	w.enrol(0, 2, hello)
-	w.only(control.Running)
+	p := w.only(control.Running)
 	canary := w.ready(1)[0]
 	silent := w.host(canary.Host)
 	next, err := silent.Next(t.Context(), w.control.Handle)
@@ -102,7 +102,7 @@ func TestASilentCanaryStopsThePlanAndItsGrant(t *testing.T) {
 	raw, err := silent.Fetch(t.Context(), w.control.Handle, next.Writ)
 	w.must(err)
 	w.skew.Store(3601)
-	w.only(control.Stopped)
+	w.becomes(p, control.Stopped)
 	if s := w.grantState(grant); s != control.Suspended {
 		t.Errorf("the grant is %q", s)
 	}
@@ -146,7 +146,7 @@ func TestSilenceIsANo(t *testing.T) {
 	p := w.only(control.Review)
 	w.say(p, approval.Approve, 0)
 	w.skew.Store(24*3600 + 1)
-	p = w.only(control.Denied)
+	p = w.becomes(p, control.Denied)
 	if !strings.Contains(p.Why.Text(), "silence") {
 		t.Errorf("why: %s", p.Why.Text())
 	}
@@ -187,7 +187,7 @@ func TestARevokedGrantStopsWhatRunsUnderIt(t *testing.T) {
 	_, err := call[struct{}](w, "POST", "grants", control.Signed{Grant: g, Approvals: yes})
 	w.must(err)
 	w.enrol(0, 2, hello)
-	w.only(control.Running)
+	p := w.only(control.Running)
 	w.ready(1)
 	d := g.Statement(approval.Allow).Digest()
 	_, err = call[struct{}](w, "POST", "grants/"+string(d)+"/revoke", []approval.Approval{w.Person(0, g.Statement(approval.Allow))})
@@ -196,7 +196,7 @@ func TestARevokedGrantStopsWhatRunsUnderIt(t *testing.T) {
 	}
 	_, err = call[struct{}](w, "POST", "grants/"+string(d)+"/revoke", []approval.Approval{w.Person(0, g.Statement(approval.Revoke))})
 	w.must(err)
-	w.only(control.Stopped)
+	w.becomes(p, control.Stopped)
 	w.untouched()
 	if s := w.grantState(d); s != control.Revoked {
 		t.Errorf("the grant is %q", s)

@@ -307,6 +307,13 @@ func (w *town) only(s control.PlanState) control.Plan {
 	return all[0]
 }
 
+// becomes is a plan once it is in a state, whatever else is planned by then.
+func (w *town) becomes(p control.Plan, s control.PlanState) control.Plan {
+	w.t.Helper()
+	w.until("a plan that becomes "+string(s), func() bool { return w.plan(p.Digest).State == s })
+	return w.plan(p.Digest)
+}
+
 // file is a plan whole.
 func (w *town) file(p control.Plan) proposal.File {
 	w.t.Helper()
