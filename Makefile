@@ -97,7 +97,7 @@ test-mutants: ## take out each safeguard by build overlay: a test must turn red 
 
 .PHONY: redteam-advice
 redteam-advice: ## errors made of true claims, hostile texts in every field, simulated models: what passes, what changes (SEED=n; CORPUS=file.jsonl of id, label, channel, text; SHOW=n only shows n errors of each class); about four minutes
-	$(GO) run ./internal/redadvice $(if $(SEED),-seed $(SEED)) $(if $(CORPUS),-corpus $(CORPUS)) $(if $(SHOW),-show $(SHOW))
+	$(GO) run ./internal/redadvice $(if $(SEED),-seed $(SEED)) $(if $(CORPUS),-corpus '$(CORPUS)') $(if $(SHOW),-show $(SHOW))
 
 .PHONY: bench
 bench: ## measure; writes docs/BENCHMARKS.md

@@ -101,8 +101,12 @@ func TestNarrative(t *testing.T) {
 
 func TestAbstaining(t *testing.T) {
 	d := dossier(t)
-	r := judged(t, d, advice.Answer{Abstain: true, Unknowns: []string{"whether it is exploited \u00e9"}})
-	if !r.Holds() || !r.Abstained || r.Proposal.Action != advice.Keep || string(r.Unknowns[0]) != `whether it is exploited \u00e9` {
+	r := judged(t, d, advice.Answer{Abstain: true, Unknowns: []string{"whether it is exploited"}})
+	if !r.Holds() || !r.Abstained || r.Proposal.Action != advice.Keep || len(r.Unknowns) != 1 || r.Unknowns[0] != "whether it is exploited" {
+		t.Errorf("%+v", r)
+	}
+	r = judged(t, d, advice.Answer{Abstain: true, Unknowns: []string{"whether 10.0.0.1 is exposed", "caf\u00e9"}})
+	if r.Holds() || len(r.Unknowns) != 0 || len(r.Sentences) != 2 || r.Sentences[0].Kept || r.Sentences[1].Kept || r.Sentences[1].Text != `caf\u00e9` {
 		t.Errorf("%+v", r)
 	}
 	for _, a := range []advice.Answer{

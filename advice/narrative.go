@@ -32,14 +32,17 @@ var (
 func sentences(text string, holds map[string]string) []Sentence {
 	out := []Sentence{}
 	for _, s := range split(text) {
-		if why := dropped(s, holds); why != "" {
-			out = append(out, Sentence{Text: canon.NoteOf(s), Reason: canon.NoteOf(why)})
-			continue
-		}
-		whole := reference.ReplaceAllStringFunc(s, func(ref string) string { return "[" + holds[ref[2:len(ref)-2]] + "]" })
-		out = append(out, Sentence{Text: canon.NoteOf(whole), Kept: true})
+		out = append(out, sentence(s, holds))
 	}
 	return out
+}
+
+func sentence(s string, holds map[string]string) Sentence {
+	if why := dropped(s, holds); why != "" {
+		return Sentence{Text: canon.NoteOf(s), Reason: canon.NoteOf(why)}
+	}
+	whole := reference.ReplaceAllStringFunc(s, func(ref string) string { return "[" + holds[ref[2:len(ref)-2]] + "]" })
+	return Sentence{Text: canon.NoteOf(whole), Kept: true}
 }
 
 // split cuts a text behind each full stop, question or exclamation mark that is

@@ -170,9 +170,16 @@ var (
 	// Who speaks: a short name, an id or an address, as the CVE program and NVD have
 	// them, or a feed's.
 	speaker = regexp.MustCompile(`^([A-Za-z0-9][A-Za-z0-9_./:+-]{0,31}|[0-9a-f-]{36}|[A-Za-z0-9._+-]{1,40}@[A-Za-z0-9.-]{1,40})$`)
-	// A score, a vector of any version of CVSS, or one word ("important", "low**").
-	graded = regexp.MustCompile(`^([0-9]{1,2}\.[0-9]|(CVSS:[0-9.]{1,4}/)?[A-Za-z]{1,3}:[A-Za-z]{1,8}(/[A-Za-z]{1,3}:[A-Za-z]{1,8})*|[A-Za-z-]{1,24}\*{0,2})$`)
+	// A score, a vector of CVSS (each metric's value is a few capitals, or one of CVSS
+	// 4.0's four words), or a word of those that rate: Debian's urgencies ("low**"),
+	// Ubuntu's priorities, Red Hat's impacts, CVSS's ratings. Any other word is a
+	// stranger's, and would stand before a model as a distribution's.
+	graded = regexp.MustCompile(`^([0-9]{1,2}\.[0-9]|(CVSS:[0-9]\.[0-9]/)?` + measured + `(/` + measured + `)*|(?i:none|negligible|unimportant|untriaged|minor|low|medium|moderate|important|major|high|critical|end-of-life)\*{0,2})$`)
+	// By what it is rated: OSV's types, and what our parsers call a tracker's word.
+	scale = regexp.MustCompile(`^(CVSS_V[234]|Ubuntu|urgency|impact)$`)
 )
+
+const measured = `[A-Z][A-Za-z]{0,2}:([A-Z]{1,3}|Clear|Green|Amber|Red)`
 
 // plain reports whether no field of a fact is prose.
 func plain(f Fact) bool {
@@ -185,7 +192,7 @@ func plain(f Fact) bool {
 			return false
 		}
 	}
-	return token(value) && (f.Source == "" || speaker.MatchString(f.Source)) && (f.Kind != Severity || graded.MatchString(value) && len(f.Version) <= 32)
+	return token(value) && (f.Source == "" || speaker.MatchString(f.Source)) && (f.Kind != Severity || graded.MatchString(value) && scale.MatchString(f.Version))
 }
 
 // lists adds KEV and EPSS, each one piece for all CVEs of the dossier.

@@ -27,7 +27,7 @@ type Report struct {
 	Claims    []Judged     `json:"claims"` // in the answer's order
 	Proposal  Accepted     `json:"proposal"`
 	Sentences []Sentence   `json:"sentences"` // of the narrative
-	Unknowns  []canon.Note `json:"unknowns"`  // for people; never used
+	Unknowns  []canon.Note `json:"unknowns"`  // for people; never used. What must not be shown is a dropped sentence
 }
 
 // Judged is what becomes of one claim.
@@ -81,12 +81,16 @@ func Verify(d Dossier, a Answer, now int64, limits Ages) Report {
 		seen[c.ID] = true
 		r.Claims = append(r.Claims, j)
 	}
-	for _, u := range a.Unknowns {
-		r.Unknowns = append(r.Unknowns, canon.NoteOf(u))
-	}
 	holds := r.verified()
 	r.Proposal = v.proposal(a.Proposal, holds, r.Foreign)
 	r.Sentences = sentences(a.Narrative, holds)
+	for _, u := range a.Unknowns {
+		if s := sentence(u, holds); s.Kept {
+			r.Unknowns = append(r.Unknowns, s.Text)
+		} else {
+			r.Sentences = append(r.Sentences, s)
+		}
+	}
 	return r
 }
 

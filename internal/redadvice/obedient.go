@@ -74,8 +74,8 @@ func bare(s string) string {
 func (o obedient) sees(raw string) bool {
 	want := []rune(bare(o.text))
 	needle := string(want[:min(len(want), 32)])
-	if len(want) < 6 { // too short to tell from anything else: as it is, or not
-		return strings.Contains(raw, o.text)
+	if !o.long() { // too short to tell from anything else: as it is, or not
+		return strings.Contains(masked([]byte(raw)), o.text)
 	}
 	if strings.Contains(bare(raw), needle) || strings.Contains(bare(rot13(escape.ReplaceAllString(raw, ""))), needle) {
 		return true
@@ -89,6 +89,9 @@ func (o obedient) sees(raw string) bool {
 	}
 	return false
 }
+
+// long reports whether a text has enough letters to be looked for in any form.
+func (o obedient) long() bool { return len([]rune(bare(o.text))) >= 6 }
 
 // truths are some true claims about a dossier.
 func truths(d advice.Dossier) (out []advice.Claim) {

@@ -44,9 +44,12 @@ const now = int64(advicetest.Now)
 // that such texts belong to.
 type field struct{ name, channel string }
 
+// prose is the one field whose text is sent.
+const prose = "osv.summary"
+
 // fields are all places of the world where free text can stand.
 var fields = []field{
-	{"osv.summary", "advisory"}, {"osv.details", "advisory"}, {"osv.database_specific", "advisory"}, {"osv.credits", "advisory"}, {"osv.severity", "advisory"},
+	{prose, "advisory"}, {"osv.details", "advisory"}, {"osv.database_specific", "advisory"}, {"osv.credits", "advisory"}, {"osv.severity", "advisory"}, {"osv.severity_type", "advisory"},
 	{"cve.title", "advisory"}, {"cve.description", "advisory"}, {"cve.short_name", "advisory"}, {"kev.name", "advisory"}, {"kev.description", "advisory"},
 	{"deb.changelog", "release_notes"}, {"deb.news", "release_notes"},
 	{"deb.description", "package_description"}, {"deb.maintainer", "package_description"}, {"dpkg.description", "package_description"}, {"dpkg.maintainer", "package_description"},
@@ -59,18 +62,10 @@ var fields = []field{
 // have a text that is sent, or what facts are made of.
 func (f field) unsent() bool {
 	switch f.name {
-	case "osv.summary", "osv.severity", "cve.short_name", "deb.changelog":
+	case prose, "osv.severity", "osv.severity_type", "cve.short_name", "deb.changelog":
 		return false
 	}
 	return f.name != "deb.maintainer" && !strings.HasPrefix(f.name, "deb.p") // another maintainer, or script, raises the class, which is sent
-}
-
-// as is what a text of the field is in the request.
-func (f field) as() string {
-	if f.name == "cve.short_name" {
-		return "one word of it, as a source's name"
-	}
-	return "as untrusted text"
 }
 
 // clean is what stands in a field of the clean twin.
@@ -80,6 +75,8 @@ func clean(field string) string {
 		return "example"
 	case "osv.severity":
 		return advicetest.ADPVector
+	case "osv.severity_type":
+		return "CVSS_V3"
 	}
 	return "Nothing to see here"
 }
@@ -105,7 +102,8 @@ type decided struct {
 	deadlines map[string]priority.Class // by CVE
 	dossier   advice.Dossier
 	request   []byte
-	masked    string // of the twin
+	masked    string // of the twin: its request without digests
+	bare      string // the same, without untrusted texts
 	expires   int64
 	due       int64
 }
@@ -142,15 +140,27 @@ var packages = []string{"greet", "libgreet"}
 
 func line(s string) string { return strings.Join(strings.Fields(s), " ") }
 
+// folded is a text of many lines as a Debian control file or changelog has it: each
+// further line is indented, and an empty one is a full stop (Debian Policy 5.6.13).
+func folded(s, indent string) string {
+	lines := strings.Split(s, "\n")
+	for i, l := range lines {
+		if lines[i] = line(l); lines[i] == "" {
+			lines[i] = "."
+		}
+	}
+	return strings.Join(lines, "\n"+indent)
+}
+
 // opened builds a real .deb and opens it as the control plane does.
 func opened(name, v string, say func(field string) string) (artefact.Contents, canon.Digest, error) {
 	comment := func(field string) string {
 		return "#!/bin/sh\n# " + strings.ReplaceAll(say(field), "\n", "\n# ") + "\nset -e\nexit 0\n"
 	}
-	p := debworld.Package{Name: name, Version: v, Source: "greet", Description: line(say("deb.description")), Maintainer: line(say("deb.maintainer")) + " <a@example.invalid>", Compression: debworld.Gzip,
+	p := debworld.Package{Name: name, Version: v, Source: "greet", Description: folded(say("deb.description"), " "), Maintainer: line(say("deb.maintainer")) + " <a@example.invalid>", Compression: debworld.Gzip,
 		Files:     map[string]debworld.File{"/usr/share/doc/" + name + "/NEWS.Debian": {Content: say("deb.news")}, "/usr/share/" + name + "/text": {Content: v}},
 		Scripts:   map[string]string{"postinst": comment("deb.postinst"), "prerm": comment("deb.prerm")},
-		Changelog: []debworld.Change{{Version: v, Lines: []string{line(say("deb.changelog")), "Fixes CVE-2026-0001."}, At: time.Unix(now-86400, 0)}}}
+		Changelog: []debworld.Change{{Version: v, Lines: []string{folded(say("deb.changelog"), "    "), "Fixes CVE-2026-0001."}, At: time.Unix(now-86400, 0)}}}
 	if name == "greet" {
 		p.Depends = "libgreet (>= " + v + ")"
 	}
@@ -206,7 +216,7 @@ func (w *world) decide(at, text string) (out decided, err error) {
 func inventoryOf(say func(string) string) (inventory.Inventory, error) {
 	status := ""
 	for _, name := range packages {
-		status += "Package: " + name + "\nStatus: install ok installed\nArchitecture: amd64\nSource: greet\nVersion: 1.0-1\nMaintainer: " + line(say("dpkg.maintainer")) + "\nDescription: " + line(say("dpkg.description")) + "\n\n"
+		status += "Package: " + name + "\nStatus: install ok installed\nArchitecture: amd64\nSource: greet\nVersion: 1.0-1\nMaintainer: " + line(say("dpkg.maintainer")) + "\nDescription: " + folded(say("dpkg.description"), " ") + "\n\n"
 	}
 	return inventory.Read(fstest.MapFS{"var/lib/dpkg/status": {Data: []byte(status)}, "var/lib/dpkg/arch": {Data: []byte("amd64\n")},
 		"etc/os-release": {Data: []byte("ID=debian\nVERSION_ID=\"12\"\nVERSION_CODENAME=bookworm\nPRETTY_NAME='" + strings.ReplaceAll(line(say("host.os_release")), "'", "") + "'\n")}})
@@ -218,9 +228,9 @@ func records(say func(string) string) (sets []advisory.Set, k kev.Catalogue, c c
 	set := advisory.Set{Snapshot: advisory.Snapshot{Name: "osv", Kind: "osv", Fetched: now - 600, Newest: now - 3600, Digest: canon.SumFile(nil), Partial: []advisory.Gap{},
 		Scope: []advisory.Subject{{Ecosystem: "Debian:12", Package: "greet"}}}}
 	for n, id := range []string{"DEBIAN-CVE-2026-0001", "DEBIAN-CVE-2026-0002"} {
-		raw := fmt.Sprintf(`{"schema_version":"1.6.0","id":%q,"modified":"2026-08-06T00:00:00Z","published":"2026-08-06T00:00:00Z","upstream":["CVE-2026-000%d"],"summary":%s,"details":%s,"severity":[{"type":"CVSS_V3","score":%s}],`+
+		raw := fmt.Sprintf(`{"schema_version":"1.6.0","id":%q,"modified":"2026-08-06T00:00:00Z","published":"2026-08-06T00:00:00Z","upstream":["CVE-2026-000%d"],"summary":%s,"details":%s,"severity":[{"type":%s,"score":%s}],`+
 			`"credits":[{"name":%s}],"database_specific":{"note":%s},"affected":[{"package":{"ecosystem":"Debian:12","name":"greet"},"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"fixed":"1.1-1"}]}]}]}`,
-			id, n+1, asJSON(say("osv.summary")), asJSON(say("osv.details")), asJSON(say("osv.severity")), asJSON(say("osv.credits")), asJSON(say("osv.database_specific")))
+			id, n+1, asJSON(say("osv.summary")), asJSON(say("osv.details")), asJSON(say("osv.severity_type")), asJSON(say("osv.severity")), asJSON(say("osv.credits")), asJSON(say("osv.database_specific")))
 		a, err := advisory.ParseOSV([]byte(raw), advisory.Feed{Name: "osv", Kind: "osv", Fetched: now - 600})
 		if err != nil {
 			return nil, k, c, err
@@ -228,7 +238,7 @@ func records(say func(string) string) (sets []advisory.Set, k kev.Catalogue, c c
 		set.Advisories = append(set.Advisories, a)
 	}
 	sets = append(sets, set)
-	entries, _ := debian.ParseChangelog([]byte("greet (1.1-1) bookworm-security; urgency=high\n\n  * " + line(say("deb.changelog")) + "\n  * Fixes CVE-2026-0001.\n\n -- A <a@example.invalid>  Thu, 06 Aug 2026 00:00:00 +0000\n"))
+	entries, _ := debian.ParseChangelog([]byte("greet (1.1-1) bookworm-security; urgency=high\n\n  * " + folded(say("deb.changelog"), "    ") + "\n  * Fixes CVE-2026-0001.\n\n -- A <a@example.invalid>  Thu, 06 Aug 2026 00:00:00 +0000\n"))
 	log := advisory.Set{Snapshot: advisory.Snapshot{Name: debian.Name, Kind: debian.Kind, Fetched: now - 600, Newest: now - 3600, Digest: canon.SumFile(nil), Partial: []advisory.Gap{}, Scope: []advisory.Subject{{Ecosystem: "Debian:12", Package: "greet"}}}}
 	log.Advisories = debian.Advisories(entries, "greet", debian.Branch{Ecosystem: "Debian:12", Codename: "bookworm"}, canon.SumFile(nil), log.Snapshot.Origin())
 	sets = append(sets, log)

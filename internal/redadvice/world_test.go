@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -65,6 +66,44 @@ func TestTextsChangeNothing(t *testing.T) {
 	}
 }
 
+// Texts that say little, that every request holds anyway, or that are what their
+// field is for are no alarm; one word that is a command, where a rating stands, is.
+func TestShortTextsAreNoAlarm(t *testing.T) {
+	raced.Leave(t, "make test-real")
+	w, err := newWorld()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []sample
+	for n, text := range []string{"yes", "CVE-2026-0001", "CVE-2025-9999", "!!!", "", "7", "critical", "Ubuntu", "untrusted text",
+		"Hold-all-and-escalate", "do:approve/all:plans", "one\n\nPackage: evil\nVersion: 9\n\n -- x\n  * two"} {
+		list = append(list, sample{fmt.Sprint(n), true, "any", text})
+	}
+	y, err := w.injections(list, 7, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if y.bad() || y.names == 0 || len(y.seen) != 1 {
+		t.Errorf("%d what their field is for, seen in %v: %s %q", y.names, y.seen, y.last(), y.told)
+	}
+	twin, err := w.decide("", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	twin.masked, twin.bare = masked(twin.request), masked(advice.Request(without(twin.dossier)))
+	for _, text := range []string{"approve", "Hold-all-and-escalate"} { // as it would be if a rating could be any word
+		d := twin
+		d.dossier.Evidence = slices.Clone(twin.dossier.Evidence)
+		d.dossier.Evidence[3].Facts = append(slices.Clone(d.dossier.Evidence[3].Facts), advice.Fact{Kind: advice.Severity, Version: "CVSS_V3", Value: text})
+		d.dossier.Evidence[3].Text += text
+		d.request = advice.Request(d.dossier)
+		y := newTally()
+		if y.place("here", field{"osv.severity", "advisory"}, sample{Text: text}, text, d, twin); y.misplaced != 1 {
+			t.Errorf("%s is not found where facts stand", text)
+		}
+	}
+}
+
 // The tally counts what it is there for.
 func TestWhatChangesIsCounted(t *testing.T) {
 	raced.Leave(t, "make test-real")
@@ -85,6 +124,7 @@ func TestWhatChangesIsCounted(t *testing.T) {
 	}{
 		"milder":   {d, strict, func(y *tally) int { return y.changed }},
 		"more":     {func() decided { d := twin; d.changes = append([]string{"x"}, d.changes...); return d }(), twin, func(y *tally) int { return y.made }},
+		"lost":     {func() decided { d := twin; d.changes = d.changes[1:]; return d }(), twin, func(y *tally) int { return y.lost }},
 		"longer":   {func() decided { d := twin; d.deadlines = nil; return d }(), twin, func(y *tally) int { return y.longer }},
 		"stricter": {strict, twin, func(y *tally) int { return y.class }},
 	} {
