@@ -72,11 +72,12 @@ test-e2e: $(NEEDS_BIN) ## real apt in real Debian roots, real processes, real br
 	PATCHWRIT_E2E=1 PATCHWRIT_TEST_BIN=$(TEST_BIN) $(GO) test -count=1 -timeout 30m -p 1 -skip '^(TestFleetScripts|TestUpIsKilledBackedUpAndRestored|TestWhatThePortSays|TestAVisitorOverMCP|TestMCPStartsWithAToken)$$' $(shell cat internal/e2e-packages.txt)
 
 .PHONY: test-long
-test-long: deps ## what make test leaves out for its length: safeguards of apt, quarantine, depot and other slow rooms taken out, one by one; ten thousand poisoned records, of advisories and of facts; tightened settings of the rules; scripts and real records with the race detector
+test-long: deps ## what make test leaves out for its length: safeguards of apt, quarantine, depot and other slow rooms taken out, one by one; ten thousand poisoned records, of advisories and of facts; advice attacked whole; tightened settings of the rules; scripts and real records with the race detector
 	$(MAKE) test-mutants ROOMS="pkgmgr/apt unpack artefact evidence advisory/quarantine feed/depot feed/epss inventory inventory/rpmfile inventory/rpmdb inventory/sbom match/library advice/conduct advisor"
 	$(GO) test -count=1 -v -timeout 20m -run 'TenThousand|Clean|Poison|^TestReal' ./advisory/quarantine ./feed/depot
 	$(GO) test -count=1 -v -run TestTighterSettingsAreNowhereMilder ./policy/rego
 	$(MAKE) test-conformance
+	$(MAKE) redteam-advice
 	PATCHWRIT_LONG=1 PATCHWRIT_REAL_ROOTS=no GORACE=atexit_sleep_ms=50 $(GO) test -race -short -count=1 -timeout 60m ./cmd/patchwrit $(shell cat internal/real-packages.txt)
 
 .PHONY: test-conformance
