@@ -49,6 +49,7 @@ const (
 	ReleaseUnnamed    Code = "release-unnamed"    // the record names the distribution and no release
 	InventoryGap      Code = "inventory-gap"
 	IndexBroken       Code = "index-broken" // compiled records could not be read
+	TooMany           Code = "too-many"     // more answers than MaxFindings, or more to weigh than MaxWeighed: none is given
 	NoFeed            Code = "no-feed"
 	FeedEmpty         Code = "feed-empty"
 	FeedPartial       Code = "feed-partial"
@@ -123,6 +124,7 @@ type judging struct {
 	negative bool   // NotAffected is wanted, too
 	out      []keyed
 	verdicts verdicts // of one source
+	Budget
 }
 
 // verdicts is a list that is filled again and again. A verdict stays where it is
@@ -156,6 +158,9 @@ func (j *judging) judge(p asked) {
 	j.verdicts.list = j.verdicts.list[:0]
 	if j.system.main != nil {
 		for _, v := range j.ix.redHat(j.system, *p.Package, j.name) {
+			if !j.Weigh() {
+				return
+			}
 			v.key = v.Key()
 			j.verdicts.add(v)
 		}
@@ -184,6 +189,9 @@ func (j *judging) judge(p asked) {
 			n++
 		}
 		if j.negative || list[0].state != NotAffected {
+			if !j.Keep() {
+				return
+			}
 			f := finding(*p.Package, list[:n])
 			j.out = append(j.out, keyed{&f, p.Package, list[0].key})
 		}
@@ -194,6 +202,9 @@ func (j *judging) judge(p asked) {
 // take adds what one record says.
 func (j *judging) take(r record, p inventory.Package, id identity, unnamed bool) {
 	if j.name != "" && !slices.Contains(r.Names(), j.name) {
+		return
+	}
+	if !j.Weigh() {
 		return
 	}
 	if v, speaks := r.about(p, id, unnamed); speaks {

@@ -174,7 +174,10 @@ func search(inv inventory.Inventory, ix Index, q Query, negative bool) (a Answer
 	if !ok {
 		return a
 	}
-	a.found = ix.found(sys, inv, q, negative)
+	whole := false
+	if a.found, whole = ix.found(sys, inv, q, negative, NewBudget()); !whole {
+		a.whole = append(a.whole, Exceeded("packages"))
+	}
 	if err := ix.Err(); err != nil {
 		a.whole = append(a.whole, broken(err))
 	}
@@ -185,8 +188,9 @@ func search(inv inventory.Inventory, ix Index, q Query, negative bool) (a Answer
 const usualAnswers = 8192
 
 // found judges what q picks, packages of one source one after the other: what
-// the records say of it holds for all of them, and is judged once.
-func (ix Index) found(s system, inv inventory.Inventory, q Query, negative bool) []keyed {
+// the records say of it holds for all of them, and is judged once. False means
+// that the budget did not last, and nothing is given.
+func (ix Index) found(s system, inv inventory.Inventory, q Query, negative bool, most Budget) ([]keyed, bool) {
 	var list []asked
 	for i := range inv.Packages {
 		if p := &inv.Packages[i]; p.Status.Present() && q.picksPackage(*p) {
@@ -194,9 +198,12 @@ func (ix Index) found(s system, inv inventory.Inventory, q Query, negative bool)
 		}
 	}
 	slices.SortStableFunc(list, compareAsked)
-	j := judging{ix: ix, system: s, name: q.Advisory, negative: negative, out: make([]keyed, 0, min(8*len(list), usualAnswers))}
+	j := judging{ix: ix, system: s, name: q.Advisory, negative: negative, Budget: most, out: make([]keyed, 0, min(8*len(list), usualAnswers))}
 	from, to := 0, 0 // the answers about the first package of a source
 	for i, p := range list {
+		if j.Spent() {
+			return nil, false
+		}
 		if i == 0 || compareAsked(list[i-1], p) != 0 {
 			from = len(j.out)
 			j.judge(p)
@@ -204,8 +211,13 @@ func (ix Index) found(s system, inv inventory.Inventory, q Query, negative bool)
 			continue
 		}
 		for _, k := range j.out[from:to] {
-			j.out = append(j.out, keyed{k.said, p.Package, k.key})
+			if j.Keep() {
+				j.out = append(j.out, keyed{k.said, p.Package, k.key})
+			}
 		}
+	}
+	if j.Spent() {
+		return nil, false
 	}
 	slices.SortFunc(j.out, func(a, b keyed) int {
 		if c := strings.Compare(a.said.Advisory, b.said.Advisory); c != 0 {
@@ -213,7 +225,7 @@ func (ix Index) found(s system, inv inventory.Inventory, q Query, negative bool)
 		}
 		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Arch, b.Arch), strings.Compare(a.key, b.key), strings.Compare(a.Version, b.Version))
 	})
-	return j.out
+	return j.out, true
 }
 
 // broken says that records were missed.

@@ -122,6 +122,7 @@ var explainElsewhere = map[string]string{
 	"index-broken":     "a damaged index is refused when it is opened",
 	"quarantined":      "the depot holds the record: script feed_quarantine",
 	"kernel-unmatched": "a gap of scan: script scan_kernel",
+	"too-many":         "a gap of scan: TestMoreFindingsThanMayBeAreUnknown",
 	"feed-empty":       "a gap of scan: TestScanEndsWithTheRightCode",
 }
 

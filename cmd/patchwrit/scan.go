@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -34,7 +33,8 @@ const scanLong = "Scan reads a system's package database and matches it with fee
 	"The system is --root (dpkg, apk, rpm's database in its three forms), or what a bill of materials says (--sbom: CycloneDX 1.4 to 1.6,\n" +
 	"SPDX 2.3, both JSON). Libraries of Go, PyPI, npm and crates.io in a bill are matched and reported as found, not\n" +
 	"fixable here. Each component of a bill is counted. One that could be vulnerable and is not matched (no purl, a type or release that is not matched,\n" +
-	"a purl that contradicts itself, a container without contents, Windows) makes the answer unknown. Files, data and what only holds other components are left out, and the answer says so.\n\n" +
+	"a purl that contradicts itself, a container without contents, Windows) makes the answer unknown. Files, data and what only holds other components are left out, and the answer says so.\n" +
+	"More than a million findings, or 20 million pairs of a version and a record to compare, are unknown as a whole.\n\n" +
 	"Without --feed and --source it matches with the whole depot (patchwrit feed update, feed ls).\n\n" +
 	"With --kev, --cve, --epss or --exposed, or with feeds of these kinds in the depot, each affected finding also gets its deadline by CISA BOD 26-04,\n" +
 	"and the findings stand in the order of work. --cve brings CISA's SSVC points (automatable, technical\n" +
@@ -366,9 +366,9 @@ func (r scanReport) write(w io.Writer, format string) error {
 		return err
 	}
 	if format == "json" {
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		return e.Encode(r)
+		all := slices.Values(r.Findings)
+		r.Findings = []scanFinding{}
+		return streamed(w, true, r, "findings", 1, all)
 	}
 	if err := r.table(w); err != nil {
 		return err

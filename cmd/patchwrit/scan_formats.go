@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"io"
 	"slices"
 	"strings"
@@ -83,25 +82,35 @@ func (r scanReport) sarif(w io.Writer) error {
 	}
 	at := map[string]int{}
 	for _, f := range r.Findings {
-		i, ok := at[f.Advisory]
-		if !ok {
-			i = len(run.Tool.Driver.Rules)
-			at[f.Advisory] = i
+		if _, ok := at[f.Advisory]; !ok {
+			at[f.Advisory] = len(run.Tool.Driver.Rules)
 			run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, sarifRule{f.Advisory, sarifText{"Vulnerability " + f.Advisory}})
 		}
-		kind, level := "fail", "error"
-		if f.State != match.Affected {
-			kind, level = "open", "none"
-		}
-		run.Results = append(run.Results, sarifResult{RuleID: f.Advisory, RuleIndex: i, Kind: kind, Level: level, Message: sarifText{f.Reason.Text},
-			Locations:    []sarifLocation{{[]sarifLogical{{f.Package, r.purl(f.Finding), "package"}}}},
-			Fingerprints: map[string]string{"patchwrit/v1": f.Advisory + " " + f.Package + ":" + f.Arch},
-			Properties:   map[string]string{"state": string(f.State), "reason": string(f.Reason.Code), "installed": f.Version, "fixed": f.Fixed}})
-		if f.Runs != "" {
-			run.Results[len(run.Results)-1].Properties["runs"] = f.Runs
-		}
 	}
-	return indented(w, sarifLog{"https://json.schemastore.org/sarif-2.1.0.json", "2.1.0", []sarifRun{run}})
+	log := sarifLog{"https://json.schemastore.org/sarif-2.1.0.json", "2.1.0", []sarifRun{run}}
+	return streamed(w, false, log, "results", 3, func(yield func(sarifResult) bool) {
+		for _, f := range r.Findings {
+			if !yield(r.sarifResult(f, at[f.Advisory])) {
+				return
+			}
+		}
+	})
+}
+
+// sarifResult is a finding, whose rule stands at a place.
+func (r scanReport) sarifResult(f scanFinding, rule int) sarifResult {
+	kind, level := "fail", "error"
+	if f.State != match.Affected {
+		kind, level = "open", "none"
+	}
+	out := sarifResult{RuleID: f.Advisory, RuleIndex: rule, Kind: kind, Level: level, Message: sarifText{f.Reason.Text},
+		Locations:    []sarifLocation{{[]sarifLogical{{f.Package, r.purl(f.Finding), "package"}}}},
+		Fingerprints: map[string]string{"patchwrit/v1": f.Advisory + " " + f.Package + ":" + f.Arch},
+		Properties:   map[string]string{"state": string(f.State), "reason": string(f.Reason.Code), "installed": f.Version, "fixed": f.Fixed}}
+	if f.Runs != "" {
+		out.Properties["runs"] = f.Runs
+	}
+	return out
 }
 
 // CycloneDX 1.6 (ECMA-424), a VEX document.
@@ -179,22 +188,32 @@ func (r scanReport) vex(w io.Writer) error {
 			known[ref] = true
 			b.Components = append(b.Components, cdxComponent{Type: "library", Ref: ref, Name: f.Package, Version: f.Version, PURL: ref})
 		}
-		v := cdxVulnerability{ID: f.Advisory, References: []cdxReference{}, Analysis: cdxAnalysis{State: "in_triage", Detail: f.Reason.Text}, Affects: []cdxAffects{{ref}}}
-		for _, alias := range f.Aliases {
-			v.References = append(v.References, cdxReference{alias, cdxSource{"alias"}})
-		}
-		if f.State == match.Affected {
-			v.Analysis.State = "exploitable"
-			switch {
-			case f.Fixed != "":
-				v.Analysis.Response = []string{"update"}
-			case f.Reason.Code == match.WontFix || f.Reason.Code == match.EndOfLife:
-				v.Analysis.Response = []string{"will_not_fix"}
+	}
+	return streamed(w, false, b, "vulnerabilities", 1, func(yield func(cdxVulnerability) bool) {
+		for _, f := range r.Findings {
+			if !yield(r.vulnerability(f)) {
+				return
 			}
 		}
-		b.Vulnerabilities = append(b.Vulnerabilities, v)
+	})
+}
+
+// vulnerability is a finding.
+func (r scanReport) vulnerability(f scanFinding) cdxVulnerability {
+	v := cdxVulnerability{ID: f.Advisory, References: []cdxReference{}, Analysis: cdxAnalysis{State: "in_triage", Detail: f.Reason.Text}, Affects: []cdxAffects{{r.purl(f.Finding)}}}
+	for _, alias := range f.Aliases {
+		v.References = append(v.References, cdxReference{alias, cdxSource{"alias"}})
 	}
-	return indented(w, b)
+	if f.State == match.Affected {
+		v.Analysis.State = "exploitable"
+		switch {
+		case f.Fixed != "":
+			v.Analysis.Response = []string{"update"}
+		case f.Reason.Code == match.WontFix || f.Reason.Code == match.EndOfLife:
+			v.Analysis.Response = []string{"will_not_fix"}
+		}
+	}
+	return v
 }
 
 // purlTypes are the package URL types of systems by os-release's ID.
@@ -219,13 +238,6 @@ func (r scanReport) purl(f match.Finding) string {
 		p.Namespace = "redhat" // as Red Hat's own purls have it
 	}
 	return p.String()
-}
-
-func indented(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	return e.Encode(v)
 }
 
 // formats are what a scan can be written in.

@@ -43,12 +43,7 @@ func Find(libs []sbom.Library, ix match.Index) []match.Finding {
 		out = append(out, match.Finding{Aliases: []string{}, State: match.Unknown, Sources: []match.Source{}, Reason: match.Reason{
 			Code: match.NotCovered, Text: fmt.Sprintf("No feed speaks about %s, of which %d libraries are named.", e, missing[e])}})
 	}
-	for _, f := range Explain(libs, ix, match.Query{}) {
-		if f.State != match.NotAffected {
-			out = append(out, f)
-		}
-	}
-	return out
+	return append(out, answers(libs, ix, match.Query{}, false, match.NewBudget())...)
 }
 
 // names are those under which records are looked up, the bill's own first.
@@ -79,6 +74,10 @@ func picks(q match.Query, l sbom.Library) bool {
 
 // Explain returns every answer that q picks, the negative ones too.
 func Explain(libs []sbom.Library, ix match.Index, q match.Query) []match.Finding {
+	return answers(libs, ix, q, true, match.NewBudget())
+}
+
+func answers(libs []sbom.Library, ix match.Index, q match.Query, negative bool, most match.Budget) []match.Finding {
 	out := []match.Finding{}
 	known := spellings{}
 	for _, l := range libs {
@@ -88,6 +87,9 @@ func Explain(libs []sbom.Library, ix match.Index, q match.Query) []match.Finding
 		start := len(out)
 		for _, name := range names(l) {
 			for a, parts := range ix.Of(advisory.Subject{Ecosystem: l.Ecosystem, Package: name}) {
+				if !most.Weigh() {
+					return []match.Finding{match.Exceeded("libraries")}
+				}
 				if q.Advisory == "" || slices.Contains(a.Names(), q.Advisory) {
 					out = append(out, judge(l, a, parts))
 				}
@@ -95,6 +97,13 @@ func Explain(libs []sbom.Library, ix match.Index, q match.Query) []match.Finding
 		}
 		if l.Ecosystem == "Go" {
 			out = known.joined(out, start, l.Name, ix)
+		}
+		if !negative {
+			kept := slices.DeleteFunc(out[start:], func(f match.Finding) bool { return f.State == match.NotAffected })
+			out = out[:start+len(kept)]
+		}
+		if most.Findings -= len(out) - start; most.Spent() {
+			return []match.Finding{match.Exceeded("libraries")}
 		}
 		slices.SortStableFunc(out[start:], func(a, b match.Finding) int { return strings.Compare(a.Advisory, b.Advisory) })
 	}
@@ -112,17 +121,17 @@ func (known spellings) joined(out []match.Finding, start int, name string, ix ma
 	rank := map[match.State]int{match.Affected: 2, match.Unknown: 1}
 	list := out[start:]
 	out = out[:start]
+	at := map[[4]string]int{}
 	for _, f := range list {
 		by := f.Sources[0]
-		i := slices.IndexFunc(out[start:], func(o match.Finding) bool {
-			p := o.Sources[0]
-			return p.Advisory == by.Advisory && p.Raw == by.Raw && p.Feed == by.Feed && p.Snapshot == by.Snapshot
-		})
+		key := [4]string{by.Advisory, by.Feed, string(by.Snapshot), string(by.Raw)}
+		i, met := at[key]
 		switch {
-		case i < 0:
+		case !met:
+			at[key] = len(out)
 			out = append(out, f)
-		case rank[f.State] > rank[out[start+i].State]:
-			out[start+i] = f
+		case rank[f.State] > rank[out[i].State]:
+			out[i] = f
 		}
 	}
 	for i := start; i < len(out); i++ {

@@ -45,8 +45,19 @@ func (s *Seen) Doubt(held []Held, more func(match.Index) []match.Finding) {
 	if more != nil {
 		found = append(found, more(ix)...)
 	}
+	type subject struct{ key, version string }
+	at := map[subject][]int{} // places in s.Findings
+	for i, f := range s.Findings {
+		if f.Package != "" {
+			at[subject{Key(f), f.Version}] = append(at[subject{Key(f), f.Version}], i)
+		}
+	}
 	for _, f := range found {
-		if f.Package == "" || f.Advisory == "" {
+		switch {
+		case f.Reason.Code == match.TooMany: // what is held may hold anything
+			s.Findings = append(s.Findings, f)
+			continue
+		case f.Package == "" || f.Advisory == "":
 			continue
 		}
 		for _, o := range f.Sources {
@@ -54,10 +65,10 @@ func (s *Seen) Doubt(held []Held, more func(match.Index) []match.Finding) {
 				s.Held[i].Packages = with(s.Held[i].Packages, Key(f))
 			}
 		}
-		if !slices.ContainsFunc(s.Findings, func(o match.Finding) bool {
-			return Key(o) == Key(f) && o.Package != "" && overlap(o.Names(), f.Names())
-		}) {
+		of := subject{Key(f), f.Version}
+		if !slices.ContainsFunc(at[of], func(i int) bool { return overlap(s.Findings[i].Names(), f.Names()) }) {
 			f.State, f.Reason, f.Fixed = match.Unknown, doubt(f), ""
+			at[of] = append(at[of], len(s.Findings))
 			s.Findings = append(s.Findings, f)
 		}
 	}
