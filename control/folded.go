@@ -309,63 +309,107 @@ func (c *Control) glimpses(ctx context.Context, id trust.HostID) (out []Glimpse,
 
 // refold folds glimpses from the first one on.
 func (c *Control) refold(all []Glimpse) (priority.State, error) {
-	return c.refolded(all, c.spottedIn)
+	p, err := c.pastOf(all, c.spottedIn)
+	return p.State(timesOf(all)), err
 }
 
-// refolded is refold with a reader of lists.
-func (c *Control) refolded(all []Glimpse, list func(canon.Digest) ([]spotted, error)) (priority.State, error) {
+// pastOf is what glimpses were about; the time of an event is the place of its
+// glimpse.
+func (c *Control) pastOf(all []Glimpse, list func(canon.Digest) ([]spotted, error)) (priority.Past, error) {
 	var events []priority.Event
 	var before []spotted
-	for _, g := range all {
+	for i, g := range all {
 		seen, err := list(g.Seen)
 		if err != nil {
-			return priority.State{}, err
+			return priority.Past{}, err
 		}
 		ended, err := list(g.Ended)
 		if err != nil {
-			return priority.State{}, err
+			return priority.Past{}, err
 		}
-		events = append(events, c.eventsOf(g.At, before, seen, ended)...)
+		events = append(events, c.eventsOf(int64(i), before, seen, ended)...)
 		before = seen
 	}
-	return priority.NewState(events), nil
+	return priority.NewPast(events), nil
 }
+
+func timesOf(all []Glimpse) func(int64) int64 { return func(i int64) int64 { return all[i].At } }
 
 // foldMissing folds the past of the hosts anew of which nothing is kept, or by
 // another version. A host whose past cannot be read has no clocks, and its looks
 // fail, until it can.
 func (c *Control) foldMissing(ctx context.Context) error {
-	version, pasts := foldVersion(c.Tables), alike{lists: map[canon.Digest][]spotted{}, pasts: map[canon.Digest]folded{}}
+	version, pasts := foldVersion(c.Tables), newAlike()
+	var old []trust.HostID
 	for _, h := range sorted(c.book.hosts) {
-		if h.State == wire.Gone || c.book.exposures[h.ID].Version == version {
-			continue
+		if h.State != wire.Gone && c.book.exposures[h.ID].Version != version {
+			old = append(old, h.ID)
 		}
-		all, err := c.glimpses(ctx, h.ID)
+	}
+	for some := range slices.Chunk(old, foldedAtOnce) {
+		if err := c.foldSome(ctx, some, pasts); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// foldedAtOnce is how many hosts are folded anew in one transaction: an fsync for
+// each took half of the time.
+const foldedAtOnce = 100
+
+// foldSome folds hosts anew, and none of them where that cannot be kept.
+func (c *Control) foldSome(ctx context.Context, ids []trust.HostID, pasts *alike) error {
+	var records []record
+	var done []trust.HostID
+	bad := func(id trust.HostID, err error) {
+		c.unfolded[id] = fmt.Errorf("the exposure clocks of host %s: %w", id.Short(), err)
+		c.told("exposure clocks of host "+id.Short(), err)
+	}
+	for _, id := range ids {
+		all, err := c.glimpses(ctx, id)
 		if err == nil && len(all) == 0 {
 			continue
 		}
+		var made []record
 		if err == nil {
-			err = c.foldAnew(ctx, h.ID, all, &pasts)
+			made, err = c.foldAnew(id, all, pasts)
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if err != nil {
-			c.unfolded[h.ID] = fmt.Errorf("the exposure clocks of host %s: %w", h.ID.Short(), err)
-			c.told("exposure clocks of host "+h.ID.Short(), err)
+			bad(id, err)
 			continue
 		}
-		c.Logger.Info("exposure clocks were folded anew", "host", h.ID.Short(), "glimpses", len(all))
+		for _, r := range made { // the next host may share these clocks
+			r.enter(c.book)
+		}
+		records, done = append(records, made...), append(done, id)
+		c.Logger.Info("exposure clocks were folded anew", "host", id.Short(), "glimpses", len(all))
 	}
-	return nil
+	err := c.put(ctx, "", nil, records...)
+	if err == nil || ctx.Err() != nil {
+		return ctx.Err()
+	}
+	for _, id := range done {
+		bad(id, err)
+	}
+	c.book, err = readBook(ctx, c.Store) // without what was entered
+	return err
 }
 
 // alike is what folding the pasts of hosts anew has read and made: many have seen
-// the same, some have the same past.
+// the same, at times of their own or at the same.
 type alike struct {
 	lists map[canon.Digest][]spotted
-	pasts map[canon.Digest]folded // by the bytes of all glimpses
-	size  int                     // vulnerabilities in both
+	pasts map[canon.Digest]priority.Past // by what the glimpses were about
+	folds map[canon.Digest]folded        // by all that they say
+	size  int                            // vulnerabilities in all three
+}
+
+func newAlike() *alike {
+	return &alike{lists: map[canon.Digest][]spotted{}, pasts: map[canon.Digest]priority.Past{}, folds: map[canon.Digest]folded{}}
 }
 
 // room forgets everything when there is too much.
@@ -373,47 +417,67 @@ func (a *alike) room(more int) {
 	if a.size += more; a.size > maxFolded {
 		clear(a.lists)
 		clear(a.pasts)
+		clear(a.folds)
 		a.size = more
 	}
 }
 
 func (c *Control) refoldAlike(all []Glimpse, a *alike) (folded, error) {
 	key := canon.SumFile(canon.MustEncode(all))
-	if f, ok := a.pasts[key]; ok {
+	if f, ok := a.folds[key]; ok {
 		return f, nil
 	}
-	s, err := c.refolded(all, func(d canon.Digest) ([]spotted, error) {
-		if list, ok := a.lists[d]; ok {
-			return list, nil
-		}
-		list, err := c.spottedIn(d)
-		if err == nil {
-			a.room(len(list))
-			a.lists[d] = list
-		}
-		return list, err
-	})
+	p, err := c.pastAlike(all, a)
 	if err != nil {
 		return folded{}, err
 	}
+	s := p.State(timesOf(all))
 	a.room(len(s.Clocks))
-	a.pasts[key] = foldedOf(s)
-	return a.pasts[key], nil
+	a.folds[key] = foldedOf(s)
+	return a.folds[key], nil
 }
 
-func (c *Control) foldAnew(ctx context.Context, id trust.HostID, all []Glimpse, a *alike) error {
+func (c *Control) pastAlike(all []Glimpse, a *alike) (priority.Past, error) {
+	about := make([][]canon.Digest, 0, len(all))
+	for _, g := range all {
+		about = append(about, []canon.Digest{g.Seen, g.Ended})
+	}
+	key := canon.SumFile(canon.MustEncode(about))
+	if p, ok := a.pasts[key]; ok {
+		return p, nil
+	}
+	events := 0
+	p, err := c.pastOf(all, func(d canon.Digest) (list []spotted, err error) {
+		list, ok := a.lists[d]
+		if !ok {
+			if list, err = c.spottedIn(d); err == nil {
+				a.room(len(list))
+				a.lists[d] = list
+			}
+		}
+		events += len(list)
+		return list, err
+	})
+	if err == nil {
+		a.room(events)
+		a.pasts[key] = p
+	}
+	return p, err
+}
+
+func (c *Control) foldAnew(id trust.HostID, all []Glimpse, a *alike) ([]record, error) {
 	made, err := c.refoldAlike(all, a)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	last := all[len(all)-1]
 	if last.Open == "" {
 		if last.Open, err = c.reopened(all); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	x, f := c.folds(id, len(all), last, made)
-	return c.put(ctx, "", nil, append(f, x)...)
+	return append(f, x), nil
 }
 
 // folds are the documents of a host's folded past: its own, its clocks, and the

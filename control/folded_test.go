@@ -129,6 +129,9 @@ func (w *clockwork) whole() {
 		w.must(err)
 		want, err := w.refold(all)
 		w.must(err)
+		if one := w.oneByOne(all); !reflect.DeepEqual(want, one) {
+			w.t.Fatalf("host %s\nfolded %+v\nits events %+v", id.Short(), want, one)
+		}
 		w.states = states{} // of the store
 		got, err := w.kept(w.t.Context(), x.Folded)
 		if err != nil || !reflect.DeepEqual(got, want) {
@@ -148,6 +151,21 @@ func (w *clockwork) whole() {
 	if !reflect.DeepEqual(shared, w.book.shared) || len(stored) != len(shared) {
 		w.t.Fatalf("%d states are stored, %d are had; counted %v, want %v", len(stored), len(shared), w.book.shared, shared)
 	}
+}
+
+// oneByOne folds glimpses as events with their times.
+func (w *clockwork) oneByOne(all []Glimpse) priority.State {
+	var events []priority.Event
+	var before []spotted
+	for _, g := range all {
+		seen, err := w.spottedIn(g.Seen)
+		w.must(err)
+		ended, err := w.spottedIn(g.Ended)
+		w.must(err)
+		events = append(events, w.eventsOf(g.At, before, seen, ended)...)
+		before = seen
+	}
+	return priority.NewState(events)
 }
 
 // someVulnerabilities draws what one look sees.
@@ -352,11 +370,14 @@ func TestHostsOfOnePastAreFoldedAnewAlike(t *testing.T) {
 	seen := func(name string) []spotted {
 		return []spotted{{Names: []string{name}, Class: "3D", On: []cure{{"p1", "amd64", "2", "p"}}}}
 	}
-	ids := []trust.HostID{w.host(0), w.host(1), w.host(2), w.host(3)}
+	ids := []trust.HostID{w.host(0), w.host(1), w.host(2), w.host(3), w.host(4), w.host(5)}
 	w.must(w.look(ids[:2], seen("CVE-2026-0001"), map[string]string{"p1": "1"}))
 	w.must(w.look(ids[2:3], seen("CVE-2026-0002"), map[string]string{"p1": "1"}))
 	w.now = w.now.Add(time.Hour)
 	w.must(w.look(ids[3:], seen("CVE-2026-0001"), map[string]string{"p1": "1"}))
+	w.now = w.now.Add(time.Hour)
+	w.must(w.look(ids[4:5], nil, map[string]string{"p1": "2"})) // fixed
+	w.must(w.look(ids[5:], nil, map[string]string{"p1": "1"}))  // no feed speaks of it
 	for _, id := range ids {
 		x := w.book.exposures[id]
 		x.Version = "another"
@@ -371,8 +392,63 @@ func TestHostsOfOnePastAreFoldedAnewAlike(t *testing.T) {
 			folds[x.Folded]++
 		}
 	}
-	if len(folds) != 3 || folds[w.book.exposures[ids[0]].Folded] != 2 {
+	if len(folds) != 5 || folds[w.book.exposures[ids[0]].Folded] != 2 {
 		t.Errorf("%v", folds)
+	}
+	w.whole()
+}
+
+// TestFoldingManyAnew takes what nobody has any more away, in one transaction with
+// what comes instead; and where that cannot be kept, nothing is, and each host
+// says so.
+func TestFoldingManyAnew(t *testing.T) {
+	w := newClockwork(t)
+	seen := func(name string) []spotted {
+		return []spotted{{Names: []string{name}, Class: "3D", On: []cure{{"p1", "amd64", "2", "p"}}}}
+	}
+	var ids []trust.HostID
+	for i := range foldedAtOnce + 5 {
+		ids = append(ids, w.host(i))
+		w.now = w.now.Add(time.Duration(1-i%2) * time.Second) // two have one past
+		w.must(w.look(ids[i:], seen(fmt.Sprintf("CVE-2026-%04d", i/2%3)), map[string]string{"p1": "1"}))
+	}
+	right := map[trust.HostID]canon.Digest{}
+	for _, id := range ids {
+		right[id] = w.book.exposures[id].Folded
+	}
+	for i, id := range ids { // as another version made them: three share each, and one has what others will have
+		x := w.book.exposures[id]
+		old := clocksOf(priority.State{At: int64(i / 3), Clocks: []priority.Clock{}, Loose: []string{}})
+		if i == 4 {
+			s, err := w.stateOf(t.Context(), w.book.exposures[ids[6]])
+			w.must(err)
+			old = clocksOf(s)
+		}
+		records := []record{}
+		if x.Version, x.Folded = "another", old.digest; w.book.shared[old.digest] == 0 {
+			records = append(records, old)
+		}
+		if w.book.shared[right[id]] == 1 {
+			records = append(records, clocks{digest: right[id]})
+		}
+		w.must(w.put(t.Context(), "", nil, append(records, x)...))
+	}
+	w.kill.left = 1
+	w.open()
+	if len(w.unfolded) != len(ids) || len(w.Trouble()) == 0 {
+		t.Errorf("%d hosts cannot be asked, %d say so", len(w.unfolded), len(w.Trouble()))
+	}
+	for _, id := range ids {
+		if x := w.book.exposures[id]; w.unfolded[id] != nil && x.Version != "another" {
+			t.Errorf("host %s has clocks in memory that are not stored", id.Short())
+		}
+	}
+	w.kill.left = -1
+	w.open()
+	for _, id := range ids {
+		if w.book.exposures[id].Folded != right[id] {
+			t.Errorf("host %s has other clocks", id.Short())
+		}
 	}
 	w.whole()
 }

@@ -92,6 +92,7 @@ const day = 24 * 3600
 type names struct {
 	parent map[string]string          // of names that are no CVE ids; a root is its own
 	cves   map[string]map[string]bool // root → CVE ids it was seen with
+	roots  map[string][]string        // the other way round
 	all    map[string]map[string]bool // CVE id or root → names
 }
 
@@ -100,11 +101,18 @@ func isCVE(name string) bool { return strings.HasPrefix(name, "CVE-") }
 // newNames joins the names of everything that was seen or assessed. Ends join
 // nothing.
 func newNames(events []Event) *names {
-	n := &names{parent: map[string]string{}, cves: map[string]map[string]bool{}, all: map[string]map[string]bool{}}
-	joins := slices.DeleteFunc(slices.Clone(events), func(e Event) bool { return e.Kind != Seen && e.Kind != Assessed })
-	for _, e := range joins {
+	n := &names{parent: map[string]string{}, cves: map[string]map[string]bool{}, roots: map[string][]string{}, all: map[string]map[string]bool{}}
+	var joins [][]string
+	met := map[string]bool{} // the same is said at each look
+	for _, e := range events {
+		if key := strings.Join(e.Names, "\x00"); e.joins() && !met[key] {
+			met[key] = true
+			joins = append(joins, e.Names)
+		}
+	}
+	for _, list := range joins {
 		first := ""
-		for _, name := range e.Names {
+		for _, name := range list {
 			if isCVE(name) {
 				continue
 			}
@@ -121,15 +129,19 @@ func newNames(events []Event) *names {
 	for name := range n.parent {
 		put(n.all, n.root(name), name)
 	}
-	for _, e := range joins {
-		for _, cve := range e.Names {
+	for _, list := range joins {
+		for _, cve := range list {
 			if !isCVE(cve) {
 				continue
 			}
 			put(n.all, cve, cve)
-			for _, name := range e.Names {
-				if !isCVE(name) {
-					put(n.cves, n.root(name), cve)
+			for _, name := range list {
+				if isCVE(name) {
+					continue
+				}
+				if root := n.root(name); !n.cves[root][cve] {
+					put(n.cves, root, cve)
+					n.roots[cve] = append(n.roots[cve], root)
 				}
 			}
 		}
@@ -184,10 +196,8 @@ func (n *names) targets(e Event) []string {
 func (n *names) of(id string) []string {
 	out := map[string]bool{}
 	maps.Copy(out, n.all[id])
-	for root, cves := range n.cves {
-		if cves[id] {
-			maps.Copy(out, n.all[root])
-		}
+	for _, root := range n.roots[id] {
+		maps.Copy(out, n.all[root])
 	}
 	return slices.Sorted(maps.Keys(out))
 }

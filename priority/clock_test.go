@@ -1,6 +1,7 @@
 package priority
 
 import (
+	"maps"
 	"reflect"
 	"slices"
 	"testing"
@@ -216,6 +217,80 @@ func TestAStateGoesOn(t *testing.T) {
 	if told < 20 {
 		t.Errorf("only %d states went on", told)
 	}
+}
+
+// TestHostsOfOnePast have the states that their own events come to, and share
+// nothing that one of them changes. What names mean the same is found here once
+// more, by going through all of them.
+func TestHostsOfOnePast(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		pool := []string{"CVE-2026-0001", "CVE-2026-0002", "CVE-2026-0003", "GHSA-x", "USN-1", "DSA-9"}
+		events := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) Event {
+			return Event{At: rapid.Int64Range(0, 3).Draw(t, "look"), Names: rapid.SliceOfNDistinct(rapid.SampledFrom(pool), 1, 3, rapid.ID).Draw(t, "names"),
+				Kind: rapid.SampledFrom(kinds).Draw(t, "kind"), Class: rapid.SampledFrom([]Class{c3, c14, c60, next0}).Draw(t, "class")}
+		}), 0, 16).Draw(t, "events")
+		p := NewPast(slices.Clone(events))
+		for range 3 {
+			times := rapid.SliceOfN(rapid.Int64Range(0, 5), 4, 4).Draw(t, "times") // in any order, some alike
+			own := slices.Clone(events)
+			for i := range own {
+				own[i].At = times[own[i].At] * day
+			}
+			want := NewState(own)
+			got := p.State(func(look int64) int64 { return times[look] * day })
+			if !reflect.DeepEqual(got, want) {
+				t.Fatalf("%+v\nof its own events\n%+v", got, want)
+			}
+			for _, c := range got.Clocks {
+				if all := namesOf(events, c.ID); !slices.Equal(c.Names, all) {
+					t.Fatalf("clock %s is called %q, want %q", c.ID, c.Names, all)
+				}
+			}
+			later := own[:0:0]
+			for _, e := range own {
+				e.At += 9 * day
+				later = append(later, e)
+			}
+			got.Next(later)
+		}
+	})
+}
+
+// namesOf are the names of a clock: aliases that were said together mean the same,
+// and those that were said with a CVE are names of it.
+func namesOf(events []Event, id string) []string {
+	joins := slices.DeleteFunc(slices.Clone(events), func(e Event) bool { return e.Kind != Seen && e.Kind != Assessed })
+	out := map[string]bool{}
+	var follow func(alias string)
+	follow = func(alias string) {
+		if out[alias] {
+			return
+		}
+		out[alias] = true
+		for _, e := range joins {
+			if slices.Contains(e.Names, alias) {
+				for _, n := range e.Names {
+					if !isCVE(n) {
+						follow(n)
+					}
+				}
+			}
+		}
+	}
+	if !isCVE(id) {
+		follow(id)
+	}
+	for _, e := range joins {
+		if isCVE(id) && slices.Contains(e.Names, id) {
+			for _, n := range e.Names {
+				if !isCVE(n) {
+					follow(n)
+				}
+			}
+			out[id] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(out))
 }
 
 // reflectCopy is a copy that shares nothing.

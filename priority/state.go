@@ -42,12 +42,30 @@ func (a Class) same(b Class) bool {
 // NewState folds the events of one host, as Fold says. Their hosts are not looked
 // at.
 func NewState(events []Event) State {
-	n, by := newNames(events), map[string][]Event{}
-	out, loose := State{Clocks: []Clock{}}, map[string]bool{}
-	for _, e := range events {
-		out.At = max(out.At, e.At)
+	return NewPast(events).State(func(at int64) int64 { return at })
+}
+
+// Past is what the events of a host were about. Hosts that have seen the same one
+// after the other, each at its own times, have one Past and many States.
+type Past struct {
+	events []Event
+	clocks []pastClock // ascending by id
+	loose  []string
+}
+
+type pastClock struct {
+	id     string
+	names  []string
+	events []int // places
+}
+
+// NewPast finds out which clocks events are about. It keeps them.
+func NewPast(events []Event) Past {
+	n, by := newNames(events), map[string][]int{}
+	out, loose := Past{events: events}, map[string]bool{}
+	for i, e := range events {
 		for _, id := range n.targets(e) {
-			by[id] = append(by[id], e)
+			by[id] = append(by[id], i)
 		}
 		if !e.joins() && !slices.ContainsFunc(e.Names, isCVE) {
 			for _, name := range e.Names {
@@ -58,14 +76,33 @@ func NewState(events []Event) State {
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(by)) {
-		c := Clock{ID: id, Names: n.of(id), Terms: []Term{}}
-		if len(c.Names) == 0 {
-			continue // ends of what was never seen
+		if names := n.of(id); len(names) > 0 { // else ends of what was never seen
+			out.clocks = append(out.clocks, pastClock{id, names, by[id]})
 		}
-		c.run(by[id])
+	}
+	out.loose = append([]string{}, slices.Sorted(maps.Keys(loose))...)
+	return out
+}
+
+// State is that of a host for which the events happened at times of its own: at
+// gives them, from the events' times.
+func (p Past) State(at func(int64) int64) State {
+	out := State{Clocks: make([]Clock, 0, len(p.clocks)), Loose: p.loose}
+	for i := range p.events {
+		out.At = max(out.At, at(p.events[i].At))
+	}
+	var events []Event
+	for _, x := range p.clocks {
+		c := Clock{ID: x.id, Names: x.names, Terms: []Term{}}
+		events = events[:0]
+		for _, i := range x.events {
+			e := p.events[i]
+			e.At = at(e.At)
+			events = append(events, e)
+		}
+		c.run(events)
 		out.Clocks = append(out.Clocks, c)
 	}
-	out.Loose = append([]string{}, slices.Sorted(maps.Keys(loose))...)
 	return out
 }
 
