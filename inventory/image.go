@@ -2,6 +2,7 @@ package inventory
 
 import (
 	"io/fs"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -127,6 +128,7 @@ func withoutEmpty(list []Image) []Image {
 // package of rpm and apk, what stands behind the version in Debian's and Ubuntu's
 // release ("rt-amd64" of 6.1.0-42-rt-amd64, "amd64" of 6.12.48+deb13-amd64). Other
 // makers count their builds behind a word: 6.1.0-rpi7-rpi-v8, 6.8.9-x64v3-xanmod1.
+// Which commit it was built from is no part of it.
 func (i Image) flavour() string {
 	switch i.scheme() {
 	case version.RPM:
@@ -134,7 +136,7 @@ func (i Image) flavour() string {
 	case version.APK:
 		return i.Package
 	}
-	ver, rest, _ := strings.Cut(i.Release, "-")
+	ver, rest, _ := strings.Cut(ofCommit.ReplaceAllString(i.Release, ""), "-")
 	if strings.Contains(ver, "+") {
 		return rest
 	}
@@ -148,6 +150,24 @@ func (i Image) flavour() string {
 		}
 	}
 	return strings.Join(words, "-")
+}
+
+// What the kernel's scripts/setlocalversion writes last in a release: how many
+// commits are behind the tag, -g and the commit (12 digits, once as short as git
+// made it), and whether there was more than is committed; or a "+" alone, where
+// CONFIG_LOCALVERSION_AUTO is off.
+var (
+	ofCommit = regexp.MustCompile(`(?:(?:-[0-9]{5,})?-g[0-9a-f]{7,40}(?:-dirty)?|-dirty|\+)$`)
+	commit   = regexp.MustCompile(`-g[0-9a-f]{7,40}(?:-dirty)?(-|$)`) // in a package's version, before its revision
+)
+
+// order is what orders the image among those of its flavour: the version, without
+// a commit, which says nothing of older and newer.
+func (i Image) order() string {
+	if i.scheme() != version.Deb {
+		return i.Version
+	}
+	return commit.ReplaceAllString(i.Version, "$1")
 }
 
 // Owns reports whether a root has the modules or the image of a kernel of this

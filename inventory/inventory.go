@@ -116,7 +116,7 @@ func (k Kernel) Newest() Image {
 	}
 	newest := Image{}
 	for _, image := range list {
-		if n, err := version.Compare(image.scheme(), image.Version, newest.Version); newest.Release == "" || err == nil && (n > 0 || n == 0 && image.Release == k.Running) {
+		if n, err := version.Compare(image.scheme(), image.order(), newest.order()); newest.Release == "" || err == nil && (n > 0 || n == 0 && image.Release == k.Running) {
 			newest = image
 		}
 	}

@@ -30,6 +30,13 @@ func TestBoot(t *testing.T) {
 	house := Images([]Package{debKernelPackage("linux-image-6.6.1-mine-amd64", "2"), debKernelPackage("linux-image-6.6.0-yours-amd64", "1")})
 	rpi := Images([]Package{debKernelPackage("linux-image-6.1.0-rpi7-rpi-v8", "1:6.1.63-1"), debKernelPackage("linux-image-6.1.0-rpi8-rpi-v7", "1:6.1.73-1"), debKernelPackage("linux-image-6.1.0-rpi8-rpi-v8", "1:6.1.73-1")})
 	xan := Images([]Package{debKernelPackage("linux-image-6.8.9-x64v3-xanmod1", "6.8.9-1"), debKernelPackage("linux-image-6.8.10-x64v3-xanmod2", "6.8.10-1"), debKernelPackage("linux-image-6.9.1-site3", "6.9.1-1"), debKernelPackage("linux-image-6.9.2-site4", "6.9.2-1")})
+	// built from a commit, by the kernel's own scripts: the count and the revision order, the commit does not
+	git := Images([]Package{debKernelPackage("linux-image-6.6.10-g1234abc", "6.6.10-g1234abc-1"), debKernelPackage("linux-image-6.6.9-gfffffff", "6.6.9-gfffffff-9"),
+		debKernelPackage("linux-image-6.6.9-00007-gabcdef012345-dirty", "6.6.9-00007-gabcdef012345-dirty-3"), debKernelPackage("linux-image-6.6.8", "6.6.8-1"), debKernelPackage("linux-image-6.6.7+", "6.6.7+-1"),
+		debKernelPackage("linux-image-6.6.11-mine-00002-g0000000", "6.6.11-mine-00002-g0000000-1"), debKernelPackage("linux-image-6.6.11-mine-00010-gfffffff", "6.6.11-mine-00010-gfffffff-1"),
+		debKernelPackage("linux-image-6.6.12-yours", "6.6.12-yours-1"), debKernelPackage("linux-image-6.6.11-yours+", "6.6.11-yours+-1"), debKernelPackage("linux-image-6.6.10-yours-dirty", "6.6.10-yours-dirty-1"),
+		debKernelPackage("linux-image-6.6.9-yours-00007-gabcdef012345", "6.6.9-yours-00007-gabcdef012345-1")})
+	twins := Images([]Package{debKernelPackage("linux-image-6.6.10-g0000001", "6.6.10-g0000001-1"), debKernelPackage("linux-image-6.6.10-gfffffff", "6.6.10-gfffffff-1"), debKernelPackage("linux-image-6.6.10-g8888888-dirty", "6.6.10-g8888888-dirty-1")})
 	for _, c := range []struct {
 		images         []Image
 		running, build string
@@ -64,6 +71,20 @@ func TestBoot(t *testing.T) {
 		{xan, "6.8.9-x64v3-xanmod1", "", BootOlder},
 		{xan, "6.9.1-site3", "", BootOlder},
 		{xan, "6.8.10-x64v3-xanmod2", "", BootNewest},
+		{git, "6.6.10-g1234abc", "", BootNewest},
+		{git, "6.6.9-gfffffff", "", BootOlder},
+		{git, "6.6.9-00007-gabcdef012345-dirty", "", BootOlder},
+		{git, "6.6.8", "", BootOlder},
+		{git, "6.6.7+", "", BootOlder},
+		{git, "6.6.11-mine-00002-g0000000", "", BootOlder},
+		{git, "6.6.11-mine-00010-gfffffff", "", BootNewest},
+		{git, "6.6.12-yours", "", BootNewest},
+		{git, "6.6.11-yours+", "", BootOlder},
+		{git, "6.6.10-yours-dirty", "", BootOlder},
+		{git, "6.6.9-yours-00007-gabcdef012345", "", BootOlder},
+		{twins, "6.6.10-g0000001", "", BootNewest}, // nobody knows which is newer
+		{twins, "6.6.10-gfffffff", "", BootNewest},
+		{twins, "6.6.10-g8888888-dirty", "", BootNewest},
 		{pae, "6.1.0-43-686", "", BootNewest},
 		{pae, "6.1.0-41-686", "", BootOlder},
 		{pae, "6.1.0-42-686-pae", "", BootOlder},
