@@ -48,8 +48,9 @@ const (
 	NoRange           Code = "no-range"           // the record names the package and no version
 	ReleaseUnnamed    Code = "release-unnamed"    // the record names the distribution and no release
 	InventoryGap      Code = "inventory-gap"
-	IndexBroken       Code = "index-broken" // compiled records could not be read
-	TooMany           Code = "too-many"     // more answers than MaxFindings, or more to weigh than MaxWeighed: none is given
+	IndexBroken       Code = "index-broken"     // compiled records could not be read
+	CapitalsUnknown   Code = "capitals-unknown" // of a library that the bill spells in two ways: a record names the second
+	TooMany           Code = "too-many"         // more answers than MaxFindings, or more to weigh than MaxWeighed: none is given
 	NoFeed            Code = "no-feed"
 	FeedEmpty         Code = "feed-empty"
 	FeedPartial       Code = "feed-partial"

@@ -66,6 +66,7 @@ func explainWorld(t *testing.T) (string, [][]string) {
 	} {
 		place(t, dir, "go/"+id+".json", rec)
 	}
+	place(t, dir, "npm/a.json", `{"id":"GHSA-61","modified":"2026-01-01T00:00:00Z","affected":[{"package":{"ecosystem":"npm","name":"kit"},"ranges":[{"type":"SEMVER","events":[{"introduced":"0"}]}]}]}`)
 	bill := func(name string, purls ...string) string {
 		var list []string
 		for _, p := range purls {
@@ -112,6 +113,7 @@ func explainWorld(t *testing.T) (string, [][]string) {
 		append([]string{"a library that no record names"}, of(libs, "go", "GO-51", "a.b/e")...),
 		append([]string{"a library that is not there"}, of(libs, "go", "GO-51", "a.b/z")...),
 		append([]string{"a library, no feed"}, of(bill("npm.json", "pkg:npm/a@1.0.0"), "go", "GO-51", "a")...),
+		append([]string{"an npm package in two spellings"}, of(place(t, dir, "two.json", `{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{"type":"library","name":"Kit","purl":"pkg:npm/kit@1.0.0"}]}`), "npm", "GHSA-61")...),
 		append([]string{"a component that is not matched"}, of(bill("gem.json", "pkg:gem/a@1"), "go", "GO-51")...),
 	)
 }

@@ -180,7 +180,8 @@ func (g *gatherer) library(c component, p Purl) {
 	case "pypi":
 		l.Ecosystem = "PyPI"
 	case "npm":
-		l.Ecosystem, l.Name = "npm", cased(l.Name, c)
+		l.Ecosystem = "npm"
+		l.Name, l.Other = spelled(l.Name, cased(l.Name, c))
 	case "cargo":
 		l.Ecosystem = "crates.io"
 	}
@@ -190,7 +191,7 @@ func (g *gatherer) library(c component, p Purl) {
 			return
 		}
 	}
-	asked := l.Name
+	asked := strings.TrimSpace(l.Name + " " + l.Other)
 	if l.Ecosystem == "Go" { // which room match/library looks up in any capitals
 		asked = strings.ToLower(asked)
 	}
@@ -216,9 +217,23 @@ func deeper(name, subpath string, c component) string {
 // Reference, "Major version suffixes").
 var major = regexp.MustCompile(`(?:^|/)v(?:[2-9]|[1-9][0-9]+)$`)
 
+// spelled is an npm package's name, and its other spelling where purl and component
+// differ in capitals. npm takes no new name with capitals, but has thousands of old
+// ones, hundreds beside one in lower case (validate-npm-package-name: "legacy").
+// The purl specification wanted lower case until it called names case-sensitive,
+// so that a purl without capitals may have lost them, and one with some has not.
+func spelled(purl, own string) (name, other string) {
+	switch {
+	case own == purl:
+		return purl, ""
+	case purl == strings.ToLower(purl):
+		return own, purl
+	}
+	return purl, own
+}
+
 // cased is a name with the capitals that the component's own name, or its group
-// and name, has: the purl specification wants Go's and npm's names in lower case,
-// and records tell capitals apart.
+// and name, has: purls in lower case have lost them, and records tell them apart.
 func cased(name string, c component) string {
 	for _, own := range []string{c.name, c.group + "/" + c.name} {
 		if strictjson.Printable(own) && strings.EqualFold(own, name) {

@@ -49,6 +49,7 @@ type bounds struct{ bytes, components, edges int }
 type Library struct {
 	Ecosystem string // as OSV spells it: "Go", "PyPI", "npm", "crates.io"
 	Name      string
+	Other     string // of npm: in the other capitals that the bill has too; ""
 	Version   string // as written; "" when it is not known
 	Purl      string
 }

@@ -10,7 +10,9 @@
 // order: semantic versions for Go, npm and crates.io, PEP 440 for PyPI. A version
 // that cannot be read, and an ecosystem that no feed speaks about, is unknown.
 //
-// Capitals in a Go module's path are not compared: a purl may have lost them.
+// Capitals in a Go module's path are not compared: a purl may have lost them. Of
+// npm they are: where the bill has two spellings, what is said of the second one is
+// unknown.
 //
 // It joins no records: a Go record and its GitHub twin are two findings. It does
 // not look whether the vulnerable code is called.
@@ -57,6 +59,10 @@ func names(l sbom.Library) []string {
 		slices.Sort(out)
 	case "Go":
 		out = append(out, strings.ToLower(l.Name))
+	case "npm":
+		if l.Other != "" {
+			out = append(out, l.Other)
+		}
 	}
 	return slices.Compact(out)
 }
@@ -90,8 +96,8 @@ func answers(libs []sbom.Library, ix match.Index, q match.Query, negative bool, 
 				if !most.Weigh() {
 					return []match.Finding{match.Exceeded("libraries")}
 				}
-				if q.Advisory == "" || slices.Contains(a.Names(), q.Advisory) {
-					out = append(out, judge(l, a, parts))
+				if (q.Advisory == "" || slices.Contains(a.Names(), q.Advisory)) && !(name == l.Other && judged(out[start:], a)) {
+					out = append(out, judgeAs(name, l, a, parts))
 				}
 			}
 		}
@@ -190,6 +196,27 @@ func Nothing(libs []sbom.Library, gaps []inventory.Gap, ix match.Index, q match.
 		return answer(match.Unknown, match.FeedPartial, "No record names it for %s, but a feed is empty or could not be read whole.", libs[here].Ecosystem)
 	}
 	return answer(match.NotAffected, match.NotNamed, "No record that was read names it for %s.", libs[here].Ecosystem)
+}
+
+// judged reports whether a record has answered, by the first spelling.
+func judged(list []match.Finding, a *advisory.Advisory) bool {
+	return slices.ContainsFunc(list, func(f match.Finding) bool {
+		by := f.Sources[0]
+		return by.Advisory == a.ID && by.Raw == a.Raw && by.Feed == a.Feed.Name && by.Snapshot == a.Feed.Snapshot
+	})
+}
+
+// judgeAs answers one record that names a library so: by the bill's other spelling
+// it may be about another package.
+func judgeAs(name string, l sbom.Library, a *advisory.Advisory, parts []*advisory.Affected) match.Finding {
+	f := judge(l, a, parts)
+	if name != l.Other || f.State == match.NotAffected {
+		return f
+	}
+	f.State, f.Fixed, f.Source = match.Unknown, "", name
+	f.Reason = match.Reason{Code: match.CapitalsUnknown, Text: fmt.Sprintf("The bill spells this library %+q and %+q, and npm tells capitals apart; %s names the second.", l.Name, name, a.Source)}
+	f.Sources[0].State, f.Sources[0].Reason, f.Sources[0].Fixed = f.State, f.Reason.Code, ""
+	return f
 }
 
 // judge answers one record on one library.
