@@ -285,6 +285,9 @@ func level(s *cve.Score) int {
 // the score fell, these stay as they were, and the rest counts as it came.
 func (h Held) instead(is, was *cve.Record) Held {
 	h.Record, h.CameRecord, h.Subjects = was, is, []advisory.Subject{}
+	if was != nil {
+		h.from = was.Raw
+	}
 	if is != nil {
 		h.ID, h.Raw = is.CVE, is.Raw
 		if len(h.falls) == len(h.Reasons) {

@@ -499,6 +499,13 @@ func TestWhatIsStricterCountsAtOnce(t *testing.T) {
 			t.Errorf("%+v %v", held, err)
 		}
 	}
+	for i := range 3 { // looked at again: the same words, of a later day
+		both[0].changed = t0 + int64(i+2)
+		keep(t, d, records, bookOf(t, both...), t0+4)
+		if held, _, err := d.Holding(t.Context(), "ssvc", t0); err != nil || len(held) != 1 || !held[0].Part {
+			t.Errorf("what counts is new in part, and of a later day: %+v %v", held, err)
+		}
+	}
 	milder := slices.Clone(both) // what counted meanwhile is what the next is held to
 	milder[0].exploitation, milder[0].score, milder[0].changed = "poc", 3.0, t0+5
 	keep(t, d, records, bookOf(t, milder...), t0+5)

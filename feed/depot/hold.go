@@ -40,7 +40,8 @@ type Held struct {
 	Came       *advisory.Advisory `json:"-"`
 	CameRecord *cve.Record        `json:"-"`
 
-	falls []fall // in a CVE record, while it is judged: what is milder
+	falls []fall       // in a CVE record, while it is judged: what is milder
+	from  canon.Digest // likewise: what counted until now
 }
 
 // compareHeld orders what is held.
@@ -490,7 +491,7 @@ func since(list, before []Held, now int64) []Held {
 		}
 	}
 	for i, h := range list {
-		list[i].Part = h.Part || parts[h.Was]
+		list[i].Part = h.Part || parts[h.from] // with the same words of a later day it is another form
 		list[i].Since = cmp.Or(at[h.ID+" "+string(h.Raw)+" "+string(h.Was)], now)
 	}
 	return list
