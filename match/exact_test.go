@@ -1,10 +1,8 @@
 package match
 
 import (
-	"archive/zip"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
 	"os/exec"
 	"regexp"
@@ -13,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/patchwrit/patchwrit/advisory"
+	"github.com/patchwrit/patchwrit/internal/shareddata"
 	"github.com/patchwrit/patchwrit/inventory"
 	"github.com/patchwrit/patchwrit/version"
 )
@@ -112,23 +111,10 @@ func rpmOlder(a, b string) bool {
 
 // rawFeed reads a zip twice: by room advisory, and by encoding/json.
 func rawFeed(t *testing.T, name string) (advisory.Set, []rawRecord) {
-	z, err := zip.OpenReader(shared(t, name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer z.Close()
 	set, seen, plain := advisory.Set{Snapshot: advisory.Snapshot{Name: "osv"}}, map[string]bool{}, []rawRecord{}
-	for _, f := range z.File {
-		if !strings.HasSuffix(f.Name, ".json") || testing.Short() && strings.Contains(f.Name, "almalinux8/") {
-			continue
-		}
-		r, err := f.Open()
-		if err != nil {
-			t.Fatal(err)
-		}
-		raw, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
+	shareddata.Zipped(t, "..", name, func(file string, raw []byte) {
+		if !strings.HasSuffix(file, ".json") || testing.Short() && strings.Contains(file, "almalinux8/") {
+			return
 		}
 		var p rawRecord
 		if err := json.Unmarshal(raw, &p); err != nil {
@@ -140,7 +126,7 @@ func rawFeed(t *testing.T, name string) (advisory.Set, []rawRecord) {
 		}
 		set.Advisories, plain = append(set.Advisories, a), append(plain, p)
 		seen[a.ID] = true
-	}
+	})
 	set.Snapshot.Count = len(seen)
 	return set, plain
 }

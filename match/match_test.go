@@ -1,13 +1,10 @@
 package match
 
 import (
-	"archive/zip"
 	"bytes"
-	"compress/gzip"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"slices"
@@ -394,28 +391,10 @@ func TestFindEqualsTheNaiveMatcher(t *testing.T) {
 	})
 }
 
-// shared gives a file of the data set beside the checkout, or skips.
-func shared(t testing.TB, name string) string {
-	t.Helper()
-	return shareddata.Path(t, "..", name)
-}
-
 // bookworm is a root in which every binary of a Packages file is installed.
 func bookworm(t testing.TB) inventory.Inventory {
-	f, err := os.Open(shared(t, "debian/Packages-bookworm-12.15-main-subset.gz"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := io.ReadAll(z)
-	if err != nil {
-		t.Fatal(err)
-	}
-	status := strings.ReplaceAll("\n"+strings.TrimSpace(string(text))+"\n", "\nPackage: ", "\nStatus: install ok installed\nPackage: ")
+	text := shareddata.Gunzip(t, "..", shareddata.BookwormMain)
+	status := strings.ReplaceAll("\n"+strings.TrimSpace(text)+"\n", "\nPackage: ", "\nStatus: install ok installed\nPackage: ")
 	inv, err := inventory.Read(fstest.MapFS{
 		"etc/os-release":      {Data: []byte("ID=debian\nVERSION_ID=12\n")},
 		"var/lib/dpkg/status": {Data: []byte(status)},
@@ -428,27 +407,15 @@ func bookworm(t testing.TB) inventory.Inventory {
 }
 
 func realFeed(t testing.TB) advisory.Set {
-	z, err := zip.OpenReader(shared(t, "debian/osv-derived-bookworm.zip"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer z.Close()
-	set := advisory.Set{Snapshot: advisory.Snapshot{Name: "osv", Count: len(z.File)}}
-	for _, f := range z.File {
-		r, err := f.Open()
-		if err != nil {
-			t.Fatal(err)
-		}
-		raw, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
-		}
+	set := advisory.Set{Snapshot: advisory.Snapshot{Name: "osv"}}
+	shareddata.Zipped(t, "..", "debian/osv-derived-bookworm.zip", func(_ string, raw []byte) {
 		a, err := advisory.ParseOSV(raw, set.Snapshot.Origin())
 		if err != nil {
 			t.Fatal(err)
 		}
 		set.Advisories = append(set.Advisories, a)
-	}
+	})
+	set.Snapshot.Count = len(set.Advisories)
 	return set
 }
 
@@ -466,7 +433,7 @@ func TestRealDebianData(t *testing.T) {
 		}
 		got[f.Aliases[0]+" "+f.Source] = f.Fixed
 	}
-	file, err := os.Open(shared(t, "debian/bookworm-fixed-versions.csv"))
+	file, err := os.Open(shareddata.Path(t, "..", "debian/bookworm-fixed-versions.csv"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,10 +1,8 @@
 package cve
 
 import (
-	"archive/zip"
 	"errors"
 	"fmt"
-	"io"
 	"reflect"
 	"slices"
 	"strings"
@@ -302,24 +300,11 @@ func TestSettleIsNeverMilder(t *testing.T) {
 func TestRealRecords(t *testing.T) {
 	got := map[string]int{}
 	for _, name := range []string{"vulnrichment-2025-01-24-kev-subset.zip", "vulnrichment-2025-01-24-random5000.zip"} {
-		z, err := zip.OpenReader(shareddata.Path(t, "../..", "vulnrichment/"+name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer z.Close()
-		for _, f := range z.File {
-			in, err := f.Open()
-			if err != nil {
-				t.Fatal(err)
-			}
-			raw, err := io.ReadAll(in)
-			if err != nil {
-				t.Fatal(err)
-			}
+		shareddata.Zipped(t, "../..", "vulnrichment/"+name, func(file string, raw []byte) {
 			r, err := Parse(raw)
 			if err != nil {
-				t.Errorf("%s: %v", f.Name, err)
-				continue
+				t.Errorf("%s: %v", file, err)
+				return
 			}
 			got[r.Status]++
 			for _, c := range r.Claims {
@@ -328,7 +313,7 @@ func TestRealRecords(t *testing.T) {
 			for _, s := range r.Scores {
 				got[string(s.Role)+" "+s.Version]++
 			}
-		}
+		})
 	}
 	want := map[string]int{"PUBLISHED": 5382, "REJECTED": 9,
 		"exploitation none by CISA-ADP": 4148, "exploitation poc by CISA-ADP": 915, "exploitation active by CISA-ADP": 318,
