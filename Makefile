@@ -45,7 +45,7 @@ test-lane: ## what make test runs beside the guest
 .PHONY: test-lane-guest
 test-lane-guest: ## the guest, then the mutation run
 	$(MAKE) test-guest
-	$(MAKE) test-mutants ROOMS="canon change plan plan/whole tlog trust approval writ provenance policy policy/rego/standard proposal agent witness priority feed/document feed/kev feed/cve feed/nvd advice advisor/dialect advisor/pipe advisor/post visit"
+	$(MAKE) test-mutants ROOMS="canon change plan plan/whole tlog trust approval writ provenance policy policy/rego/standard proposal agent witness priority feed/document feed/kev feed/cve feed/nvd advice advisor/dialect advisor/pipe advisor/post visit mcp"
 
 .PHONY: test-race
 test-race: ## unit tests with the race detector

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 )
@@ -34,13 +35,12 @@ func (l *lines) Write(b []byte) (int, error) {
 func (l *lines) Close() error { return nil }
 
 // no answers a message that the server does not get to see.
-func (l *lines) no(code int, format string, args ...any) error {
-	said, err := json.Marshal(fmt.Sprintf(format, args...))
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(l, `{"jsonrpc":"2.0","id":null,"error":{"code":%d,"message":%s}}`+"\n", code, said)
-	return err
+func (l *lines) no(why error) error {
+	return json.NewEncoder(l).Encode(struct {
+		Version string `json:"jsonrpc"`
+		ID      any    `json:"id"`
+		Error   error  `json:"error"`
+	}{"2.0", nil, why})
 }
 
 // guard lets only messages of JSON-RPC through, one a line. The others are answered
@@ -64,8 +64,8 @@ func (g *guard) Read(p []byte) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		if code, why := unfit(line); code != 0 {
-			if err := g.out.no(code, "%s", why); err != nil {
+		if why := unfit(line); why != nil {
+			if err := g.out.no(why); err != nil {
 				return 0, err
 			}
 			continue
@@ -101,28 +101,72 @@ func (g *guard) line() ([]byte, error) {
 		if !long {
 			return bytes.TrimSpace(line), nil
 		}
-		if err := g.out.no(jsonrpc.CodeInvalidRequest, "the message has more than %d bytes", maxLine); err != nil {
+		if err := g.out.no(invalid("the message has more than %d bytes", maxLine)); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// unfit says why a line is no message, as a code of JSON-RPC, or 0.
-func unfit(line []byte) (code int, why string) {
+func invalid(format string, args ...any) error {
+	return &jsonrpc.Error{Code: jsonrpc.CodeInvalidRequest, Message: fmt.Sprintf(format, args...)}
+}
+
+// unfit says why a line is no message, as an error of JSON-RPC, or nil. What two readers could take for two
+// different messages is none.
+func unfit(line []byte) error {
+	if len(line) == 0 {
+		return nil
+	}
 	switch {
-	case len(line) == 0:
-		return 0, ""
 	case depth(line) > maxDepth:
-		return jsonrpc.CodeInvalidRequest, fmt.Sprintf("the message is more than %d deep", maxDepth)
-	case !json.Valid(line):
-		return jsonrpc.CodeParseError, "the line is not JSON"
-	case line[0] != '{':
-		return jsonrpc.CodeInvalidRequest, "a message is one object; there are no batches"
+		return invalid("the message is more than %d deep", maxDepth)
+	case !json.Valid(line) || !utf8.Valid(line):
+		return &jsonrpc.Error{Code: jsonrpc.CodeParseError, Message: "the line is not JSON in UTF-8"}
+	case !message(line):
+		return invalid("it is no message of JSON-RPC 2.0: one object, and no batch")
+	case twice(line):
+		return invalid("an object has two members of one name")
 	}
-	if _, err := jsonrpc.DecodeMessage(line); err != nil {
-		return jsonrpc.CodeInvalidRequest, "the object is no message of JSON-RPC 2.0"
+	return nil
+}
+
+// message reports whether the SDK takes an object for a message.
+func message(line []byte) bool {
+	_, err := jsonrpc.DecodeMessage(line)
+	return err == nil
+}
+
+// twice reports whether an object in valid JSON has two members of one name.
+func twice(line []byte) bool {
+	d := json.NewDecoder(bytes.NewReader(line))
+	d.UseNumber()
+	type level struct {
+		names map[string]bool // nil: an array
+		value bool            // what comes is a member's value
 	}
-	return 0, ""
+	open := []level{{}}
+	for t, err := d.Token(); err == nil; t, err = d.Token() {
+		at := &open[len(open)-1]
+		switch name, text := t.(string); {
+		case t == json.Delim('}') || t == json.Delim(']'):
+			open = open[:len(open)-1]
+			continue
+		case at.names != nil && !at.value && text:
+			if at.names[name] {
+				return true
+			}
+			at.names[name], at.value = true, true
+			continue
+		}
+		at.value = false
+		switch t {
+		case json.Delim('{'):
+			open = append(open, level{names: map[string]bool{}})
+		case json.Delim('['):
+			open = append(open, level{})
+		}
+	}
+	return false
 }
 
 // depth is how deep arrays and objects stand in one another; of what is no JSON,

@@ -10,7 +10,9 @@
 // The promise: there is no other verb than visit.Tools. A line that is too long, too
 // deep, or no message of JSON-RPC is answered with an error, and the session goes
 // on. Arguments are held to their schema before the control plane sees them, answers
-// before the client does. There is no model here, so text cannot instruct anything.
+// before the client does. Each error of a tool is one JSON object, bounded and in
+// printable ASCII. However many calls come at once, few are asked at the same time.
+// There is no model here, so text cannot instruct anything.
 //
 // It keeps no budget and trusts nobody: who asks, how much, and what may be told is
 // for the control plane to judge. It prepares no other transport, no prompts, no
@@ -82,10 +84,69 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, ask Asker, version 
 	return err
 }
 
+// told makes each error of a tool a Refused: the SDK's own repeat what was asked, as
+// it is and as long as it is.
+func told(next sdk.MethodHandler) sdk.MethodHandler {
+	return func(ctx context.Context, method string, req sdk.Request) (sdk.Result, error) {
+		res, err := next(ctx, method, req)
+		if r, ok := res.(*sdk.CallToolResult); ok && err == nil && r.IsError {
+			var no Refused
+			if !errors.As(r.GetError(), &no) {
+				no = Refused{visit.No{Code: string(visit.CodeQuestion), Detail: visit.Said(r.GetError().Error()).Text}}
+			}
+			r = new(sdk.CallToolResult)
+			r.SetError(no)
+			return r, nil
+		}
+		return res, err
+	}
+}
+
+// failed is an error that is nobody's refusal, as a client gets it.
+func failed(err error) error {
+	var no Refused
+	if errors.As(err, &no) {
+		return no
+	}
+	return Refused{visit.No{Detail: visit.Said(err.Error()).Text}}
+}
+
+// Limits of the questions of one session.
+const (
+	atOnce  = 4  // are asked: half of what the control plane hears of a visitor at once
+	maxHeld = 64 // are asked, or wait for it
+)
+
+// turns has an Asker asked a few times at once, however many calls there are: the SDK
+// starts each when it comes.
+type turns struct {
+	ask         Asker
+	held, asked chan struct{}
+}
+
+// Ask implements Asker.
+func (t turns) Ask(ctx context.Context, tool string, args []byte) ([]byte, error) {
+	select {
+	case t.held <- struct{}{}:
+		defer func() { <-t.held }()
+	default:
+		return nil, Refused{visit.No{Code: string(visit.CodeBudget), Detail: fmt.Sprintf("%d questions of this session wait for an answer", maxHeld)}}
+	}
+	select {
+	case t.asked <- struct{}{}:
+		defer func() { <-t.asked }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return t.ask.Ask(ctx, tool, args)
+}
+
 // New makes the server with all its tools.
 func New(ask Asker, version string) (*sdk.Server, error) {
+	ask = turns{ask, make(chan struct{}, maxHeld), make(chan struct{}, atOnce)}
 	s := sdk.NewServer(&sdk.Implementation{Name: "patchwrit", Title: "Patchwrit", Version: version},
 		&sdk.ServerOptions{Instructions: Instructions, Capabilities: &sdk.ServerCapabilities{Tools: &sdk.ToolCapabilities{}}})
+	s.AddReceivingMiddleware(told)
 	return s, errors.Join(
 		add[visit.Page, visit.Hosts](s, ask, "host_ls"),
 		add[visit.HostPage, visit.HostFindings](s, ask, "host_findings"),
@@ -121,21 +182,29 @@ func add[Q, A any](s *sdk.Server, ask Asker, name string) error {
 	sdk.AddTool(s, &sdk.Tool{Name: t.Name, Title: t.Title, Description: t.Does, InputSchema: in, OutputSchema: out,
 		Annotations: &sdk.ToolAnnotations{Title: t.Title, ReadOnlyHint: !t.Asks, DestructiveHint: &no, OpenWorldHint: &no}},
 		func(ctx context.Context, _ *sdk.CallToolRequest, q Q) (*sdk.CallToolResult, A, error) {
-			var a A
-			args, err := json.Marshal(q)
+			a, err := answered[A](ctx, ask, name, q)
 			if err != nil {
-				return nil, a, err
+				err = failed(err)
 			}
-			raw, err := ask.Ask(ctx, name, args)
-			if err != nil {
-				return nil, a, err
-			}
-			if err := json.Unmarshal(raw, &a); err != nil {
-				return nil, a, fmt.Errorf("the control plane's answer cannot be read (%v): it may be of another version", err)
-			}
-			return nil, a, nil
+			return nil, a, err
 		})
 	return nil
+}
+
+// answered asks one question, and reads the answer.
+func answered[A any](ctx context.Context, ask Asker, tool string, q any) (a A, err error) {
+	args, err := json.Marshal(q)
+	if err != nil {
+		return a, err
+	}
+	raw, err := ask.Ask(ctx, tool, args)
+	if err != nil {
+		return a, err
+	}
+	if err := json.Unmarshal(raw, &a); err != nil {
+		return a, fmt.Errorf("the control plane's answer cannot be read (%v): it may be of another version", err)
+	}
+	return a, nil
 }
 
 // Limits of the strings and lists of a question, in its schema; the control plane

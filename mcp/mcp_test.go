@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -18,7 +19,7 @@ import (
 	"github.com/patchwrit/patchwrit/visit"
 )
 
-// asker answers from a table, and remembers what it was asked.
+// asker answers from a table, with a fault what begins with "!", and remembers what it was asked.
 type asker struct {
 	mu      sync.Mutex
 	asked   []string
@@ -38,6 +39,9 @@ func (a *asker) Ask(ctx context.Context, tool string, args []byte) ([]byte, erro
 	answer, ok := a.answers[tool]
 	if !ok {
 		return nil, mcp.Refused{No: visit.No{Code: string(visit.CodeBudget), Detail: "used up", Free: 1_900_000_000}}
+	}
+	if fault, ok := strings.CutPrefix(answer, "!"); ok {
+		return nil, errors.New(fault)
 	}
 	return []byte(answer), nil
 }
