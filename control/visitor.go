@@ -166,16 +166,17 @@ func (c *Control) known(text string) (Visitor, error) {
 	return v, nil
 }
 
-// spend takes one call of a visitor's budget. A first refusal of a kind goes into
+// spend takes one call of a visitor's budget, whose token is still the one that it
+// showed: a question may have taken long to come, or waited. A first refusal of a kind goes into
 // the record, those after it do not: they are as many as somebody likes.
-func (c *Control) spend(ctx context.Context, name string, call visit.Call, asks bool) error {
+func (c *Control) spend(ctx context.Context, came Visitor, call visit.Call, asks bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	v, err := c.admitted(name)
-	if err != nil {
-		return err
+	v, now := c.book.visitors[came.Name], c.Now().Unix()
+	if v.State != visit.Admitted || v.Secret != came.Secret || v.Until <= now {
+		return refusal.New(visit.CodeToken, "it is no longer the token of a visitor that is admitted here")
 	}
-	v.Seen = c.Now().Unix()
+	v.Seen = now
 	next, err := v.Budget.Take(v.Spent, asks, v.Seen)
 	if err == nil {
 		v.Spent = next
@@ -185,7 +186,7 @@ func (c *Control) spend(ctx context.Context, name string, call visit.Call, asks 
 	over := err.(*visit.Over)
 	if v.Spent.Told != over.Free {
 		v.Spent.Told, call.Outcome = over.Free, string(visit.CodeBudget)
-		if err := c.note(ctx, "visitor/"+name, "call", call, v); err != nil {
+		if err := c.note(ctx, "visitor/"+v.Name, "call", call, v); err != nil {
 			return err
 		}
 	}

@@ -127,7 +127,7 @@ func noOf(err error) visit.No {
 func (c *Control) Visit(ctx context.Context, v Visitor, tool string, args []byte) ([]byte, error) {
 	t, known := visit.Find(tool)
 	call := visit.Call{Type: visit.TypeCall, Visitor: v.Name, Tool: canon.NoteOf(tool[:min(len(tool), 64)]), Arguments: canon.SumFile(args), At: c.Now().Unix()}
-	if err := c.spend(ctx, v.Name, call, t.Asks); err != nil {
+	if err := c.spend(ctx, v, call, t.Asks); err != nil {
 		return nil, err
 	}
 	answer, err := c.tooled(ctx, v, known, tool, args)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -266,6 +267,58 @@ func TestWhoIsNoVisitor(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestAQuestionThatComesSlowly shows its token first and its arguments later: by then
+// the token has to be good still.
+func TestAQuestionThatComesSlowly(t *testing.T) {
+	w := newTown(t, controltest.Options{Hosts: 1})
+	w.open()
+	v := w.admit("a", generous)
+	body := "{}"
+	for what, change := range map[string]func(){
+		"another token": func() {
+			again, err := call[control.VisitorToken](w, "POST", "visitors/a/token?seconds=60", struct{}{})
+			w.must(err)
+			v.token = again.Token
+		},
+		"nothing": func() {},
+		"its end": func() { w.skew.Add(3 * 86400) },
+		"dismissed": func() {
+			_, err := call[struct{}](w, "POST", "visitors/b/dismiss", struct{}{})
+			w.must(err)
+		},
+	} {
+		x := v
+		if what == "dismissed" {
+			x = w.admit("b", generous)
+		}
+		r := httptest.NewRequest("POST", "/v1/visit/host_ls", &slowly{strings.NewReader(body), change})
+		r.Header.Set("Authorization", "Bearer "+x.token)
+		rec := httptest.NewRecorder()
+		x.handler.ServeHTTP(rec, r)
+		var no visit.No
+		if err := json.Unmarshal(rec.Body.Bytes(), &no); err != nil || (no.Code == string(visit.CodeToken)) != (what != "nothing") || (rec.Code == http.StatusOK) != (what == "nothing") {
+			t.Errorf("%s: %d %s", what, rec.Code, rec.Body)
+		}
+		if what == "its end" {
+			w.skew.Add(-3 * 86400)
+		}
+	}
+}
+
+// slowly is a question during which something happens.
+type slowly struct {
+	io.Reader
+	then func()
+}
+
+func (s *slowly) Read(p []byte) (int, error) {
+	if s.then != nil {
+		s.then()
+		s.then = nil
+	}
+	return s.Reader.Read(p)
 }
 
 // TestAVisitorsBudgetIsKept: after the last call of an hour none is answered, until
