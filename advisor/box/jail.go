@@ -453,7 +453,7 @@ func (j *jail) verdict(oom bool) string {
 		return "killed by seccomp (SIGSYS): it tried a call of another architecture"
 	case oom:
 		return fmt.Sprintf("killed at its limit of memory (control group, %d MiB)", j.limits.data>>20)
-	case state.Signaled() && !j.ours && cpu >= time.Duration(j.limits.cpu)*time.Second*9/10:
+	case state.Signaled() && !j.ours && cpu >= time.Duration(j.limits.cpu)*time.Second/2: // the kernel kills by ticks, which it counts high on a busy machine; cpu is exact
 		return fmt.Sprintf("killed at its limit of processor time (%d s)", j.limits.cpu)
 	case state.Signaled() && !j.ours:
 		return fmt.Sprintf("killed by signal %v", state.Signal())
