@@ -73,7 +73,7 @@ test-e2e: $(NEEDS_BIN) ## real apt in real Debian roots, real processes, real br
 
 .PHONY: test-long
 test-long: deps ## what make test leaves out for its length: safeguards of apt, quarantine, depot and other slow rooms taken out, one by one; ten thousand poisoned records, of advisories and of facts; advice attacked whole; tightened settings of the rules; scripts and real records with the race detector
-	$(MAKE) test-mutants ROOMS="pkgmgr/apt unpack artefact evidence advisory/quarantine feed/depot feed/epss inventory inventory/rpmfile inventory/rpmdb inventory/sbom match/library advice/conduct advisor"
+	$(MAKE) test-mutants ROOMS="pkgmgr/apt unpack artefact evidence advisory/quarantine feed/depot feed/epss inventory inventory/rpmfile inventory/rpmdb inventory/sbom match/library advice/conduct advisor advisor/box"
 	$(GO) test -count=1 -v -timeout 20m -run 'TenThousand|Clean|Poison|^TestReal' ./advisory/quarantine ./feed/depot
 	$(GO) test -count=1 -v -run TestTighterSettingsAreNowhereMilder ./policy/rego
 	$(MAKE) test-conformance

@@ -145,7 +145,7 @@ func (b *bench) met(number int) int {
 // run runs tests with one check taken out; the error says that they could not
 // be run.
 func (b *bench) run(number int, seen string, args ...string) (red bool, out string, err error) {
-	dir, err := os.MkdirTemp(b.dir, "run-")
+	dir, err := open(os.MkdirTemp(b.dir, "run-"))
 	if err != nil {
 		return false, "", err
 	}
@@ -172,6 +172,15 @@ func (b *bench) run(number int, seen string, args ...string) (red bool, out stri
 		// The other worker forked while the program was written, and its child
 		// held it open until its exec (golang.org/issue/22315): nothing has run.
 	}
+}
+
+// open lets others pass through a new directory: a box starts the test's own
+// program as nobody.
+func open(dir string, err error) (string, error) {
+	if err == nil {
+		err = os.Chmod(dir, 0o711)
+	}
+	return dir, err
 }
 
 func (b *bench) command(ctx context.Context, binary string, args []string) *exec.Cmd {

@@ -129,7 +129,7 @@ func testRoom(ctx context.Context, r room, workers int, excuses map[string]strin
 	if r.rego {
 		return testRules(ctx, r)
 	}
-	dir, err := os.MkdirTemp("", "mutants-")
+	dir, err := open(os.MkdirTemp("", "mutants-"))
 	if err != nil {
 		return nil, err
 	}

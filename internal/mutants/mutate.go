@@ -189,7 +189,7 @@ func patch(binary []byte, to string, number int, seen string) error {
 		}
 		out = bytes.Replace(out, []byte(mark), []byte(with), 1)
 	}
-	return os.WriteFile(to, out, 0o700)
+	return os.WriteFile(to, out, 0o755) // a box starts it as nobody
 }
 
 // rewrite puts "mutantHolds(n, cond)" where each condition stands.
