@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/patchwrit/patchwrit/advisory/strictjson"
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/refusal"
 	"github.com/patchwrit/patchwrit/store"
@@ -117,7 +118,7 @@ func noOf(err error) visit.No {
 	case errors.As(err, &over):
 		return visit.No{Code: string(visit.CodeBudget), Detail: over.What + " are used up; there is budget again " + stamp(over.Free), Free: over.Free}
 	case errors.As(err, &refused):
-		return visit.No{Code: string(refused.Code), Detail: string(canon.NoteOf(refused.Detail))}
+		return visit.No{Code: string(refused.Code), Detail: visit.Said(refused.Detail).Text}
 	}
 	return visit.No{Detail: "the control plane could not answer; its operators see why"}
 }
@@ -220,19 +221,29 @@ func asked[Q, A any](f func(context.Context, Q) (A, error)) tool {
 	}
 }
 
-// question reads arguments: one JSON object with the members of Q and no others.
+// question reads arguments: one JSON object with the members of Q, each once and by
+// its exact name, and no others.
 func question[Q any](args []byte) (q Q, err error) {
-	d := json.NewDecoder(bytes.NewReader(args))
-	d.DisallowUnknownFields()
-	if err = d.Decode(&q); err == nil {
-		if _, more := d.Token(); more != io.EOF {
-			err = errors.New("there is more behind the object")
-		}
+	whole := strictjson.Of(args)
+	err = whole.Whole(func() error { return whole.Object(func(name string) error { return member(&whole, name) }) })
+	if err == nil {
+		d := json.NewDecoder(bytes.NewReader(args))
+		d.DisallowUnknownFields()
+		err = d.Decode(&q)
 	}
 	if err != nil {
 		err = refusal.New(visit.CodeQuestion, "%v", err)
 	}
 	return q, err
+}
+
+// member passes over a member of a question. Their names are all of these letters;
+// the standard decoder would take others for the same.
+func member(d *strictjson.Doc, name string) error {
+	if strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") != "" {
+		return d.Fail("unknown field %+q", name[:min(len(name), 64)])
+	}
+	return d.Skip()
 }
 
 // few is how many entries a list has at most.

@@ -72,8 +72,8 @@ func (v *visitor) refused(what, tool, args string, code refusal.Code) visit.No {
 	v.t.Helper()
 	status, raw := v.raw(tool, args)
 	var no visit.No
-	if err := json.Unmarshal(raw, &no); err != nil || status == http.StatusOK || no.Code != string(code) {
-		v.t.Errorf("%s: %d %s, want %s", what, status, raw, code)
+	if err := json.Unmarshal(raw, &no); err != nil || status == http.StatusOK || no.Code != string(code) || len(no.Detail) > visit.MaxSaid {
+		v.t.Errorf("%s: %d %.1000s, want %s", what, status, raw, code)
 	}
 	return no
 }
@@ -373,13 +373,14 @@ func TestQuestionsThatAreNone(t *testing.T) {
 	v := w.admit("claude-ops", generous)
 	id := strings.Repeat("ab", 32)
 	for _, x := range visit.Tools {
-		for _, args := range []string{"", "null x", "[]", "{", `{"approve":true}`, `{} {}`, `"a"`, strings.Repeat("[", 500_000), `{"limit":-1,"host":"../../etc"}`} {
+		for _, args := range []string{"", "null x", "[]", "{", `{"approve":true}`, `{} {}`, `"a"`, strings.Repeat("[", 500_000), `{"limit":-1,"host":"../../etc"}`,
+			`{"limit":1,"limit":1}`, `{"limit":1,"l\u0069mit":1}`, `{"Limit":1}`, "{\"after\":\"\xff\"}", "{\"ho\u017ft\":\"a\"}", `{"limit":1e400}`, "\ufeff{}", `{"` + strings.Repeat("a", 10_000) + `":1}`, `{"host":"` + strings.Repeat("a", 10_000) + `","limit":0.5}`} {
 			v.refused(x.Name+" "+args[:min(len(args), 20)], x.Name, args, visit.CodeQuestion)
 		}
 		v.refused("too long", x.Name, `{"answer":"`+strings.Repeat("a", visit.MaxQuestion)+`"}`, visit.CodeQuestion)
 	}
 	for tool, args := range map[string]string{"host_findings": `{"host":"` + id + `"}`, "finding_explain": `{"host":"` + id + `","finding":"CVE-2026-1"}`, "finding_hosts": `{"finding":""}`, "plan_show": `{"plan":"../x"}`,
-		"plan_dossier": `{"plan":"` + id + `"}`, "why": `{"host":"web1"}`, "advice_check": `{"answer":"hello"}`, "proposal_show": `{"proposal":"` + id + `"}`, "plan_ls": `{"limit":501}`, "host_ls": `{"limit":-3}`} {
+		"plan_dossier": `{"plan":"` + id + `"}`, "why": `{"host":"` + strings.Repeat("web1", 1000) + `"}`, "advice_check": `{"answer":"hello"}`, "proposal_show": `{"proposal":"` + id + `"}`, "plan_ls": `{"limit":501}`, "host_ls": `{"limit":-3}`} {
 		v.refused(tool, tool, args, visit.CodeQuestion)
 	}
 	for _, name := range []string{"plan_approve", "host_rm", "halt", "..%2fplans", "%2e%2e", "tools", strings.Repeat("a", 3000)} {
