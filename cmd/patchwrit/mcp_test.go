@@ -129,6 +129,51 @@ func TestAVisitorOverMCP(t *testing.T) {
 	p.ledgered()
 }
 
+// TestTwoSessionsOfOneVisitor share what it may spend, to the call, however many they
+// send at once; a token that was exchanged ends both.
+func TestTwoSessionsOfOneVisitor(t *testing.T) {
+	p := newPlant(t, controltest.Options{Hosts: 1}, "--plan-every", "1h")
+	p.start()
+	token := filepath.Join(t.TempDir(), "twin.token")
+	p.run("visitor", "add", "twin", "--out", token, "--calls-hour", "40")
+	const each = 60 // as many as a session holds, and fewer
+	var all overheard
+	sessions := [2]*sdk.ClientSession{p.connect(token, &all, "--server", p.url, "--server-cert", string(p.key)), p.connect(token, &all, "--server", "unix:"+filepath.Join(p.data, "api.sock"))}
+	codes := make(chan string, 2*each)
+	for _, s := range sessions {
+		for range each {
+			go func() {
+				r, err := s.CallTool(t.Context(), &sdk.CallToolParams{Name: "host_ls", Arguments: map[string]any{}})
+				var no visit.No
+				if err == nil && r.IsError {
+					err = json.Unmarshal([]byte(r.Content[0].(*sdk.TextContent).Text), &no)
+				}
+				if err != nil {
+					no.Code = err.Error()
+				}
+				codes <- no.Code
+			}()
+		}
+	}
+	got := map[string]int{}
+	for range 2 * each {
+		got[<-codes]++
+	}
+	if got[""] != 40 || got[string(visit.CodeBudget)] != 2*each-40 {
+		t.Errorf("%v", got)
+	}
+	if out := p.run("visitor", "ls"); !strings.Contains(out, "40 of 2000 a day") {
+		t.Error(out)
+	}
+	p.run("visitor", "token", "twin", "--out", token+"2")
+	for _, s := range sessions {
+		if _, no := called[visit.Hosts](p, s, "host_ls", map[string]any{}); no.Code != string(visit.CodeToken) {
+			t.Errorf("after another token: %+v", no)
+		}
+		p.must(s.Close())
+	}
+}
+
 // everyTool calls each tool once and holds its answer to the schema it gave.
 func (p *plant) everyTool(s *sdk.ClientSession, host trust.HostID, short string) {
 	list, err := s.ListTools(p.t.Context(), nil)
