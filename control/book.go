@@ -35,8 +35,9 @@ type book struct {
 
 	words map[canon.Digest]bool // about records in quarantine, that stand in the log
 
-	advised  map[canon.Digest]Advised  // by plan
-	observed map[canon.Digest]observed // by plan
+	advised  map[canon.Digest]Advised   // by plan
+	observed map[canon.Digest]*observed // by plan
+	tracks   map[tracked]*track         // of the cases, by model and watch
 	models   map[canon.Digest]Model
 	cases    int                // the highest number of a case
 	moves    int                // how often a plan, a case or a model was entered

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/patchwrit/patchwrit/advice/conduct"
@@ -98,10 +99,13 @@ type SignedPromotion struct {
 // Promote gives a model one step more say: people signed it, who may lend
 // autonomy, and its figures allow it.
 func (c *Control) Promote(ctx context.Context, s SignedPromotion) error {
+	p := s.Promotion
+	if err := c.proven(p); err != nil {
+		return err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	p := s.Promotion
-	m, err := c.promotable(p)
+	m, err := c.promotable(p) // once more: model, sheet or limits may have changed meanwhile
 	if err != nil {
 		return err
 	}
@@ -133,7 +137,7 @@ func signed(answers []approval.Approval) string {
 // took the model's say.
 const ahead = 300
 
-// promotable says why a promotion does not fit, or its figures do not allow it.
+// promotable says why a promotion does not fit. The caller holds the lock.
 func (c *Control) promotable(p conduct.Promotion) (Model, error) {
 	if err := p.Valid(); err != nil {
 		return Model{}, err
@@ -162,8 +166,21 @@ func (c *Control) promotable(p conduct.Promotion) (Model, error) {
 	case m.Registration.Sheet == "":
 		return m, no("the model has no data sheet: hand one over (patchwrit model register)")
 	}
-	base, recent, _ := c.watched(m, l)
-	return m, conduct.Gate(append(slices.Clone(base), recent...), conduct.Watch(base, recent, l), p.To, l)
+	return m, nil
+}
+
+// proven says whether a model's figures allow a promotion. It holds the lock only to
+// take the cases: all those of a model may be many.
+func (c *Control) proven(p conduct.Promotion) error {
+	c.mu.Lock()
+	m, err := c.promotable(p)
+	l := c.limits()
+	base, recent, _ := c.watched(m, l, math.MaxInt)
+	c.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return conduct.Gate(append(slices.Clone(base), recent...), conduct.Watch(base, recent, l), p.To, l)
 }
 
 // Demote takes all say from a model, as people want it: nobody has to sign for

@@ -3,6 +3,7 @@ package control
 import (
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 
 	"github.com/patchwrit/patchwrit/advice/conduct"
@@ -58,22 +59,38 @@ func (c *Control) modelRoutes(read, write func(string, func(*http.Request) (any,
 }
 
 // Models are all models that were ever registered, ascending by digest, each with
-// how it does.
+// how it does. The lock is held only to take the cases.
 func (c *Control) Models() []ModelView {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	out, l := []ModelView{}, c.limits()
-	for _, m := range sorted(c.book.models) {
-		base, recent, _ := c.watched(m, l)
-		v := ModelView{Model: m, Asked: c.Model != nil && c.Model.Model == m.Digest, Limits: l, Base: conduct.Measure(base), Recent: conduct.Measure(recent), Alarms: conduct.Watch(base, recent, l)}
-		if to, more := m.Say.Above(); !more {
+	out := []ModelView{}
+	for _, k := range c.conducted() {
+		v := ModelView{Model: k.model, Asked: c.Model != nil && c.Model.Model == k.model.Digest, Limits: k.limits,
+			Base: conduct.Measure(k.base), Recent: conduct.Measure(k.recent), Alarms: conduct.Watch(k.base, k.recent, k.limits)}
+		if to, more := k.model.Say.Above(); !more {
 			v.Missing = "it has all the say there is"
-		} else if err := conduct.Gate(append(base, recent...), v.Alarms, to, l); err != nil {
+		} else if err := conduct.Gate(append(k.base, k.recent...), v.Alarms, to, k.limits); err != nil {
 			v.Missing = err.Error()
-		} else if m.Registration.Sheet == "" {
+		} else if k.model.Registration.Sheet == "" {
 			v.Missing = "it has no data sheet"
 		}
 		out = append(out, v)
+	}
+	return out
+}
+
+// conducted is a model with the cases of its present watch.
+type conducted struct {
+	model        Model
+	limits       conduct.Limits
+	base, recent []conduct.Case
+}
+
+func (c *Control) conducted() (out []conducted) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l := c.limits()
+	for _, m := range sorted(c.book.models) {
+		base, recent, _ := c.watched(m, l, math.MaxInt)
+		out = append(out, conducted{m, l, base, recent})
 	}
 	return out
 }

@@ -84,7 +84,8 @@ func (c *Control) end(ctx context.Context, p Plan, s PlanState, why string) erro
 	}
 	c.Logger.Info("plan ended", "plan", p.Digest.Short(), "state", s, "why", why)
 	delete(c.files, p.Digest)
-	if o, known := c.book.observed[p.Digest]; known && (s == Finished || s == Stopped) {
+	if had := c.book.observed[p.Digest]; had != nil && (s == Finished || s == Stopped) {
+		o := *had // the book learns it after the commit
 		if o.Case.Wrong = s == Stopped; !o.Case.Wrong {
 			o.Case.Effective = c.Now().Unix()
 		}

@@ -25,12 +25,59 @@ type observed struct {
 }
 
 func (o observed) doc() store.Doc { return doc(kindCase, string(o.Case.Plan), o) }
+
+// enter keeps a case in one place, to which both the plans and the model's track
+// lead. A case that is there only learns how its plan ended.
 func (o observed) enter(b *book) {
 	b.moves++
 	if b.observed == nil {
-		b.observed = map[canon.Digest]observed{}
+		b.observed, b.tracks = map[canon.Digest]*observed{}, map[tracked]*track{}
 	}
-	b.observed[o.Case.Plan], b.cases = o, max(b.cases, o.Nth)
+	b.cases = max(b.cases, o.Nth)
+	if had := b.observed[o.Case.Plan]; had != nil {
+		*had = o
+		return
+	}
+	b.observed[o.Case.Plan] = &o
+	if o.Case.Outcome == advice.Failed || o.Case.Outcome == advice.Off {
+		return
+	}
+	of := tracked{o.Case.Model, o.Watch}
+	if b.tracks[of] == nil {
+		b.tracks[of] = &track{}
+	}
+	b.tracks[of].add(&o)
+}
+
+// tracked is one watch of one model.
+type tracked struct {
+	model canon.Digest
+	watch int
+}
+
+// track is the cases of one watch that say something of the model, and those of a
+// kind that it was not watched on. Each list is ascending by Nth when it is read.
+type track struct {
+	cases, foreign []*observed
+	mixed          bool // the store gave them in another order
+}
+
+func (t *track) add(o *observed) {
+	list := &t.cases
+	if o.Foreign {
+		list = &t.foreign
+	}
+	t.mixed = t.mixed || len(*list) > 0 && o.Nth < (*list)[len(*list)-1].Nth
+	*list = append(*list, o)
+}
+
+func (t *track) sort() {
+	if t.mixed {
+		byNth := func(a, b *observed) int { return cmp.Compare(a.Nth, b.Nth) }
+		slices.SortFunc(t.cases, byNth)
+		slices.SortFunc(t.foreign, byNth)
+		t.mixed = false
+	}
 }
 
 // said is how much of what was said about a plan may count. What was asked before
@@ -72,7 +119,7 @@ func (c *Control) caseOf(p Plan, f proposal.File, j Judged) (observed, advice.Ac
 		return o, m.Say.Of(x.Proposal), "the model is in shadow: nothing of it counts"
 	}
 	l := c.limits()
-	base, _, foreign := c.watched(m, l)
+	base, _, foreign := c.watched(m, l, 0)
 	if known, why := conduct.Known(append(base, foreign...), o.Case, l); !known {
 		o.Case.Say, o.Foreign = conduct.Shadow, true
 		return o, conduct.Shadow.Of(x.Proposal), why
@@ -143,30 +190,29 @@ func counted(list []advice.Counted, v advice.Verdict) []advice.Counted {
 }
 
 // watched are the cases of the present watch of a model that say something of it:
-// those of its first time in shadow, and the others since its last step back. What a
-// provider or a sandbox did not deliver is not among them. Foreign are those of a kind
-// that it was not watched on: with enough of them the kind is known. The caller holds
-// the lock.
-func (c *Control) watched(m Model, l conduct.Limits) (base, recent, foreign []conduct.Case) {
-	all := []observed{}
-	for _, o := range c.book.observed {
-		if o.Case.Model == m.Digest && o.Watch == m.Watch && o.Case.Outcome != advice.Failed && o.Case.Outcome != advice.Off {
-			all = append(all, o)
-		}
+// those of its first time in shadow, and the newest of the others since its last step
+// back, at most so many. What a provider or a sandbox did not deliver is not among
+// them. Foreign are those of a kind that it was not watched on: with enough of them
+// the kind is known. What it costs does not grow with what is left out: it is called
+// at each event. The caller holds the lock.
+func (c *Control) watched(m Model, l conduct.Limits, newest int) (base, recent, foreign []conduct.Case) {
+	t := c.book.tracks[tracked{m.Digest, m.Watch}]
+	if t == nil {
+		return nil, nil, nil
 	}
-	slices.SortFunc(all, func(a, b observed) int { return cmp.Compare(a.Nth, b.Nth) })
-	ended := false
-	for _, o := range all {
-		switch {
-		case o.Foreign:
-			foreign = append(foreign, o.Case)
-		case !ended && o.Case.Say == conduct.Shadow && len(base) < l.Base:
-			base = append(base, o.Case)
-		default:
-			if ended = true; o.Nth > m.Anew {
-				recent = append(recent, c.answered(o.Case))
-			}
-		}
+	t.sort()
+	for _, o := range t.foreign {
+		foreign = append(foreign, o.Case)
+	}
+	for len(base) < min(len(t.cases), l.Base) && t.cases[len(base)].Case.Say == conduct.Shadow {
+		base = append(base, t.cases[len(base)].Case)
+	}
+	anew, _ := slices.BinarySearchFunc(t.cases, m.Anew+1, func(o *observed, nth int) int { return cmp.Compare(o.Nth, nth) })
+	rest := t.cases[max(len(base), anew):]
+	rest = rest[max(0, len(rest)-newest):]
+	recent = make([]conduct.Case, 0, len(rest))
+	for _, o := range rest {
+		recent = append(recent, c.answered(o.Case))
 	}
 	return base, recent, foreign
 }
@@ -203,11 +249,10 @@ func (c *Control) watch(ctx context.Context) error {
 	}
 	l := c.limits()
 	seen := glance{c.book.moves, l}
-	if seen == c.glance { // nothing has happened since, and all cases are many
+	if seen == c.glance { // nothing has happened since
 		return demoted(m)
 	}
-	base, recent, _ := c.watched(m, l)
-	recent = recent[max(0, len(recent)-l.Window):]
+	base, recent, _ := c.watched(m, l, l.Window)
 	if d, fall := conduct.Demoted(m.Digest, m.Say, conduct.Watch(base, recent, l), recent, l, c.Now().Unix()); fall {
 		if err := c.demote(ctx, m, d); err != nil {
 			return err
