@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/patchwrit/patchwrit/advice"
 	"github.com/patchwrit/patchwrit/advisory/strictjson"
 	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/refusal"
 )
 
 // TypeLimits is the type and digest domain of Limits.
@@ -19,6 +21,25 @@ const MaxLimits = 16 << 10
 
 // ErrLimits says that limits are not taken, and why.
 var ErrLimits = errors.New("the limits on a model's conduct are not taken")
+
+// CodeLimits refuses rules whose limits cannot be read, before they are in force.
+const CodeLimits refusal.Code = "PW-POLICY-LIMITS"
+
+// Ruled says why the limits that rules give as advice_limits, nil for none, would not
+// hold, or nil; unheard are the places of others, at which nobody looks. What is in
+// force already is told and not refused: it decides about plans.
+func Ruled(raw []byte, unheard []string) error {
+	if len(unheard) > 0 {
+		return refusal.New(CodeLimits, "advice_limits stands in %s; only a rule of package patchwrit is looked at, and its value is a constant", strings.Join(unheard, ", "))
+	}
+	if len(raw) == 0 {
+		return nil
+	}
+	if _, err := ParseLimits(raw); err != nil {
+		return refusal.New(CodeLimits, "advice_limits: %v", err)
+	}
+	return nil
+}
 
 // Limits are the thresholds of Watch, Known and Gate. Rates, and what compares
 // distributions, are parts per million.
@@ -105,7 +126,7 @@ func ParseLimits(raw []byte) (Limits, error) {
 			}
 			i := slices.IndexFunc(known, func(k limit) bool { return k.key == key })
 			if i < 0 {
-				return d.Fail("there is no limit %+q", key)
+				return d.Fail("there is no limit %+q; there are %s", key, keysOf(known))
 			}
 			return known[i].read(&d, raw)
 		})
@@ -121,6 +142,14 @@ func ParseLimits(raw []byte) (Limits, error) {
 		return Limits{}, err
 	}
 	return l, nil
+}
+
+func keysOf(known []limit) string {
+	out := []string{}
+	for _, k := range known {
+		out = append(out, k.key)
+	}
+	return strings.Join(out, ", ")
 }
 
 func readType(d *strictjson.Doc) error {

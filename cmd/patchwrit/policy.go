@@ -46,7 +46,7 @@ func policySignCmd() *cobra.Command {
 		Use:   "sign",
 		Short: "pack and sign a policy bundle (the standard rules, or your own)",
 		Long: "Packs .rego files into a signed bundle. Pin the bundle in the trust repository (patchwrit trust init --policy, later policy activate):\n" +
-			"only the pinned file counts. KEY is made when it is not there; its public half is written to KEY.pem.",
+			"only the pinned file counts. Rules that do not compile, or whose advice_limits could not be read, are not signed. KEY is made when it is not there; its public half is written to KEY.pem.",
 		Example: "  patchwrit policy sign --key policy.key --out policy.tar.gz",
 		Args:    exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -69,8 +69,12 @@ func policySignCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if _, err := rego.Load(cmd.Context(), bundle, canon.SumFile(bundle), public); err != nil {
+			e, err := rego.Load(cmd.Context(), bundle, canon.SumFile(bundle), public)
+			if err != nil {
 				return fmt.Errorf("the rules do not compile: %w", err)
+			}
+			if err := limitsHold(e, nil); err != nil {
+				return err
 			}
 			if err := errors.Join(os.WriteFile(key+".pem", []byte(public), 0o644), os.WriteFile(out, bundle, 0o644)); err != nil {
 				return err

@@ -72,6 +72,9 @@ func againstForce(cmd *cobra.Command, root trust.Root, p trust.Policy, path, fro
 	if err != nil {
 		return none, err
 	}
+	if err := limitsHold(now, nil); err != nil {
+		return none, err
+	}
 	if root.Policy.Bundle == "" {
 		tell(cmd, "these are the house's first rules: there is nothing to compare them with")
 		return none, nil

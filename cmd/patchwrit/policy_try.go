@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/patchwrit/patchwrit/advice/conduct"
 	"github.com/patchwrit/patchwrit/policy/rego"
 	"github.com/patchwrit/patchwrit/policy/rego/standard"
 )
@@ -19,7 +20,7 @@ func policyTestCmd() *cobra.Command {
 		Use:   "test [DIR]",
 		Short: "run the tests of a directory of rules (the standard rules, or your own), with coverage",
 		Long: "Runs the test_ rules of the .rego files in DIR as 'opa test' does; todo_test_ rules are skipped. Rules and tests have\n" +
-			"the built-ins that a signed bundle has. Coverage counts the lines of rules, not of *_test.rego.\n\n" +
+			"the built-ins that a signed bundle has. Limits on a model (advice_limits) that would not hold are refused. Coverage counts the lines of rules, not of *_test.rego.\n\n" +
 			"Exit code 3: a test failed, there is none, or less is covered than --coverage wants.",
 		Example: "  patchwrit policy test\n  patchwrit policy test rules --coverage 90 -o json\n  patchwrit policy test --bundle policy.tar.gz",
 		Args:    between(0, 1),
@@ -56,13 +57,31 @@ func policyTestCmd() *cobra.Command {
 
 func tried(cmd *cobra.Command, from fs.FS, bundle string) (rego.Tests, error) {
 	if bundle == "" {
-		return rego.Test(cmd.Context(), from)
+		t, err := rego.Test(cmd.Context(), from)
+		if err != nil {
+			return t, err
+		}
+		e, err := rego.Unsigned(cmd.Context(), from)
+		return t, limitsHold(e, err)
 	}
 	raw, err := readBundle(bundle)
 	if err != nil {
 		return rego.Tests{}, err
 	}
-	return rego.TestBundle(cmd.Context(), raw, from)
+	t, err := rego.TestBundle(cmd.Context(), raw, from)
+	if err != nil {
+		return t, err
+	}
+	e, err := rego.OpenUnverified(cmd.Context(), raw)
+	return t, limitsHold(e, err)
+}
+
+// limitsHold refuses rules, if they could be read, whose advice_limits would not hold.
+func limitsHold(e *rego.Engine, err error) error {
+	if err != nil {
+		return err
+	}
+	return conduct.Ruled(e.Advice(), e.Unheard())
 }
 
 func printTests(w io.Writer, t rego.Tests, format string) error {

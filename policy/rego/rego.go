@@ -48,7 +48,8 @@ const (
 	MaxAnswer = 16 << 20        // bytes of a decision as JSON; more is deny. Inputs are bounded by canon.MaxBytes
 	keyID     = "patchwrit-policy"
 	query     = "data.patchwrit.decision"
-	advice    = "data.patchwrit.advice_limits"
+	limits    = "advice_limits"
+	advice    = "data.patchwrit." + limits
 )
 
 // Engine is one loaded bundle. It is safe for concurrent use.
@@ -58,6 +59,8 @@ type Engine struct {
 	query  oparego.PreparedEvalQuery
 	text   text // what it says, for comparisons
 	advice []byte
+
+	unheard []string
 }
 
 // Load verifies a bundle file (tar.gz) against its pinned digest and the PEM
@@ -95,16 +98,20 @@ func compile(ctx context.Context, b *bundle.Bundle, digest canon.Digest) (*Engin
 	if err != nil {
 		return nil, refusal.New(codeBundle, "%v", err)
 	}
-	limits, err := limitsOf(ctx, b.Copy())
+	heard, unheard := limiting(b)
+	held, err := limitsOf(ctx, heard, b.Copy())
 	if err != nil {
 		return nil, err
+	}
+	if heard && held == nil {
+		unheard = append(unheard, "package patchwrit, where it has no value")
 	}
 	prepared, err := oparego.New(oparego.Query(query), oparego.ParsedBundle("policy", b),
 		oparego.Capabilities(Capabilities()), oparego.Schemas(inputSchema()), oparego.StrictBuiltinErrors(true)).PrepareForEval(ctx)
 	if err != nil {
 		return nil, refusal.New(codeBundle, "%v", err)
 	}
-	return &Engine{digest: digest, query: prepared, text: said, advice: limits}, nil
+	return &Engine{digest: digest, query: prepared, text: said, advice: held, unheard: unheard}, nil
 }
 
 // Digest is the SHA-256 of the bundle file.
@@ -115,11 +122,45 @@ func (e *Engine) Digest() canon.Digest { return e.digest }
 // changed.
 func (e *Engine) Advice() []byte { return e.advice }
 
+// Unheard are the places in which the bundle says advice_limits and nobody looks:
+// other packages, data. Whoever wrote them there believes that they hold.
+func (e *Engine) Unheard() []string { return e.unheard }
+
+// limiting finds advice_limits in a bundle: heard is a rule of package patchwrit.
+func limiting(b *bundle.Bundle) (heard bool, unheard []string) {
+	for _, m := range b.Modules {
+		for _, r := range m.Parsed.Rules {
+			in, name := m.Parsed.Package.Path, r.Head.Ref()
+			switch at := slices.IndexFunc(in.Concat(name), func(t *ast.Term) bool {
+				return t.Value.Compare(ast.String(limits)) == 0 || t.Value.Compare(ast.Var(limits)) == 0
+			}); {
+			case at == len(in) && in.String() == "data.patchwrit":
+				heard = true
+			case at >= 0:
+				unheard = append(unheard, "package "+strings.TrimPrefix(in.String(), "data.")+" ("+m.Path+")")
+			}
+		}
+	}
+	if inData(b.Data) {
+		unheard = append(unheard, "the bundle's data")
+	}
+	slices.Sort(unheard)
+	return heard, slices.Compact(unheard)
+}
+
+func inData(v any) bool {
+	m, _ := v.(map[string]any)
+	for key, v := range m {
+		if key == limits || inData(v) {
+			return true
+		}
+	}
+	return false
+}
+
 // limitsOf evaluates advice_limits once, without an input.
-func limitsOf(ctx context.Context, b bundle.Bundle) ([]byte, error) {
-	if !slices.ContainsFunc(b.Modules, func(m bundle.ModuleFile) bool {
-		return slices.ContainsFunc(m.Parsed.Rules, func(r *ast.Rule) bool { return string(r.Head.Name) == "advice_limits" })
-	}) {
+func limitsOf(ctx context.Context, heard bool, b bundle.Bundle) ([]byte, error) {
+	if !heard {
 		return nil, nil // as in most houses: nothing is compiled for it
 	}
 	q, err := oparego.New(oparego.Query(advice), oparego.ParsedBundle("policy", &b), oparego.Capabilities(Capabilities()), oparego.Schemas(inputSchema()), oparego.StrictBuiltinErrors(true)).PrepareForEval(ctx)

@@ -553,3 +553,40 @@ func BenchmarkDecide(b *testing.B) {
 		}
 	}
 }
+
+// TestLimitsAreLookedAtInOnePlace: elsewhere they are told, and count for nothing.
+func TestLimitsAreLookedAtInOnePlace(t *testing.T) {
+	module := func(in, text string) fstest.MapFS {
+		return fstest.MapFS{"a.rego": {Data: []byte("package " + in + "\n" + text)}}
+	}
+	for name, x := range map[string]struct {
+		rules         fstest.MapFS
+		said, unheard string
+	}{
+		"none":                  {module("patchwrit", "x := 1"), "", ""},
+		"a rule":                {module("patchwrit", `advice_limits := {"base": 100}`), `{"base":100}`, ""},
+		"its parts":             {module("patchwrit", `advice_limits.base := 100`), `{"base":100}`, ""},
+		"a package of its name": {module("patchwrit.advice_limits", `base := 100`), "", "package patchwrit.advice_limits (a.rego)"},
+		"a sub-package":         {module("patchwrit.house", `advice_limits := {"base": 100}`), "", "package patchwrit.house (a.rego)"},
+		"below another rule":    {module("patchwrit", `house.advice_limits := {"base": 100}`), "", "package patchwrit (a.rego)"},
+		"no value":              {module("patchwrit", `advice_limits := {} if input.solo`), "", "package patchwrit, where it has no value"},
+	} {
+		e, err := rego.Unsigned(t.Context(), x.rules)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if got := strings.Join(e.Unheard(), ";"); string(e.Advice()) != x.said || got != x.unheard {
+			t.Errorf("%s: %s, unheard %q; want %s, %q", name, e.Advice(), got, x.said, x.unheard)
+		}
+	}
+	for path, text := range map[string]string{"data.json": `{"patchwrit":{"advice_limits":{"base":100}}}`, "patchwrit/house/data.json": `{"advice_limits":{}}`} {
+		e, err := rego.OpenUnverified(t.Context(), added(t, signed(t, "x := 1"), path, text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(e.Unheard(), ";"); e.Advice() != nil || got != "the bundle's data" {
+			t.Errorf("%s: %s, unheard %q", path, e.Advice(), got)
+		}
+	}
+}
