@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"slices"
 
@@ -73,8 +72,8 @@ func (c *Control) model(d canon.Digest) (Model, error) {
 // Sheet keeps a model's data sheet: what people say it was trained on and tried
 // with. The registration that names it stands in the log; its say stays.
 func (c *Control) Sheet(ctx context.Context, model canon.Digest, sheet []byte) error {
-	if len(sheet) == 0 || len(sheet) > conduct.MaxSheet {
-		return fmt.Errorf("%w: a data sheet has 1 to %d bytes, not %d", errRequest, conduct.MaxSheet, len(sheet))
+	if err := conduct.SheetFits(sheet); err != nil {
+		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/patchwrit/patchwrit/advice/conduct"
 	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/refusal"
 )
 
 // ModelView is a model as operators see it.
@@ -104,7 +105,7 @@ func (c *Control) apiSheet(r *http.Request) (any, error) {
 		return nil, err
 	}
 	if m.Registration.Sheet == "" {
-		return nil, fmt.Errorf("%w: model %s has no data sheet", errRequest, m.Digest.Short())
+		return nil, refusal.New(conduct.CodeSheet, "model %s has none", m.Digest.Short())
 	}
 	return c.blobs.get(m.Registration.Sheet)
 }

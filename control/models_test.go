@@ -161,10 +161,11 @@ func TestPromotionsThatDoNotFit(t *testing.T) {
 	w.has, w.advise = conduct.Shadow, advicetest.Simulated(advice.Hold)
 	w.start()
 	w.refusedAs("no data sheet", w.promote(w.promotion(nil), 0, 1), "PW-MODEL-PROMOTION")
-	w.must(w.sheet("a sheet"))
-	if err := w.control.Sheet(t.Context(), simulated.Model, make([]byte, conduct.MaxSheet+1)); err == nil {
-		t.Error("a huge sheet is taken")
-	}
+	w.refusedAs("an empty sheet", w.sheet(""), "PW-MODEL-SHEET")
+	_, err := call[[]byte](w, "GET", "models/"+string(simulated.Model)+"/sheet", nil)
+	w.refusedAs("a sheet that is not there", err, "PW-MODEL-SHEET")
+	w.must(w.sheet(strings.Repeat("x", conduct.MaxSheet)))
+	w.refusedAs("a huge sheet", w.control.Sheet(t.Context(), simulated.Model, make([]byte, conduct.MaxSheet+1)), "PW-MODEL-SHEET")
 	fits := w.promotion(nil)
 	for what, change := range map[string]func(*conduct.Promotion){
 		"two steps":            func(p *conduct.Promotion) { p.To = conduct.Hold },

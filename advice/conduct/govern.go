@@ -31,6 +31,20 @@ type Registration struct {
 // MaxSheet is how many bytes a data sheet may have.
 const MaxSheet = 1 << 20
 
+// CodeSheet refuses what is no data sheet, and says that there is none.
+const CodeSheet refusal.Code = "PW-MODEL-SHEET"
+
+// SheetFits says why bytes are no data sheet, or nil.
+func SheetFits(sheet []byte) error {
+	switch {
+	case len(sheet) == 0:
+		return refusal.New(CodeSheet, "it is empty")
+	case len(sheet) > MaxSheet:
+		return refusal.New(CodeSheet, "it has more than %d bytes", MaxSheet)
+	}
+	return nil
+}
+
 // Digest names the registration.
 func (r Registration) Digest() canon.Digest { return canon.Sum(TypeRegistration, canon.MustEncode(r)) }
 

@@ -244,7 +244,7 @@ func modelRegisterCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "register [MODEL] --sheet FILE", Short: "hand over a model's data sheet: what it was trained on, and tried with",
 		Long: "The control plane enters a model into the ledger by itself when it is started with it. This adds the data sheet, which people who promote it sign for:\n" +
-			"sources, times, operating systems and vendors of training and evaluation data, known weaknesses. Any text, at most 1 MiB; its SHA-256 stands in the log.",
+			"sources, times, operating systems and vendors of training and evaluation data, known weaknesses. Any text, at most 1 MiB; its SHA-256 stands in the log. An empty one, or a longer one, is refused (PW-MODEL-SHEET).",
 		Example: "  patchwrit model register --sheet qwen3-8b.md",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -283,10 +283,10 @@ func sheetOf(path string) ([]byte, error) {
 	}
 	defer f.Close()
 	raw, err := io.ReadAll(io.LimitReader(f, conduct.MaxSheet+1))
-	if err == nil && (len(raw) == 0 || len(raw) > conduct.MaxSheet) {
-		err = usagef("%s: a data sheet has 1 to %d bytes", path, conduct.MaxSheet)
+	if err != nil {
+		return nil, err
 	}
-	return raw, err
+	return raw, conduct.SheetFits(raw)
 }
 
 // promoting are the flags of model promote.
