@@ -114,8 +114,13 @@ func (a Advised) effect(e restraint.Effect) Advised {
 // heldByAdvice reports whether people are asked about a plan only because an
 // adviser wants it. Without an answer it goes on when that is over.
 func (c *Control) heldByAdvice(p Plan) bool {
-	a := c.book.advised[p.Digest]
-	return p.State == Review && a.Until != 0 && a.Until == p.Until
+	return p.State == Review && c.book.advised[p.Digest].alone(p)
+}
+
+// alone reports that the last time people were asked about a plan it was because an
+// adviser wanted it, and not the rules: until the end of its hold, and they allow it.
+func (a Advised) alone(p Plan) bool {
+	return a.Until != 0 && a.Until == p.Until && len(p.Verdict) == 1 && p.Verdict[0].Outcome == policy.Allow
 }
 
 // awaits is until when a plan that could run waits for advice, by the operator's

@@ -6,9 +6,11 @@ import (
 
 	"github.com/patchwrit/patchwrit/advice"
 	"github.com/patchwrit/patchwrit/advice/conduct"
+	"github.com/patchwrit/patchwrit/approval"
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/change"
 	"github.com/patchwrit/patchwrit/plan"
+	"github.com/patchwrit/patchwrit/policy"
 	"github.com/patchwrit/patchwrit/proposal"
 )
 
@@ -62,5 +64,48 @@ func TestItemsOf(t *testing.T) {
 	}
 	if got := itemsOf(f, j); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v\nwant %+v", got, want)
+	}
+}
+
+// TestOnlyAnAnswerToTheModelOverrides: people who answer because the rules want them,
+// too, or because no grant covers the plan any more, have not answered the model.
+func TestOnlyAnAnswerToTheModelOverrides(t *testing.T) {
+	about := canon.SumFile([]byte("plan"))
+	for name, x := range map[string]struct {
+		state   PlanState
+		rules   policy.Outcome
+		until   int64 // of the plan; the hold's is 9
+		grant   canon.Digest
+		kind    approval.Kind
+		effect  string
+		answers string
+	}{
+		"yes":                               {Running, policy.Allow, 9, "", approval.Approve, EffectHeld, conduct.Yes},
+		"yes, and it was stopped":           {Stopped, policy.Allow, 9, "", approval.Approve, EffectHeld, conduct.Yes},
+		"no":                                {Denied, policy.Allow, 9, "", approval.Deny, EffectHeld, conduct.No},
+		"one yes of two":                    {Review, policy.Allow, 9, "", approval.Approve, EffectHeld, ""},
+		"one yes of two, and silence":       {Denied, policy.Allow, 9, "", approval.Approve, EffectHeld, ""},
+		"under its grant":                   {Finished, policy.Allow, 9, about, approval.Approve, EffectHeld, ""},
+		"only shown":                        {Running, policy.Allow, 9, "", approval.Approve, EffectShown, ""},
+		"the rules want people since":       {Finished, policy.Quorum, 20, "", approval.Approve, EffectHeld, ""},
+		"they do, until the same second":    {Finished, policy.Quorum, 9, "", approval.Approve, EffectHeld, ""},
+		"they do, and people say no":        {Denied, policy.Quorum, 20, "", approval.Deny, EffectHeld, ""},
+		"the rules hold it since":           {Denied, policy.Hold, 20, "", approval.Deny, EffectHeld, ""},
+		"the rules deny it":                 {Denied, policy.Deny, 9, "", approval.Approve, EffectHeld, ""},
+		"no grant covers it since: yes":     {Finished, policy.Allow, 20, "", approval.Approve, EffectHeld, ""},
+		"the rules have not answered again": {Finished, "", 9, "", approval.Approve, EffectHeld, ""},
+	} {
+		c := &Control{book: newBook()}
+		a := Advised{Effect: x.effect, Until: 9}
+		a.Exchange.Plan = about
+		a.enter(c.book)
+		p := Plan{Digest: about, State: x.state, Until: x.until, Grant: x.grant, Answers: []approval.Approval{{Kind: x.kind}}}
+		if x.rules != "" {
+			p.Verdict = []policy.Verdict{{Outcome: x.rules}}
+		}
+		p.enter(c.book)
+		if got := c.answered(conduct.Case{Plan: about}).People; got != x.answers {
+			t.Errorf("%s: %q, want %q", name, got, x.answers)
+		}
 	}
 }

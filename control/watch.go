@@ -217,13 +217,14 @@ func (c *Control) watched(m Model, l conduct.Limits, newest int) (base, recent, 
 	return base, recent, foreign
 }
 
-// answered adds what people answered where the model had brought the plan before
+// answered adds what people answered where the model alone had brought the plan before
 // them: no, or the yes of enough of them. A plan that went on under its grant, ended,
-// or waits for more of them, has no answer.
+// or waits for more of them, has no answer; nor has the model where the rules came to
+// want people too: then they answered the rules.
 func (c *Control) answered(k conduct.Case) conduct.Case {
 	a, p := c.book.advised[k.Plan], c.book.plans[k.Plan]
 	switch {
-	case a.Effect != EffectHeld || len(p.Answers) == 0:
+	case a.Effect != EffectHeld || !a.alone(p) || len(p.Answers) == 0:
 	case p.State == Denied && slices.ContainsFunc(p.Answers, func(x approval.Approval) bool { return x.Kind == approval.Deny }):
 		k.People = conduct.No
 	case p.Grant == "" && (p.State == Running || p.State == Finished || p.State == Stopped):

@@ -14,6 +14,7 @@ import (
 	"github.com/patchwrit/patchwrit/advice/conduct"
 	"github.com/patchwrit/patchwrit/approval"
 	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/policy"
 	"github.com/patchwrit/patchwrit/policy/rego"
 )
 
@@ -94,10 +95,11 @@ func (c *Control) came(t *rapid.T, d canon.Digest) {
 	if got := fmt.Sprint(*c.book.observed[d]); got != fmt.Sprint(o) {
 		t.Fatalf("how its plan ended is not kept: %s, want %+v", got, o)
 	}
-	a := Advised{Effect: rapid.SampledFrom([]string{EffectHeld, EffectShown}).Draw(t, "effect")}
+	a := Advised{Until: 9, Effect: rapid.SampledFrom([]string{EffectHeld, EffectShown}).Draw(t, "effect")}
 	a.Exchange.Plan = d
 	a.enter(c.book)
 	p := Plan{Digest: d, State: rapid.SampledFrom([]PlanState{Review, Denied, Running, Finished}).Draw(t, "state")}
+	p.Until, p.Verdict = 9, []policy.Verdict{{Outcome: policy.Allow}}
 	p.Answers = []approval.Approval{{Kind: rapid.SampledFrom([]approval.Kind{approval.Approve, approval.Deny}).Draw(t, "answer")}}
 	p.enter(c.book)
 }
