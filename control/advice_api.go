@@ -111,7 +111,7 @@ func (c *Control) apiRequest(r *http.Request) (any, error) {
 	if v, ok, err := c.adviceOn(p.Digest); err == nil && ok && v.Exchange.Request != "" {
 		return c.blobs.get(v.Exchange.Request)
 	}
-	_, request, err := c.requestFor(r.Context(), p)
+	_, _, request, err := c.requestFor(r.Context(), p)
 	return request, err
 }
 

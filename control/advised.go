@@ -13,6 +13,7 @@ import (
 	"github.com/patchwrit/patchwrit/proposal"
 	"github.com/patchwrit/patchwrit/restraint"
 	"github.com/patchwrit/patchwrit/store"
+	"github.com/patchwrit/patchwrit/trust"
 )
 
 // Advised is what came of asking an adviser about a plan, and what it does. A
@@ -57,7 +58,8 @@ type Judged struct {
 	Report   *advice.Report // nil: there was no answer that could be judged
 	Claims   []advice.Claim // of the answer, as the report has them
 	Dossier  advice.Dossier
-	Rules    policy.Verdict // the rules' own, as far as they have answered
+	Rules    policy.Verdict          // the rules' own, as far as they have answered
+	Releases map[trust.HostID]string // of the plan's hosts, as far as they are known
 }
 
 // restrained is what advice makes of the rules' answer about a plan, which a grant
@@ -211,7 +213,7 @@ func judged(d advice.Dossier, request []byte, h advice.Heard, asked, at int64) (
 // ask asks an adviser about one plan, without the lock, and commits what came.
 func (c *Control) ask(ctx context.Context, p Plan) error {
 	asked := c.Now().Unix()
-	d, request, err := c.requestFor(ctx, p)
+	d, releases, request, err := c.requestFor(ctx, p)
 	h := advice.Heard{Outcome: advice.Off, Why: "the dossier could not be made, or would be too large"}
 	if err == nil {
 		h = c.hear(ctx, request)
@@ -219,7 +221,7 @@ func (c *Control) ask(ctx context.Context, p Plan) error {
 	if ctx.Err() != nil {
 		return ctx.Err() // it is asked again after the next start
 	}
-	j := Judged{Dossier: d, Rules: p.Verdict[0]}
+	j := Judged{Dossier: d, Rules: p.Verdict[0], Releases: releases}
 	if err != nil {
 		request = nil // what was made of it is no dossier
 	}
@@ -308,18 +310,18 @@ func held(p Plan, e restraint.Effect) Plan {
 }
 
 // requestFor is what an adviser is sent about a plan: the plan, and what the feeds
-// say about its changes.
-func (c *Control) requestFor(ctx context.Context, p Plan) (d advice.Dossier, request []byte, err error) {
+// say about its changes. What releases its hosts have is not sent.
+func (c *Control) requestFor(ctx context.Context, p Plan) (d advice.Dossier, releases map[trust.HostID]string, request []byte, err error) {
 	c.mu.Lock()
 	f, err := c.file(p)
 	c.mu.Unlock()
 	if err != nil {
-		return d, nil, err
+		return d, nil, nil, err
 	}
 	if d, err = c.dossierOf(ctx, f.File); err != nil {
-		return d, nil, fmt.Errorf("the dossier of plan %s: %w", p.Digest.Short(), err)
+		return d, nil, nil, fmt.Errorf("the dossier of plan %s: %w", p.Digest.Short(), err)
 	}
-	return d, advice.Request(d), nil
+	return d, c.releases(f.File), advice.Request(d), nil
 }
 
 func (c *Control) dossierOf(ctx context.Context, f proposal.File) (advice.Dossier, error) {

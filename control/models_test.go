@@ -126,6 +126,9 @@ func (w *town) figures() {
 	var all conduct.Figures
 	took := 0
 	for _, f := range append(w.asked().Base, w.asked().Recent...) {
+		if f.By == conduct.ByOS && f.Name != "debian-12" {
+			w.t.Errorf("release %q is no host's", f.Name)
+		}
 		if f.Segment != conduct.All {
 			continue
 		}

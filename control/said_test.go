@@ -1,6 +1,9 @@
 package control
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"reflect"
 	"testing"
 
@@ -12,6 +15,7 @@ import (
 	"github.com/patchwrit/patchwrit/plan"
 	"github.com/patchwrit/patchwrit/policy"
 	"github.com/patchwrit/patchwrit/proposal"
+	"github.com/patchwrit/patchwrit/trust"
 )
 
 // TestNoHoldBeginsByALostSay: a hold goes on to its end; what was said by a model that
@@ -67,6 +71,49 @@ func TestItemsOf(t *testing.T) {
 	}
 }
 
+// TestAPlanCountsUnderEachRelease of its hosts, and under no other that its advisories
+// name; a claim counts once.
+func TestAPlanCountsUnderEachRelease(t *testing.T) {
+	curl, vim := change.Change{Package: "curl", Arch: "amd64", Origin: "debian"}, change.Change{Package: "vim", Arch: "amd64", Origin: "debian"}
+	f := proposal.File{Branches: []plan.Branch{
+		{Host: "h13", Changes: []change.Change{curl}}, {Host: "h12", Changes: []change.Change{curl, vim}}, {Host: "also12", Changes: []change.Change{curl}}}}
+	j := Judged{Report: &advice.Report{}, Releases: map[trust.HostID]string{"h12": "debian-12", "h13": "debian-13", "also12": "debian-12"},
+		Dossier: advice.Dossier{Evidence: []advice.Evidence{{Facts: []advice.Fact{{Package: "pkg:deb/debian/curl?distro=debian-11"}, {Package: "pkg:deb/debian/curl?distro=debian-14"}}}}}}
+	for _, pkg := range []string{"pkg:deb/debian/curl?distro=debian-13", "pkg:deb/debian/curl?distro=debian-11", "curl:amd64", "pkg:deb/debian/openssl?distro=debian-13", "pkg:deb/debian/perl?distro=debian-11"} {
+		j.Claims = append(j.Claims, advice.Claim{Package: pkg})
+		j.Report.Claims = append(j.Report.Claims, advice.Judged{Verdict: advice.Verified})
+	}
+	claims := func(n int) []advice.Counted {
+		if n == 0 {
+			return []advice.Counted{}
+		}
+		return []advice.Counted{{Verdict: advice.Verified, Claims: n}}
+	}
+	want := []conduct.Item{
+		{OS: "debian-12", Vendor: "debian", Component: "curl", Claims: claims(2)}, {OS: "debian-13", Vendor: "debian", Component: "curl", Claims: claims(1)},
+		{OS: "debian-13", Vendor: "debian", Component: "openssl", Claims: claims(1)}, {OS: "debian-12", Vendor: "debian", Component: "perl", Claims: claims(1)},
+		{OS: "debian-12", Vendor: "debian", Component: "vim", Claims: claims(0)},
+	}
+	if got := itemsOf(f, j); !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v\nwant %+v", got, want)
+	}
+	k := conduct.Case{Outcome: advice.Answered, Items: itemsOf(f, j)}
+	for _, x := range conduct.Measure([]conduct.Case{k}) {
+		if n := map[conduct.Segment]int{{By: conduct.ByOS, Name: "debian-12"}: 3, {By: conduct.ByOS, Name: "debian-13"}: 2, {By: conduct.ByVendor, Name: "debian"}: 5, {By: conduct.ByComponent, Name: "curl"}: 3}[x.Segment]; n > 0 && (x.Claims != n || x.Cases != 1) {
+			t.Errorf("%+v: want %d claims", x, n)
+		}
+	}
+}
+
+// TestReleaseOf spells a host's release as dossiers do.
+func TestReleaseOf(t *testing.T) {
+	for text, want := range map[string]string{"ID=debian\nVERSION_ID=\"12\"\n": "debian-12", "ID=ubuntu\nVERSION_ID=\"24.04\"\n": "ubuntu-24.04-lts", "ID=debian\n": "", "": ""} {
+		if got := releaseOf(text); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
+
 // TestOnlyAnAnswerToTheModelOverrides: people who answer because the rules want them,
 // too, or because no grant covers the plan any more, have not answered the model.
 func TestOnlyAnAnswerToTheModelOverrides(t *testing.T) {
@@ -107,5 +154,23 @@ func TestOnlyAnAnswerToTheModelOverrides(t *testing.T) {
 		if got := c.answered(conduct.Case{Plan: about}).People; got != x.answers {
 			t.Errorf("%s: %q, want %q", name, got, x.answers)
 		}
+	}
+}
+
+// TestReleasesOfHosts reads those that the plan was made of.
+func TestReleasesOfHosts(t *testing.T) {
+	c, f := &Control{Config: Config{Dir: t.TempDir()}}, proposal.File{}
+	for host, text := range map[trust.HostID]string{"h12": "ID=debian\nVERSION_ID=12\n", "h13": "ID=debian\nVERSION_ID=13\n", "gone": ""} {
+		inv := canon.SumFile([]byte(text))
+		f.Dossier.Hosts = append(f.Dossier.Hosts, proposal.Host{ID: host, Inventory: inv})
+		if text == "" {
+			continue
+		}
+		if err := errors.Join(os.MkdirAll(filepath.Join(c.rootOf(inv), "etc"), 0o700), os.WriteFile(filepath.Join(c.rootOf(inv), "etc", "os-release"), []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, want := c.releases(f), (map[trust.HostID]string{"h12": "debian-12", "h13": "debian-13"}); !reflect.DeepEqual(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -12,8 +14,11 @@ import (
 	"github.com/patchwrit/patchwrit/advice/conduct"
 	"github.com/patchwrit/patchwrit/approval"
 	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/inventory"
+	"github.com/patchwrit/patchwrit/match"
 	"github.com/patchwrit/patchwrit/proposal"
 	"github.com/patchwrit/patchwrit/store"
+	"github.com/patchwrit/patchwrit/trust"
 )
 
 // observed is one case of a model, as it is kept for the watch.
@@ -127,40 +132,95 @@ func (c *Control) caseOf(p Plan, f proposal.File, j Judged) (observed, advice.Ac
 	return o, m.Say.Of(x.Proposal), ""
 }
 
-// itemsOf is what a plan changes, by package, with the claims about it.
+// itemsOf is what a plan changes, by release and package, with the claims about it.
+// A claim counts once: under the release that it names, or the first that has the
+// package.
 func itemsOf(f proposal.File, j Judged) []conduct.Item {
-	items, release := map[string]*conduct.Item{}, map[string]string{}
-	for _, e := range j.Dossier.Evidence {
-		for _, fact := range e.Facts {
-			if name, os := packaged(fact.Package); os != "" {
-				release[name], release[""] = os, os
-			}
-		}
+	items, told, vendor := []conduct.Item{}, dossierReleases(j.Dossier), ""
+	find := func(os, name string) int {
+		return slices.IndexFunc(items, func(i conduct.Item) bool { return i.Component == name && (os == "" || i.OS == os) })
 	}
-	vendor := ""
 	for _, b := range f.Branches {
 		for _, ch := range b.Changes {
 			vendor = string(ch.Origin)
-			items[ch.Package] = &conduct.Item{Vendor: vendor, Component: ch.Package}
+			os := cmp.Or(j.Releases[b.Host], told[ch.Package], told[""])
+			if !slices.ContainsFunc(items, func(i conduct.Item) bool { return i.Component == ch.Package && i.OS == os }) {
+				items = append(items, conduct.Item{OS: os, Vendor: vendor, Component: ch.Package})
+			}
 		}
 	}
+	byRelease := func(a, b conduct.Item) int {
+		return cmp.Or(cmp.Compare(a.Component, b.Component), cmp.Compare(a.OS, b.OS))
+	}
+	slices.SortFunc(items, byRelease)
+	first := cmp.Or(slices.Sorted(maps.Values(j.Releases))...)
 	for i, claim := range j.Claims {
-		name, _ := packaged(claim.Package)
+		name, os := packaged(claim.Package)
 		if name == "" {
 			continue
 		}
-		if items[name] == nil { // a source package, or what the model made up
-			items[name] = &conduct.Item{Vendor: vendor, Component: name}
+		at := find(os, name)
+		if at < 0 {
+			at = find("", name)
 		}
-		items[name].Claims = counted(items[name].Claims, j.Report.Claims[i].Verdict)
+		if at < 0 { // a source package, or what the model made up
+			if !slices.Contains(slices.Collect(maps.Values(j.Releases)), os) {
+				os = cmp.Or(first, told[name], told[""])
+			}
+			items, at = append(items, conduct.Item{OS: os, Vendor: vendor, Component: name}), len(items)
+		}
+		items[at].Claims = counted(items[at].Claims, j.Report.Claims[i].Verdict)
 	}
-	out := []conduct.Item{}
-	for _, name := range slices.Sorted(maps.Keys(items)) {
-		i := *items[name]
-		i.OS, i.Claims = cmp.Or(release[name], release[""]), append([]advice.Counted{}, i.Claims...)
-		out = append(out, i)
+	slices.SortStableFunc(items, byRelease)
+	for i := range items {
+		items[i].Claims = append([]advice.Counted{}, items[i].Claims...)
+	}
+	return items
+}
+
+// dossierReleases are the releases that a dossier names, one for each package and one
+// for all: where that of a host is not known.
+func dossierReleases(d advice.Dossier) map[string]string {
+	out := map[string]string{}
+	for _, e := range d.Evidence {
+		for _, fact := range e.Facts {
+			if name, os := packaged(fact.Package); os != "" {
+				out[name], out[""] = os, os
+			}
+		}
 	}
 	return out
+}
+
+// releases are those of a plan's hosts, spelled as in dossiers. A dossier itself names
+// those of which its advisories speak, and these may be more. Hosts whose release
+// cannot be read are left out.
+func (c *Control) releases(f proposal.File) map[trust.HostID]string {
+	out, read := map[trust.HostID]string{}, map[canon.Digest]string{}
+	for _, h := range f.Dossier.Hosts {
+		if _, done := read[h.Inventory]; !done {
+			raw, err := os.ReadFile(filepath.Join(c.rootOf(h.Inventory), "etc", "os-release"))
+			if err != nil {
+				raw = nil // its inventory is gone since: a newer one may be of another release
+			}
+			read[h.Inventory] = releaseOf(string(raw))
+		}
+		if name := read[h.Inventory]; name != "" {
+			out[h.ID] = name
+		}
+	}
+	return out
+}
+
+func releaseOf(osRelease string) string {
+	o, err := inventory.ParseOSRelease(osRelease)
+	if err != nil {
+		return ""
+	}
+	ecosystem, _ := match.Ecosystem(o)
+	purl, _, _ := advice.Purl(ecosystem, "any", "")
+	_, name := packaged(purl)
+	return name
 }
 
 // packaged is the name of what a claim or fact names: name:arch, or a purl, whose
