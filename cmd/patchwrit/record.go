@@ -163,10 +163,10 @@ func ledgerVerifyCmd() *cobra.Command {
 		Use:   "verify FILE",
 		Short: "check an exported ledger: nothing edited, taken out, reordered, cut off or signed anew",
 		Long: "Derives every leaf from the event's own bytes, builds the tree again, and holds it to the checkpoint that the witnesses\n" +
-			"have seen, under your own trust root. Each row that is not as it was logged is named. It works offline; whether the\n" +
-			"end was cut off together with its checkpoint is found by who has seen more: the witnesses (--ask), or an earlier\n" +
-			"record of yours (--seen).\n\n" +
-			"Exit codes: 5 something was changed, 6 a witness was asked and did not answer.",
+			"have seen, under your own trust root. Each row that is not as it was logged is named, and each promotion of a model that\n" +
+			"too few people of that trust root signed. It works offline; whether the end was cut off together with\n" +
+			"its checkpoint is found by who has seen more: the witnesses (--ask), or an earlier record of yours (--seen).\n\n" +
+			"Exit codes: 5 something was changed, or not signed; 6 a witness was asked and did not answer.",
 		Example: "  patchwrit ledger verify ledger.jsonl --trust trust --root-sha256 3f2a…\n" +
 			"  patchwrit ledger verify ledger.jsonl --ask --seen last-month.jsonl",
 		Args: exactly(1),

@@ -10,7 +10,10 @@
 // own key are each found and named. That rows were cut off together with the
 // checkpoints that show them is found by what a witness has seen (Seen).
 //
-// It fetches nothing, and does not judge what the events mean: that is for
+// So is a promotion of a model that not enough people signed, under the auditor's
+// trust root: no bundle of package evidence would show it.
+//
+// It fetches nothing, and does not judge what other events mean: that is for
 // package evidence.
 package record
 
@@ -45,6 +48,7 @@ const (
 	CodeTruncated refusal.Code = "PW-RECORD-TRUNCATED" // rows at the end are missing
 	CodeResigned  refusal.Code = "PW-RECORD-RESIGNED"  // a checkpoint that the witnesses have not seen
 	CodeFork      refusal.Code = "PW-RECORD-FORK"      // the witnesses have seen another log
+	CodeUnsigned  refusal.Code = "PW-RECORD-UNSIGNED"  // a promotion that not enough people signed
 )
 
 // Type names of the lines.
@@ -105,7 +109,7 @@ const maxFindings = 100
 
 // Check reads the lines once, and again for names when the tree does not hold.
 func Check(lines iter.Seq[[]byte], root trust.Root, seen []Seen) Report {
-	c := &checker{root: root, unknown: map[string]bool{}}
+	c := &checker{root: root, unknown: map[string]bool{}, under: map[canon.Digest][]approval.Approval{}}
 	c.report = Report{Hash: "", Seen: []string{}, Findings: []Finding{}, NotProved: []string{}}
 	p, err := tlog.ParsePolicy(root.Witnesses)
 	if err != nil {
@@ -121,6 +125,7 @@ func Check(lines iter.Seq[[]byte], root trust.Root, seen []Seen) Report {
 	c.end(n)
 	held := c.sealed()
 	c.others(seen)
+	c.promotions()
 	if !held || len(c.report.Findings) > 0 {
 		c.name(lines)
 	}
@@ -139,6 +144,10 @@ type checker struct {
 	at      []int  // line of each leaf
 	seal    *Seal
 	unknown map[string]bool // kinds whose bodies cannot be held to their entry
+
+	under    map[canon.Digest][]approval.Approval // signatures under promotions, by statement
+	promoted []promoted
+	unproved []string
 }
 
 func (c *checker) find(line int, index int64, code refusal.Code, format string, args ...any) {
@@ -207,7 +216,7 @@ func (c *checker) body(n int, r Row) {
 		c.find(n, r.Index, CodeForm, "line %d: its body is no base64: %v", n, err)
 		return
 	}
-	want, err := c.entryOf(r.Entry, raw)
+	want, err := c.entryOf(n, r, raw)
 	switch {
 	case err == errKind:
 		c.unknown[r.Entry.Kind] = true
@@ -324,6 +333,7 @@ func (c *checker) limits(asked bool) {
 	if !asked {
 		add("That nothing was cut off after the sealed checkpoint: nobody was asked what they have seen since (--ask, or --seen an earlier record).")
 	}
+	c.report.NotProved = append(c.report.NotProved, c.unproved...)
 	for _, kind := range slices.Sorted(keys(c.unknown)) {
 		add("That the bodies of kind %q are what was logged: this version does not know the kind.", kind)
 	}
@@ -346,8 +356,8 @@ var errKind = fmt.Errorf("a kind that is not known here")
 
 // entryOf derives the entry of an event from its body. The time of a revocation
 // stands in the entry alone.
-func (c *checker) entryOf(e tlog.Entry, raw []byte) (tlog.Entry, error) {
-	switch e.Kind {
+func (c *checker) entryOf(n int, r Row, raw []byte) (tlog.Entry, error) {
+	switch e := r.Entry; e.Kind {
 	case "plan":
 		return derive(raw, writ.PlanEntry, func(plan.Header) error { return nil })
 	case "basis":
@@ -359,11 +369,14 @@ func (c *checker) entryOf(e tlog.Entry, raw []byte) (tlog.Entry, error) {
 	case "registration":
 		return derive(raw, conduct.Registration.Entry, func(conduct.Registration) error { return nil })
 	case "promotion":
-		return derive(raw, conduct.Promotion.Entry, conduct.Promotion.Valid)
+		return derive(raw, conduct.Promotion.Entry, func(p conduct.Promotion) error {
+			c.promoted = append(c.promoted, promoted{n, r.Index, p})
+			return p.Valid()
+		})
 	case "demotion":
 		return derive(raw, conduct.Demotion.Entry, func(conduct.Demotion) error { return nil })
 	case "approval":
-		return derive(raw, evidence.ApprovalEntry, func(approval.Approval) error { return nil })
+		return derive(raw, evidence.ApprovalEntry, c.heard)
 	case "writ":
 		return derive(raw, writ.Body.Entry, func(writ.Body) error { return nil })
 	case "receipt":
