@@ -19,6 +19,7 @@ type ModelView struct {
 	Base    []conduct.Figures `json:"base"`    // of its first time in shadow, in the present watch
 	Recent  []conduct.Figures `json:"recent"`  // of the cases after it
 	Alarms  []conduct.Alarm   `json:"alarms"`  // that stand
+	Loose   canon.Note        `json:"loose"`   // why nearly nothing of it can alarm; "": it can
 	Missing string            `json:"missing"` // why people could not promote it now; "": they could
 }
 
@@ -65,7 +66,7 @@ func (c *Control) Models() []ModelView {
 	out := []ModelView{}
 	for _, k := range c.conducted() {
 		v := ModelView{Model: k.model, Asked: c.Model != nil && c.Model.Model == k.model.Digest, Limits: k.limits,
-			Base: conduct.Measure(k.base), Recent: conduct.Measure(k.recent), Alarms: conduct.Watch(k.base, k.recent, k.limits)}
+			Base: conduct.Measure(k.base), Recent: conduct.Measure(k.recent), Alarms: conduct.Watch(k.base, k.recent, k.limits), Loose: conduct.Unwatched(k.base, k.model.Say, k.limits)}
 		if to, more := k.model.Say.Above(); !more {
 			v.Missing = "it has all the say there is"
 		} else if err := conduct.Gate(append(k.base, k.recent...), v.Alarms, to, k.limits); err != nil {

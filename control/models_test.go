@@ -67,7 +67,7 @@ func TestAModelBeginsInShadow(t *testing.T) {
 	t.Parallel()
 	w := newTown(t, controltest.Options{Hosts: 3})
 	w.has, w.terms.Advice, w.advise = conduct.Shadow, time.Hour, advicetest.Simulated(advice.Hold)
-	w.limits = `{"base":10,"window":10,"cases":10,"claims":1,"orders":10,"plans":5,"answers":10,"seen":1,"promote_cases":1}`
+	w.limits = `{"base":10,"window":10,"cases":1,"claims":1,"orders":10,"plans":5,"answers":10,"seen":1,"promote_cases":1}`
 	w.start()
 	w.grant(0)
 	if m := w.asked(); m.Say != conduct.Shadow || m.Registration.Prompt != advice.Prompt() || !strings.Contains(m.Missing, "0 answered cases in shadow; 1 are wanted") {
@@ -218,9 +218,10 @@ func TestAnotherPromptBeginsInShadow(t *testing.T) {
 	w.advise = advicetest.Simulated(advice.Hold)
 	w.start()
 	w.restart()
-	if m := w.asked(); m.Say != conduct.Hold {
+	if m := w.asked(); m.Say != conduct.Hold || !strings.Contains(m.Loose.Text(), "0 cases of a first time in shadow; 30 are wanted") {
 		t.Fatalf("%+v", m)
 	}
+	w.until("people are told that it is not watched", func() bool { return strings.Contains(strings.Join(w.control.Trouble(), "\n"), "is hardly watched") })
 	w.end()
 	w.prompt = canon.SumFile([]byte("another"))
 	w.start()

@@ -309,11 +309,11 @@ func (c *Control) watch(ctx context.Context) error {
 		return demoted(m)
 	}
 	l := c.limits()
+	base, recent, _ := c.watched(m, l, l.Window)
 	seen := glance{c.book.moves, l}
 	if seen == c.glance { // nothing has happened since
-		return demoted(m)
+		return cmp.Or(demoted(m), unwatched(m, base, l))
 	}
-	base, recent, _ := c.watched(m, l, l.Window)
 	if d, fall := conduct.Demoted(m.Digest, m.Say, conduct.Watch(base, recent, l), recent, l, c.Now().Unix()); fall {
 		if err := c.demote(ctx, m, d); err != nil {
 			return err
@@ -321,7 +321,15 @@ func (c *Control) watch(ctx context.Context) error {
 		m = c.book.models[m.Digest]
 	}
 	c.glance = seen
-	return demoted(m)
+	return cmp.Or(demoted(m), unwatched(m, base, l))
+}
+
+// unwatched tells people of a model that they gave a say without a trial.
+func unwatched(m Model, base []conduct.Case, l conduct.Limits) error {
+	if why := conduct.Unwatched(base, m.Say, l); why != "" {
+		return fmt.Errorf("model %s is hardly watched: %s", m.Digest.Short(), why.Text())
+	}
+	return nil
 }
 
 // glance is what the watch has looked at.

@@ -39,7 +39,8 @@ func Known(base []Case, c Case, l Limits) (bool, canon.Note) {
 
 // Gate says whether people may promote a model to a level: enough cases in the level
 // below, no alarm, and in every segment with enough claims a rate of verified ones
-// that is high enough, none far below that of all. With PromoteCases 0 no number of
+// that is high enough, none far below that of all. Out of shadow there have to be as
+// many cases as the watch needs of a base. With PromoteCases 0 no number of
 // cases or claims is asked for. The error is a refusal that names
 // the first reason. That there is a data sheet, and who signs, is not asked here.
 func Gate(cases []Case, alarms []Alarm, to Say, l Limits) error {
@@ -61,8 +62,8 @@ func Gate(cases []Case, alarms []Alarm, to Say, l Limits) error {
 	for _, f := range Measure(mine) { // all come first
 		name := "all plans"
 		if f.Segment == All {
-			if all = f; f.Cases < l.PromoteCases {
-				return no("%d answered cases in %s; %d are wanted", f.Cases, from, l.PromoteCases)
+			if all = f; f.Cases < l.trial(from) {
+				return no("%d answered cases in %s; %d are wanted", f.Cases, from, l.trial(from))
 			}
 			if l.PromoteCases > 0 && f.Claims < l.Claims {
 				return no("%d claims in %s; %d are wanted", f.Claims, from, l.Claims)
@@ -81,6 +82,23 @@ func Gate(cases []Case, alarms []Alarm, to Say, l Limits) error {
 		}
 	}
 	return nil
+}
+
+// trial is how many cases a level wants before people may promote from it.
+func (l Limits) trial(from Say) int {
+	if from == Shadow && l.PromoteCases > 0 {
+		return max(l.PromoteCases, l.Cases)
+	}
+	return l.PromoteCases
+}
+
+// Unwatched says so when a model that has some say has too short a first time behind it
+// to be held to: then no rate, mixture or time of it can alarm. It is "" when it has not.
+func Unwatched(base []Case, say Say, l Limits) canon.Note {
+	if n := len(answeredOf(base)); say != Shadow && n < l.Cases {
+		return canon.NoteOf(fmt.Sprintf("It has %s, and %d cases of a first time in shadow; %d are wanted to hold it to. Until people take its say and give it again, only their own answers to what it holds can alarm.", say, n, l.Cases))
+	}
+	return ""
 }
 
 func percent(ppm int) string { return fmt.Sprintf("%.2f %%", float64(ppm)/(Million/100)) }

@@ -72,7 +72,7 @@ type Limits struct {
 	Seen int `json:"seen"` // cases of the base with an OS, vendor or class, without which it is not known; 0: all is known
 
 	// Of promotion, by the cases of the level that a model has.
-	PromoteCases        int `json:"promote_cases"`        // answered, with claims enough in all; 0: the house wants no trial
+	PromoteCases        int `json:"promote_cases"`        // answered, with claims enough in all, and out of shadow no fewer than Cases; 0: the house wants no trial
 	PromoteVerified     int `json:"promote_verified"`     // least rate of claims, in every segment with enough of them
 	PromoteContradicted int `json:"promote_contradicted"` // most, likewise
 	PromoteParity       int `json:"promote_parity"`       // how far a segment's verified rate may be below that of all

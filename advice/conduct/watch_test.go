@@ -415,6 +415,50 @@ func TestGateWithoutTrial(t *testing.T) {
 	}
 }
 
+// TestOutOfShadowThereIsABase: with a trial that is shorter than what the watch needs,
+// a promoted model would be watched by nothing.
+func TestOutOfShadowThereIsABase(t *testing.T) {
+	l := conduct.Default
+	l.PromoteCases, l.Cases, l.Claims = 5, 30, 1
+	shown := func(_ int, c *conduct.Case) { c.Say = conduct.Show }
+	for name, x := range map[string]struct {
+		cases []conduct.Case
+		to    conduct.Say
+		why   string
+	}{
+		"too few":            {run(29, nil), conduct.Show, "29 answered cases in shadow; 30 are wanted"},
+		"enough":             {run(30, nil), conduct.Show, ""},
+		"the next step":      {run(5, shown), conduct.Hold, ""},
+		"too few of it":      {run(4, shown), conduct.Hold, "4 answered cases in show; 5 are wanted"},
+		"none, in the trial": {nil, conduct.Show, "0 answered cases in shadow; 30 are wanted"},
+	} {
+		if err := conduct.Gate(x.cases, nil, x.to, l); (err == nil) != (x.why == "") || err != nil && !strings.Contains(err.Error(), x.why) {
+			t.Errorf("%s: %v, want %q", name, err, x.why)
+		}
+	}
+	l.PromoteCases = 31
+	if err := conduct.Gate(run(30, nil), nil, conduct.Show, l); err == nil {
+		t.Error("30 of 31 are enough")
+	}
+	failed := run(30, nil)
+	failed[7].Outcome = advice.Failed
+	for name, x := range map[string]struct {
+		base []conduct.Case
+		say  conduct.Say
+		told bool
+	}{
+		"in shadow":          {nil, conduct.Shadow, false},
+		"no base":            {nil, conduct.Show, true},
+		"too few":            {run(29, nil), conduct.Hold, true},
+		"one without answer": {failed, conduct.Hold, true},
+		"enough":             {run(30, nil), conduct.Hold, false},
+	} {
+		if got := conduct.Unwatched(x.base, x.say, l); (got != "") != x.told {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
+
 var unsupported9 = []advice.Counted{{Verdict: advice.Verified, Claims: 9}, {Verdict: advice.Unsupported, Claims: 1}}
 
 // TestLimits: a table of documents.

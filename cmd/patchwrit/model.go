@@ -134,6 +134,9 @@ func modelShowCmd() *cobra.Command {
 			for _, a := range v.Alarms {
 				p.add("alarm", "%s: %s", a.Measure, a.Text.Text())
 			}
+			if v.Loose != "" {
+				p.add("hardly watched", "%s", v.Loose.Text())
+			}
 			if v.Missing != "" {
 				p.add("no promotion", "%s", v.Missing)
 			}
