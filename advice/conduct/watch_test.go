@@ -415,6 +415,35 @@ func TestGateWithoutTrial(t *testing.T) {
 	}
 }
 
+// TestRuled: what would not hold is refused under one code.
+func TestRuled(t *testing.T) {
+	for name, x := range map[string]struct {
+		raw     string
+		unheard []string
+		why     string
+	}{
+		"none":      {"", nil, ""},
+		"good":      {`{"base":100}`, nil, ""},
+		"bad":       {`{"base":0}`, nil, "base is"},
+		"elsewhere": {"", []string{"package patchwrit.house", "the bundle's data"}, "package patchwrit.house, the bundle's data"},
+		"both":      {`{"base":100}`, []string{"the bundle's data"}, "the bundle's data"},
+	} {
+		err := conduct.Ruled([]byte(x.raw), x.unheard)
+		if (err == nil) != (x.why == "") || err != nil && (refusal.CodeOf(err) != conduct.CodeLimits || !strings.Contains(err.Error(), x.why)) {
+			t.Errorf("%s: %v, want %q", name, err, x.why)
+		}
+	}
+}
+
+// TestSheetFits: from 1 byte to MaxSheet.
+func TestSheetFits(t *testing.T) {
+	for n, fits := range map[int]bool{0: false, 1: true, conduct.MaxSheet: true, conduct.MaxSheet + 1: false} {
+		if err := conduct.SheetFits(make([]byte, n)); (err == nil) != fits || err != nil && refusal.CodeOf(err) != conduct.CodeSheet {
+			t.Errorf("%d bytes: %v", n, err)
+		}
+	}
+}
+
 // TestOutOfShadowThereIsABase: with a trial that is shorter than what the watch needs,
 // a promoted model would be watched by nothing.
 func TestOutOfShadowThereIsABase(t *testing.T) {
@@ -498,7 +527,9 @@ func TestLimits(t *testing.T) {
 		`{"plans":101}`:                        "plans is 101",
 		`{"plans":100}`:                        "",
 		`{"base":40,"plans":41}`:               "plans is 41",
-		`{} x`:                                 "at byte",
+		fmt.Sprintf(`{"claims":%d}`, 200*advice.MaxClaims):   "",
+		fmt.Sprintf(`{"claims":%d}`, 200*advice.MaxClaims+1): "more than the answers of base (200) or window (200) can hold",
+		`{} x`: "at byte",
 		`{"bin":1}` + strings.Repeat(" ", conduct.MaxLimits): "the limit is 16384",
 	} {
 		l, err := conduct.ParseLimits([]byte(doc))
