@@ -48,7 +48,8 @@ type Host struct {
 	Name      string // what it calls itself; "": h
 	Prose     string // the description of each of its packages
 
-	Fail  bool // the next change fails
+	Fail  bool                // the next change fails
+	Edit  func(*writ.Receipt) // changes what it says of the next ones, before it signs; nil: nothing
 	Trust trust.Versions
 	root  trust.Root
 }
@@ -251,6 +252,9 @@ func (a *Host) apply(v writ.Verified) {
 	}
 	if a.Fail {
 		r.Outcome, r.Code, r.Effective.Installed, r.Effective.Running = writ.Failed, "PW-APT-BROKEN", writ.No, writ.Unknown
+	}
+	if a.Edit != nil {
+		a.Edit(&r)
 	}
 	a.Applied = append(a.Applied, v.Digest())
 	a.Receipts = append(a.Receipts, writtest.SignReceipt(r, a.Key))
