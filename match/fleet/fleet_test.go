@@ -3,7 +3,11 @@ package fleet
 import (
 	"cmp"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"maps"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -11,6 +15,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/RoaringBitmap/roaring/v2"
 	"pgregory.net/rapid"
 
 	"github.com/patchwrit/patchwrit/advisory"
@@ -562,6 +567,63 @@ func TestReadersDoNotWait(t *testing.T) {
 	readers.Wait()
 	if seen.Load() == 0 {
 		t.Error("no reader saw anything")
+	}
+}
+
+// TestNothingToWaitFor: a reader can wait only for a lock or a channel. The room has
+// none, neither in its source nor in what a snapshot holds of other rooms.
+func TestNothingToWaitFor(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil || len(files) < 5 {
+		t.Fatal(files, err)
+	}
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.ImportSpec:
+				if p := strings.Trim(n.Path.Value, `"`); p == "sync" || p == "sync/atomic" || p == "context" || p == "time" {
+					t.Errorf("%s imports %s", name, p)
+				}
+			case *ast.ChanType, *ast.SendStmt, *ast.SelectStmt, *ast.GoStmt:
+				t.Errorf("%s has a %T", name, n)
+			}
+			return true
+		})
+	}
+	seen := map[reflect.Type]bool{}
+	locks(t, seen, reflect.TypeFor[Snapshot](), "Snapshot")
+	if !seen[reflect.TypeFor[subject]()] || !seen[reflect.TypeFor[tuple]()] || !seen[reflect.TypeFor[roaring.Bitmap]()] {
+		t.Errorf("%d kinds were looked at: not all of a snapshot's", len(seen))
+	}
+}
+
+// locks looks for what can be waited for in all that a kind holds.
+func locks(t *testing.T, seen map[reflect.Type]bool, k reflect.Type, path string) {
+	if seen[k] {
+		return
+	}
+	seen[k] = true
+	if k.PkgPath() == "sync" || k.PkgPath() == "sync/atomic" || k.Kind() == reflect.Chan {
+		t.Errorf("%s is a %s", path, k)
+		return
+	}
+	switch k.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Array:
+		locks(t, seen, k.Elem(), path)
+	case reflect.Map:
+		locks(t, seen, k.Key(), path)
+		locks(t, seen, k.Elem(), path)
+	case reflect.Struct:
+		for i := range k.NumField() {
+			locks(t, seen, k.Field(i).Type, path+"."+k.Field(i).Name)
+		}
 	}
 }
 
