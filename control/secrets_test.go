@@ -2,14 +2,21 @@ package control_test
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/patchwrit/patchwrit/advice"
 	"github.com/patchwrit/patchwrit/advisor"
@@ -45,7 +52,7 @@ func (l *locked) String() string {
 // TestSecretsGoNowhere plants secrets in inventory, in what people type, in the
 // configuration and in keys, has a real provider asked whose model means harm and
 // sends the key back, and looks for each of them in every byte of what was sent,
-// logged, exported and handed to auditors.
+// logged, counted, exported and handed to auditors, as it is and encoded.
 func TestSecretsGoNowhere(t *testing.T) {
 	t.Parallel()
 	planted := map[string]string{"description": "CANARY-of-a-description", "host name": "CANARY-of-a-host-name", "label": "canary-of-a-label",
@@ -86,7 +93,8 @@ func TestSecretsGoNowhere(t *testing.T) {
 		"host name": "ledger log", "label": "ledger", "plan's note": "ledger evidence", "ticket": "ledger"}, map[string]string{
 		"request": string(w.bytes("plans/" + string(d) + "/request")), "sent": string(w.bytes("plans/" + string(d) + "/advice/sent")),
 		"received": string(w.bytes("plans/" + string(d) + "/advice/received")), "advice": string(w.bytes("plans/" + string(d) + "/advice")),
-		"log": logs.String(), "ledger": w.exported(), "evidence": string(w.bytes("evidence/" + string(d)))})
+		"log": logs.String(), "ledger": w.exported(), "evidence": string(w.bytes("evidence/" + string(d))),
+		"trouble": string(w.bytes("trouble")), "metrics": w.metrics()})
 }
 
 // grep looks for each secret in each text but those where it may be.
@@ -94,16 +102,40 @@ func (w *town) grep(planted, may, texts map[string]string) {
 	w.t.Helper()
 	for what, secret := range planted {
 		for where, text := range texts {
-			if strings.Contains(text, secret) && !strings.Contains(may[what], where) {
-				w.t.Errorf("the %s is in the %s", what, where)
+			for form, hidden := range forms(secret) {
+				if strings.Contains(text, hidden) && !strings.Contains(may[what], where) {
+					w.t.Errorf("the %s is in the %s, %s", what, where, form)
+				}
 			}
 		}
 	}
 	for where, text := range texts {
-		if len(text) < 100 {
+		if len(text) < 60 {
 			w.t.Errorf("the %s is %q", where, text)
 		}
 	}
+}
+
+// forms are a secret as it is and as usual encodings hide it: in base64, at each place
+// where it may begin among three bytes.
+func forms(secret string) map[string]string {
+	out := map[string]string{"as it is": secret, "in hex": hex.EncodeToString([]byte(secret)), "in upper hex": strings.ToUpper(hex.EncodeToString([]byte(secret))), "backwards": backwards(secret), "in percents": "", "in a query": url.QueryEscape(secret)}
+	for i := range len(secret) {
+		out["in percents"] += fmt.Sprintf("%%%02X", secret[i])
+	}
+	for before := range 3 {
+		whole := (before + len(secret)) / 3 * 4 // what comes after the secret says the rest
+		for name, e := range map[string]*base64.Encoding{"base64": base64.RawStdEncoding, "base64 of URLs": base64.RawURLEncoding} {
+			out[fmt.Sprint("in ", name, " after ", before)] = e.EncodeToString([]byte(strings.Repeat("x", before) + secret))[(before+2)/3*4 : whole]
+		}
+	}
+	return out
+}
+
+func backwards(s string) string {
+	b := []byte(s)
+	slices.Reverse(b)
+	return string(b)
 }
 
 // exported are all events with their bodies, as SIEMs and auditors get them.
@@ -114,6 +146,15 @@ func (w *town) exported() string {
 		b.Write(e.Body)
 	}
 	return b.String()
+}
+
+// metrics are what a monitor reads.
+func (w *town) metrics() string {
+	w.t.Helper()
+	r, rec := prometheus.NewRegistry(), httptest.NewRecorder()
+	w.must(r.Register(w.control.Metrics()))
+	promhttp.HandlerFor(r, promhttp.HandlerOpts{}).ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
+	return rec.Body.String()
 }
 
 // propose hands in a person's plan.
