@@ -7,10 +7,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/patchwrit/patchwrit/advice"
 	"github.com/patchwrit/patchwrit/advice/conduct"
 	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/control"
 	"github.com/patchwrit/patchwrit/internal/advicetest"
 	"github.com/patchwrit/patchwrit/internal/controltest"
 	"github.com/patchwrit/patchwrit/store"
@@ -89,5 +91,62 @@ func TestAHallucinatingModelIsDemotedInTime(t *testing.T) {
 	}
 	if len(d) == 0 || !slices.ContainsFunc(d[0].Alarms, func(a conduct.Alarm) bool { return a.Measure == conduct.MeasureContradicted }) {
 		t.Errorf("%+v", d)
+	}
+}
+
+// TestADemotionMovesNothingThatMustBePatched: plans before and after a model that
+// would hold everything loses its say, against a run in which nobody is asked: each is
+// there, with the same class, deadline class and days until it is due.
+func TestADemotionMovesNothingThatMustBePatched(t *testing.T) {
+	t.Parallel()
+	run := func(advised bool) (seen []string, effects []string) {
+		w, r := newTown(t, controltest.Options{Hosts: 2}), rand.New(rand.NewPCG(7, 5))
+		w.known, w.limits = mild, `{"seen":0}`
+		if advised {
+			w.terms.Advice, w.advise = time.Hour, advicetest.Simulated(advice.Hold)
+		}
+		w.open()
+		if advised {
+			w.decided(r, w.decided(r, 0, 200, conduct.Shadow, 2), 200, conduct.Hold, 2)
+		}
+		w.restart()
+		defer w.end()
+		w.grant(3600)
+		known := []canon.Digest{}
+		for i := range 2 {
+			w.enrol(i, i, hello)
+			known = append(known, w.unlike(known...))
+			p := w.plan(known[i])
+			if advised {
+				w.advised(p.Digest)
+			}
+			w.until("it is known how it goes on", func() bool {
+				p = w.plan(p.Digest)
+				return p.State == control.Review || p.State == control.Running
+			})
+			if advised {
+				effects = append(effects, w.advised(p.Digest).Effect)
+			}
+			if len(p.Urgency) != 1 || p.Urgency[0].Due == 0 {
+				t.Errorf("nothing says that it must be patched: %+v", p)
+				return seen, effects
+			}
+			days := (p.Urgency[0].Due - p.Created + 43200) / 86400
+			seen = append(seen, fmt.Sprint(i, p.Packages, p.Class, p.Verdict[0].Outcome, p.Urgency[0].Class, days))
+			if advised && i == 0 {
+				w.decided(r, 401, 120, conduct.Hold, 20)
+				w.restart()
+				w.until("it is demoted", func() bool { return w.asked().Say == conduct.Show })
+			}
+		}
+		return seen, effects
+	}
+	without, _ := run(false)
+	with, effects := run(true)
+	if !slices.Equal(without, with) || len(with) != 2 {
+		t.Errorf("the twin: %q, with the model: %q", without, with)
+	}
+	if !slices.Equal(effects, []string{control.EffectHeld, control.EffectShown}) {
+		t.Errorf("%q: it was not demoted between the two", effects)
 	}
 }
