@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"strings"
 
 	"github.com/patchwrit/patchwrit/canon"
@@ -25,9 +24,9 @@ func DigestOf(ctx context.Context, path string) (canon.Digest, error) {
 		}
 		return err
 	}
-	root, err := os.OpenRoot(path)
+	root, err := folder(path)
 	if err != nil {
-		f, err := os.Open(path)
+		f, err := regular(path)
 		if err == nil {
 			err = one(f, sum)
 		}

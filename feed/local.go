@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/patchwrit/patchwrit/canon"
 )
@@ -20,11 +22,11 @@ import (
 // path reads a directory, a zip or a single file. date is that of a file's
 // content; 0: its modification time.
 func (r *reading) path(ctx context.Context, name string, date int64) error {
-	if root, err := os.OpenRoot(name); err == nil {
+	if root, err := folder(name); err == nil {
 		defer root.Close()
 		return r.directory(ctx, root)
 	}
-	f, err := os.Open(name)
+	f, err := regular(name)
 	if err != nil {
 		return unusable("%v", err)
 	}
@@ -34,6 +36,31 @@ func (r *reading) path(ctx context.Context, name string, date int64) error {
 		return unusable("%v", err)
 	}
 	return r.file(ctx, f, name, cmp.Or(date, info.ModTime().Unix()))
+}
+
+// folder opens a directory, and nothing else: opening a pipe would wait.
+func folder(name string) (*os.Root, error) {
+	if info, err := os.Stat(name); err != nil || !info.IsDir() {
+		return nil, cmp.Or(err, fs.ErrInvalid)
+	}
+	return os.OpenRoot(name)
+}
+
+// regular opens a regular file. It does not wait for the writer of a pipe.
+func regular(name string) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = &os.PathError{Op: "open", Path: name, Err: errors.New("it is no regular file")}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 func unusable(format string, args ...any) error {

@@ -66,7 +66,7 @@ func download(ctx context.Context, source string, o Options, limit int64) (f *os
 // or the context's.
 func Open(ctx context.Context, source string, o Options) (in io.ReadCloser, name string, err error) {
 	if !remote(source) {
-		f, err := os.Open(source)
+		f, err := regular(source)
 		if err != nil {
 			return nil, "", unusable("%v", err)
 		}

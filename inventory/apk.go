@@ -23,7 +23,7 @@ const (
 // database is there.
 func (db *database) readApk() bool {
 	for _, path := range []string{apkFile, apkUsr} {
-		f, err := db.fsys.Open(path)
+		f, err := Open(db.fsys, path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

@@ -140,7 +140,7 @@ func (db *database) readJournal(path string) {
 }
 
 func (db *database) stanzas(path, status string, each func(line int, p Package)) bool {
-	f, err := db.fsys.Open(path)
+	f, err := Open(db.fsys, path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false
 	}

@@ -89,7 +89,7 @@ func listed(fsys fs.FS, p Package, do func(path string)) error {
 	var err error
 	for _, name := range []string{p.Key(), p.Name} {
 		var f fs.File
-		if f, err = fsys.Open(infoDir + "/" + name + ".list"); err == nil {
+		if f, err = Open(fsys, infoDir+"/"+name+".list"); err == nil {
 			err = eachLine(f, do)
 			f.Close()
 			break
@@ -135,7 +135,7 @@ type diversion struct{ to, by string }
 // the local administrator is by ":", and holds for every package.
 func diversions(fsys fs.FS) (diverted, error) {
 	out := diverted{map[string]diversion{}, map[string]diversion{}}
-	f, err := fsys.Open(diversionsFile)
+	f, err := Open(fsys, diversionsFile)
 	if err != nil {
 		if _, err := fs.Stat(fsys, infoDir); err != nil {
 			return out, fmt.Errorf("dpkg's file lists: %w", err)

@@ -65,7 +65,7 @@ func readOS(fsys fs.FS) (OS, []Gap) {
 const maxSmall = 64 << 10
 
 func readSmall(fsys fs.FS, path string) (string, error) {
-	f, err := fsys.Open(path)
+	f, err := Open(fsys, path)
 	if err != nil {
 		return "", err
 	}

@@ -269,6 +269,9 @@ func (ix Index) unasked(inv inventory.Inventory) []Finding {
 	}
 	for _, s := range ix.snapshots {
 		switch {
+		case s.Count == 0 && len(s.Partial) > 0:
+			g := s.Partial[0]
+			say(FeedEmpty, "Feed %+q from %+q has no records; an empty feed says nothing (%d gaps; the first: %+q %s).", s.Name, s.Source, len(s.Partial), g.Record, g.Why)
 		case s.Count == 0:
 			say(FeedEmpty, "Feed %+q from %+q has no records; an empty feed says nothing.", s.Name, s.Source)
 		case len(s.Partial) > 0:

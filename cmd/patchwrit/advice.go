@@ -100,7 +100,7 @@ func buildDossier(cmd *cobra.Command, now time.Time) (d advice.Dossier, gaps []s
 	if err != nil {
 		return d, nil, err
 	}
-	age, err := cmd.Flags().GetDuration("max-age")
+	age, err := maxAge(cmd)
 	if err != nil {
 		return d, nil, err
 	}
@@ -140,7 +140,7 @@ func adviceSets(cmd *cobra.Command, c chosen, subjects map[string]bool, now time
 		if taken[source] {
 			continue
 		}
-		fmt.Fprintln(progress, "read feed", shown(source))
+		fmt.Fprintln(progress, "read feed", clean(shown(source)))
 		set, err := feed.Read(cmd.Context(), source, feed.Options{Now: now, Wanted: func(s advisory.Subject) bool { return subjects[s.Package] }})
 		if err != nil {
 			return nil, err
@@ -366,7 +366,7 @@ func judgedAt(cmd *cobra.Command) (at time.Time, limits advice.Ages, err error) 
 			return at, limits, usagef("--at takes a time like 2026-01-31T08:00:00Z, not %q", text)
 		}
 	}
-	age, err := cmd.Flags().GetDuration("max-age")
+	age, err := maxAge(cmd)
 	limits.Records, limits.KEV, limits.EPSS = int64(age/time.Second), int64(age/time.Second), int64(age/time.Second)
 	return at, limits, err
 }

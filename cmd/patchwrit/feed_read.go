@@ -47,7 +47,7 @@ func choose(cmd *cobra.Command) (c chosen, err error) {
 		return c, err
 	}
 	if f.Changed("max-age") {
-		age, err := f.GetDuration("max-age")
+		age, err := maxAge(cmd)
 		if err != nil {
 			return c, err
 		}

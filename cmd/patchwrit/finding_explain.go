@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -156,11 +157,12 @@ func explainFindings(seen looked, q match.Query) []explainedFinding {
 	return out
 }
 
-func writeExplained(w io.Writer, list []explainedFinding) error {
+func writeExplained(out io.Writer, list []explainedFinding) error {
+	w := bufio.NewWriter(out) // it keeps its first error
 	for _, f := range list {
-		fmt.Fprintf(w, "%s %s", f.Advisory, f.State)
+		fmt.Fprintf(w, "%s %s", clean(f.Advisory), f.State)
 		if f.Package != "" {
-			fmt.Fprintf(w, ": %s", strings.TrimSpace(solve.Key(f.Finding)+" "+f.Version))
+			fmt.Fprintf(w, ": %s", clean(strings.TrimSpace(solve.Key(f.Finding)+" "+f.Version)))
 		}
 		fmt.Fprintf(w, " (%s)\n  %s\n", f.Reason.Code, f.Reason.Text)
 		if f.SourceVersion != "" {
@@ -181,7 +183,7 @@ func writeExplained(w io.Writer, list []explainedFinding) error {
 			fmt.Fprintf(w, "  %s by %s: %s (%s), fixed %q; feed %s from %s, read %s\n    record %s, snapshot %s\n", s.Advisory, s.Source.Source, s.State, s.Reason, s.Fixed, s.Feed, s.From, read, s.Raw, s.Snapshot)
 		}
 	}
-	return nil
+	return w.Flush()
 }
 
 // explainedCode is the exit code: affected before unknown, both before clean.

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -67,21 +68,35 @@ func writeFile(cmd *cobra.Command, path string, b []byte) error {
 // maxFile bounds every file a person hands to the tool, but artefacts.
 const maxFile = canon.MaxBytes
 
-// readFile reads a file a person named, bounded. The newline that editors and
-// shells put at the end is not part of it.
+// readFile reads a file a person named, bounded, also where it has no size of its
+// own: a pipe, a device. The newline that editors and shells put at the end is not
+// part of it.
 func readFile(path string) ([]byte, error) {
-	info, err := os.Stat(path)
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	if info.Size() > maxFile {
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.Size() > maxFile {
 		return nil, fmt.Errorf("%s has %d bytes; files of this kind have at most %d", path, info.Size(), maxFile)
 	}
-	b, err := os.ReadFile(path)
+	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if len(b) > maxFile {
+		return nil, fmt.Errorf("%s goes on; files of this kind have at most %d bytes", path, maxFile)
+	}
 	if n := len(b); err == nil && n > 0 && b[n-1] == '\n' {
 		b = b[:n-1]
 	}
 	return b, err
+}
+
+// maxAge reads --max-age, which is none below nought.
+func maxAge(cmd *cobra.Command) (time.Duration, error) {
+	age, err := cmd.Flags().GetDuration("max-age")
+	if err == nil && age < 0 {
+		err = usagef("--max-age takes a length of time like 336h, not %s", age)
+	}
+	return age, err
 }
 
 // output reads -o and refuses what is not offered.

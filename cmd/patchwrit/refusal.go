@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -17,19 +18,19 @@ func refusalCmd() *cobra.Command {
 			"  patchwrit refusal",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			out := cmd.OutOrStdout()
+			out := bufio.NewWriter(cmd.OutOrStdout()) // it keeps its first error
 			for _, e := range explain.All() {
 				if len(args) == 0 {
 					fmt.Fprintf(out, "%-28s %s\n", e.Code, e.Title)
 				} else if string(e.Code) == args[0] {
-					_, err := fmt.Fprintf(out, "%s: %s\n  why:  %s\n  next: %s\n", e.Code, e.Title, e.Text, e.Next)
-					return err
+					fmt.Fprintf(out, "%s: %s\n  why:  %s\n  next: %s\n", e.Code, e.Title, e.Text, e.Next)
+					return out.Flush()
 				}
 			}
 			if len(args) == 1 {
 				return usagef("there is no refusal %q; patchwrit refusal lists them", args[0])
 			}
-			return nil
+			return out.Flush()
 		},
 	}
 }

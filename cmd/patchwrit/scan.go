@@ -212,7 +212,7 @@ func lookOptions(cmd *cobra.Command, whole bool) (o solve.Options, sources []str
 	if err != nil {
 		return o, nil, err
 	}
-	age, err := f.GetDuration("max-age")
+	age, err := maxAge(cmd)
 	if err != nil {
 		return o, nil, err
 	}
@@ -246,7 +246,7 @@ func readFeeds(cmd *cobra.Command, c chosen, feeds []string, age time.Duration, 
 	feeds = slices.DeleteFunc(slices.Clone(feeds), func(source string) bool { return slices.Contains(c.names, source) }) // read from the depot
 	read := func(wanted func(advisory.Subject) bool) (out []advisory.Set, err error) {
 		for _, source := range feeds {
-			fmt.Fprintln(o.Progress, "read feed", shown(source))
+			fmt.Fprintln(o.Progress, "read feed", clean(shown(source)))
 			set, err := feed.Read(cmd.Context(), source, feed.Options{Now: o.Now, Wanted: wanted})
 			if err != nil {
 				return nil, err

@@ -70,7 +70,7 @@ func newJudge(cmd *cobra.Command, now time.Time) (*judge, error) {
 	if j.rules, err = priority.Standard(); err != nil {
 		return nil, err
 	}
-	age, err := f.GetDuration("max-age")
+	age, err := maxAge(cmd)
 	if err != nil {
 		return nil, err
 	}

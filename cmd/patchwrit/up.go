@@ -147,6 +147,7 @@ func (u *upFlags) check(cmd *cobra.Command, root trust.Root) (err error) {
 		{"poll-every", u.terms.Every, time.Second, time.Hour},
 		{"settle", u.terms.Settle, 0, time.Hour},
 		{"advice-wait", u.terms.Advice, 0, 24 * time.Hour},
+		{"max-age", u.age, 0, 876000 * time.Hour},
 	} {
 		if d.value < d.least || d.value > d.top {
 			return usagef("--%s takes %s to %s, not %s", d.flag, d.least, d.top, d.value)

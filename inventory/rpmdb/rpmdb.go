@@ -175,7 +175,7 @@ func readSQLite(ctx context.Context, fsys fs.FS, path string) inventory.Database
 }
 
 func copyFile(fsys fs.FS, from, to string) error {
-	in, err := fsys.Open(from)
+	in, err := inventory.Open(fsys, from)
 	if err != nil {
 		return err
 	}
