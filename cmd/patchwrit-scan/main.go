@@ -74,6 +74,10 @@ func run(args []string, stdout, stderr io.Writer, now time.Time) int {
 		fmt.Fprintln(stderr, "patchwrit-scan: say what to match with: --index FILE [--root DIR] [--kernel RELEASE] [-o table|json] [--fail-on affected|none]")
 		return exitUsage
 	}
+	if o.maxAge < 0 {
+		fmt.Fprintln(stderr, "patchwrit-scan: --max-age takes a length of time like 336h, not", o.maxAge)
+		return exitUsage
+	}
 	code, err := scan(o, stdout, now)
 	if err != nil {
 		fmt.Fprintln(stderr, "patchwrit-scan:", explain.Error(err))

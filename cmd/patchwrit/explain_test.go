@@ -5,6 +5,7 @@ import (
 	"go/ast"
 	"go/parser"
 	gotoken "go/token"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/patchwrit/patchwrit/internal/rpmtest"
+	"github.com/patchwrit/patchwrit/match"
 )
 
 // osvOf is a record about pw-tool of Debian 12, or what affected says instead.
@@ -191,4 +193,28 @@ func codes(t *testing.T) (out []string) {
 		t.Fatalf("only %d codes were found", len(out))
 	}
 	return out
+}
+
+// Whatever a record, a feed or its file is called, a terminal gets no command.
+func TestExplainedTextIsClean(t *testing.T) {
+	evil := "e\x1b]0;pwned\x07"
+	f := explainedFinding{Finding: match.Finding{Advisory: evil, Package: evil, Version: evil, State: match.Unknown, Reason: match.Reason{Code: match.Code(evil), Text: evil}, Source: evil, SourceVersion: evil, Fixed: evil}, Runs: evil}
+	f.Sources = []explainedSource{{Source: match.Source{Advisory: evil, Source: evil, Feed: evil}, From: evil}}
+	var out strings.Builder
+	if err := writeExplained(&out, []explainedFinding{f}); err != nil || strings.ContainsAny(out.String(), "\x1b\x07") || strings.Count(out.String(), "\n") < 6 {
+		t.Errorf("%v %q", err, out.String())
+	}
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip("there is no /dev/full")
+	}
+	defer full.Close()
+	if err := writeExplained(full, []explainedFinding{f}); err == nil {
+		t.Error("what could not be written was not told")
+	}
+	cmd := newRoot(full, io.Discard)
+	cmd.SetArgs([]string{"refusal"})
+	if err := cmd.ExecuteContext(t.Context()); err == nil {
+		t.Error("a list that could not be written was not told")
+	}
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -158,11 +157,11 @@ func explainFindings(seen looked, q match.Query) []explainedFinding {
 }
 
 func writeExplained(out io.Writer, list []explainedFinding) error {
-	w := bufio.NewWriter(out) // it keeps its first error
+	w := &strings.Builder{}
 	for _, f := range list {
-		fmt.Fprintf(w, "%s %s", clean(f.Advisory), f.State)
+		fmt.Fprintf(w, "%s %s", f.Advisory, f.State)
 		if f.Package != "" {
-			fmt.Fprintf(w, ": %s", clean(strings.TrimSpace(solve.Key(f.Finding)+" "+f.Version)))
+			fmt.Fprintf(w, ": %s", strings.TrimSpace(solve.Key(f.Finding)+" "+f.Version))
 		}
 		fmt.Fprintf(w, " (%s)\n  %s\n", f.Reason.Code, f.Reason.Text)
 		if f.SourceVersion != "" {
@@ -183,7 +182,8 @@ func writeExplained(out io.Writer, list []explainedFinding) error {
 			fmt.Fprintf(w, "  %s by %s: %s (%s), fixed %q; feed %s from %s, read %s\n    record %s, snapshot %s\n", s.Advisory, s.Source.Source, s.State, s.Reason, s.Fixed, s.Feed, s.From, read, s.Raw, s.Snapshot)
 		}
 	}
-	return w.Flush()
+	_, err := io.WriteString(out, cleanLines(w.String()))
+	return err
 }
 
 // explainedCode is the exit code: affected before unknown, both before clean.

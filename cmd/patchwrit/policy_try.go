@@ -31,6 +31,9 @@ func policyTestCmd() *cobra.Command {
 			}
 			var from fs.FS = standard.Rules
 			if len(args) == 1 {
+				if info, err := os.Stat(args[0]); err != nil || !info.IsDir() {
+					return usagef("%s is no directory of rules", args[0])
+				}
 				from = os.DirFS(args[0])
 			}
 			t, err := tried(cmd, from, bundle)

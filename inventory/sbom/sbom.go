@@ -21,6 +21,7 @@
 package sbom
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -80,6 +81,7 @@ const outermost = -1
 // Parse reads one document. The error says why it is none, with the byte; what
 // is odd inside it is a gap of the inventory.
 func Parse(raw []byte) (Document, error) {
+	raw = bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf")) // some tools write one; RFC 8259, section 8.1, lets a reader ignore it
 	return parse(raw, bounds{MaxFile, maxComponents, maxEdges})
 }
 

@@ -305,3 +305,14 @@ func TestAReferenceIsAText(t *testing.T) {
 		}
 	}
 }
+
+// A byte order mark before the document is ignored, once.
+func TestAByteOrderMark(t *testing.T) {
+	const mark, bill = "\xef\xbb\xbf", `{"bomFormat":"CycloneDX","specVersion":"1.5","components":[]}`
+	if _, err := Parse([]byte(mark + bill)); err != nil {
+		t.Error(err)
+	}
+	if _, err := Parse([]byte(mark + mark + bill)); err == nil {
+		t.Error("two marks are taken")
+	}
+}

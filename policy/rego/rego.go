@@ -36,6 +36,7 @@ import (
 // Refusals of this room.
 const (
 	codeBundle refusal.Code = "PW-POLICY-BUNDLE"
+	codeRules  refusal.Code = "PW-POLICY-RULES"
 	codeInput  refusal.Code = "PW-POLICY-INPUT"
 	codeOther  refusal.Code = "PW-POLICY-BUILTIN"
 )

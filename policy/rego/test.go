@@ -43,7 +43,7 @@ type TestResult struct {
 func Test(ctx context.Context, rules fs.FS) (Tests, error) {
 	modules, err := modulesOf(rules)
 	if err != nil {
-		return Tests{}, refusal.New(codeBundle, "%v", err)
+		return Tests{}, refusal.New(codeRules, "%v", err)
 	}
 	return test(ctx, modules, map[string]any{})
 }
@@ -57,7 +57,7 @@ func TestBundle(ctx context.Context, file []byte, tests fs.FS) (Tests, error) {
 	}
 	found, err := modulesOf(tests)
 	if err != nil {
-		return Tests{}, refusal.New(codeBundle, "%v", err)
+		return Tests{}, refusal.New(codeRules, "%v", err)
 	}
 	modules := map[string]*ast.Module{}
 	for path, m := range found {
@@ -91,7 +91,7 @@ func test(ctx context.Context, modules map[string]*ast.Module, data map[string]a
 	results, err := tester.NewRunner().SetCompiler(compiler).SetModules(named).SetStore(inmem.NewFromObject(data)).SetDefaultRegoVersion(ast.RegoV1).
 		SetTimeout(Timeout).RaiseBuiltinErrors(true).SetCoverageQueryTracer(traced).RunTests(ctx, nil)
 	if err != nil {
-		return Tests{}, refusal.New(codeBundle, "%v", err)
+		return Tests{}, refusal.New(codeRules, "%v", err)
 	}
 	out := Tests{Tests: []TestResult{}, Uncovers: []string{}}
 	for r := range results {
