@@ -47,7 +47,7 @@ const scanLong = "Scan reads a system's package database and matches it with fee
 	"Of a kernel the answer says whether it is the one that runs (this machine's with --root /, else --kernel); one that runs\n" +
 	"and is of no installed package is unknown.\n\n" +
 	"Packages of a module (RHEL family) are matched with their own stream only; Red Hat's hosts with its CSAF VEX, docs/MATCHING.md.\n\n" +
-	"Exit codes: 3 something is affected, 6 part of the answer is unknown, 0 neither."
+	"Exit codes: 3 something is affected (whatever else is unknown, which the answer says), 6 part of the answer is unknown, 0 neither."
 
 // scanCmd finds what is affected on one root.
 func scanCmd() *cobra.Command {
