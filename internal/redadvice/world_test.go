@@ -101,6 +101,10 @@ func TestShortTextsAreNoAlarm(t *testing.T) {
 		if y.place("here", field{"osv.severity", "advisory"}, sample{Text: text}, text, d, twin); y.misplaced != 1 {
 			t.Errorf("%s is not found where facts stand", text)
 		}
+		y = newTally() // a text that is sent changes a fact, in words other than its own
+		if y.place("here", field{prose, "advisory"}, sample{Text: "words that stand nowhere"}, "words that stand nowhere", d, twin); y.misplaced != 1 {
+			t.Errorf("a request that is another one outside untrusted text is not found")
+		}
 	}
 }
 
