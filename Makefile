@@ -50,7 +50,7 @@ test-lane-guest: ## the guest, then the mutation run
 .PHONY: test-race
 test-race: ## unit tests with the race detector
 # A raced process waits a second before it ends unless told otherwise, and the scripts start hundreds.
-	GORACE=atexit_sleep_ms=50 PATCHWRIT_REAL_ROOTS=no $(GO) test -race -short -timeout 30m $(PKGS)
+	GORACE=atexit_sleep_ms=50 PATCHWRIT_REAL_ROOTS=no $(GO) test -race -short -timeout 12m $(PKGS)
 
 .PHONY: test-real
 test-real: ## real records of the shared data set, read and matched without the race detector (internal/raced says why); each kind of poison, and advisers of many kinds, through the loop
