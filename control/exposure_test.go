@@ -247,7 +247,6 @@ func TestAPersonsPlanCoolsDownOnce(t *testing.T) {
 	}
 	w.start()
 	w.enrol(0, 0, evidencetest.Package)
-	w.Allow(evidencetest.Package)
 	f := w.Plan(w.hosts...)
 	raw := httptest.NewRecorder()
 	w.control.API().ServeHTTP(raw, httptest.NewRequest("POST", "/v1/plans", bytes.NewReader(f.Bytes())))

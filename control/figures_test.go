@@ -72,9 +72,7 @@ func (w *town) permitted(hosts ...*controltest.Host) canon.Digest {
 		h.Installed[hello] = evidencetest.Old
 		w.must(h.Report(w.t.Context(), w.control.Handle))
 	}
-	w.Allow(hello)
 	f := w.Plan(hosts...)
-	w.Allow() // the control plane itself proposes nothing
 	w.propose(f)
 	d := controltest.Digest(f)
 	w.advised(d)
@@ -101,7 +99,7 @@ func TestFigures(t *testing.T) {
 		}
 		return advice.Heard{Model: advicetest.Model, Outcome: advice.Refused, Why: "it would not", Sent: []byte("s"), Received: []byte("no")}
 	}
-	w.Allow()
+	w.Allow() // the control plane itself proposes nothing
 	w.start()
 	w.enrol(0, 8, hello)
 	h, began := w.hosts, time.Now().Unix()

@@ -212,7 +212,7 @@ func nonce() string {
 
 func (h *House) fact() proposal.Fact { return h.World.Bundle.Dossier.Artefacts[0] }
 
-// Allow sets what the solver can fix.
+// Allow sets what the solver can fix for the control plane.
 func (h *House) Allow(packages ...string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -233,6 +233,10 @@ func (h *House) Solve(_ context.Context, o solve.Options) (solve.Solved, error) 
 	h.solves++
 	packages := slices.Sorted(slices.Values(h.packages))
 	h.mu.Unlock()
+	return h.solved(o, packages)
+}
+
+func (h *House) solved(o solve.Options, packages []string) (solve.Solved, error) {
 	inv, err := inventory.Read(os.DirFS(o.Root))
 	if err != nil {
 		return solve.Solved{}, err
@@ -277,7 +281,8 @@ func Statement(h plan.Header, k approval.Kind) approval.Statement {
 func Digest(f proposal.File) canon.Digest { return f.Header.Digest() }
 
 // Plan is a plan that a person makes for hosts that have the old version of the
-// one package: the first of them is the canary.
+// one package: the first of them is the canary. What the solver is allowed to fix
+// has no part in it, so that the control plane need not be allowed to propose the same.
 func (h *House) Plan(hosts ...*Host) proposal.File {
 	h.T.Helper()
 	now := time.Now().Unix()
@@ -287,7 +292,7 @@ func (h *House) Plan(hosts ...*Host) proposal.File {
 		dir, err := os.MkdirTemp(h.Dir, "root-")
 		h.must(err)
 		h.must(lay(dir, a.Snapshot()))
-		s, err := h.Solve(context.Background(), solve.Options{Root: dir})
+		s, err := h.solved(solve.Options{Root: dir}, []string{evidencetest.Package})
 		h.must(err)
 		if i == 1 {
 			r.Waves = append(r.Waves, plan.Wave{NotBefore: now, Good: 1})
