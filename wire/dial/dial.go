@@ -25,6 +25,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -310,12 +311,16 @@ func (k *Conn) Ask(ctx context.Context, v wire.Verb, body []byte) ([]byte, error
 	return nil, refusal.New(wire.CodeDown, "an answer of %d bytes that is none", len(msg.Data))
 }
 
+// errLost says that no answer can come any more: it would come over a connection that is gone.
+var errLost = errors.New("the connection ended before the answer came")
+
 // request waits for a connection where there is none just now.
 func (k *Conn) request(ctx context.Context, subject string, body []byte) (*nats.Msg, error) {
-	up := k.nc.StatusChanged(nats.CONNECTED, nats.CLOSED)
+	up, lost := k.nc.StatusChanged(nats.CONNECTED, nats.CLOSED), k.nc.StatusChanged(nats.RECONNECTING)
 	defer k.nc.RemoveStatusListener(up)
+	defer k.nc.RemoveStatusListener(lost)
 	for {
-		msg, err := k.nc.RequestWithContext(ctx, subject, body)
+		msg, err := k.once(ctx, lost, subject, body)
 		if !errors.Is(err, nats.ErrReconnectBufExceeded) || k.nc.IsClosed() {
 			return msg, err
 		}
@@ -328,6 +333,26 @@ func (k *Conn) request(ctx context.Context, subject string, body []byte) (*nats.
 			return nil, ctx.Err()
 		}
 	}
+}
+
+// once asks over the connection that there is, and does not outlast it.
+func (k *Conn) once(ctx context.Context, lost <-chan nats.Status, subject string, body []byte) (*nats.Msg, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var watched sync.WaitGroup
+	watched.Go(func() {
+		select {
+		case <-lost:
+			cancel(errLost)
+		case <-ctx.Done():
+		}
+	})
+	msg, err := k.nc.RequestWithContext(ctx, subject, body)
+	if err != nil && context.Cause(ctx) == errLost && !errors.Is(err, nats.ErrReconnectBufExceeded) {
+		err = errLost
+	}
+	cancel(nil)
+	watched.Wait() // what comes next on lost is for the next asking
+	return msg, err
 }
 
 // Wakes tells that there may be something to do: the control plane said so, or

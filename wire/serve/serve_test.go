@@ -454,6 +454,47 @@ func TestTheServerComesBack(t *testing.T) {
 	}
 }
 
+// TestAnAnswerThatCannotComeIsNotWaitedFor: a question under way when the connection
+// ends is over at once, not when its time is.
+func TestAnAnswerThatCannotComeIsNotWaitedFor(t *testing.T) {
+	asked, answer := make(chan bool, 9), make(chan bool)
+	w := newTown(t, func(c *Config) {
+		quick := c.Handler
+		c.Handler = func(ctx context.Context, key string, v wire.Verb, body []byte) ([]byte, error) {
+			if string(body) == "slow" {
+				asked <- true
+				<-answer
+			}
+			return quick(ctx, key, v, body)
+		}
+	})
+	seed, public := w.enrol()
+	c := w.conn(seed)
+	if _, err := ask(t, c, wire.Hello, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { close(answer) })
+	began, said := time.Now(), make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+		defer cancel()
+		_, err := c.Ask(ctx, wire.Hello, []byte("slow"))
+		said <- err
+	}()
+	<-asked
+	if err := w.s.Cut(public); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-said:
+		if refusal.CodeOf(err) != wire.CodeDown || !strings.Contains(err.Error(), "ended before the answer came") {
+			t.Error(err)
+		}
+	case <-time.After(time.Minute):
+		t.Errorf("it still waits after %v", time.Since(began))
+	}
+}
+
 // TestThroughAnHTTPProxy connects where nothing but CONNECT is let out.
 func TestThroughAnHTTPProxy(t *testing.T) {
 	w := newTown(t, nil)
