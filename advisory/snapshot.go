@@ -43,12 +43,32 @@ func (s Snapshot) Origin() Feed {
 	return Feed{Name: s.Name, Kind: s.Kind, Snapshot: s.Digest, Fetched: s.Fetched}
 }
 
+// Gaps says for people how many gaps there are, and what the first is, in printable
+// ASCII; "" without one.
+func (s Snapshot) Gaps() string {
+	if len(s.Partial) == 0 {
+		return ""
+	}
+	count, first := "1 gap: ", string(s.Partial[0].Why)
+	if n := len(s.Partial); n > 1 {
+		count = fmt.Sprintf("%d gaps; the first: ", n)
+	}
+	if record := s.Partial[0].Record; record != "" {
+		first = fmt.Sprintf("%+q %s", record, first)
+	}
+	return count + first
+}
+
 // Aged returns s with a Gap when its newest record is older than limit seconds
 // at the time now, or is dated beyond now: a feed that stands still can no
 // longer say that a host is clean.
 func (s Snapshot) Aged(now, limit int64) Snapshot {
 	var why string
 	switch age := now - s.Newest; {
+	case s.Newest <= 0 && s.Count == 0 && len(s.Partial) > 0:
+		return s // nothing was read that could be old, which is told already
+	case s.Newest <= 0:
+		why = "it bears no time, so nobody can tell how old it is"
 	case age > limit:
 		why = fmt.Sprintf("its newest record is %d hours old, the limit is %d", age/3600, limit/3600)
 	case age < -24*3600:

@@ -199,7 +199,7 @@ func (c *Control) gaps(m *moment) []string {
 		case f.Count == 0:
 			out = append(out, fmt.Sprintf("feed %+q has no records", f.Name))
 		case len(f.Partial) > 0:
-			out = append(out, fmt.Sprintf("feed %+q could not be read whole (%d gaps; the first: %+q %s)", f.Name, len(f.Partial), f.Partial[0].Record, f.Partial[0].Why))
+			out = append(out, fmt.Sprintf("feed %+q could not be read whole (%s)", f.Name, f.Gaps()))
 		}
 	}
 	if n := m.Incomplete().Len(); n > 0 {

@@ -270,13 +270,11 @@ func (ix Index) unasked(inv inventory.Inventory) []Finding {
 	for _, s := range ix.snapshots {
 		switch {
 		case s.Count == 0 && len(s.Partial) > 0:
-			g := s.Partial[0]
-			say(FeedEmpty, "Feed %+q from %+q has no records; an empty feed says nothing (%d gaps; the first: %+q %s).", s.Name, s.Source, len(s.Partial), g.Record, g.Why)
+			say(FeedEmpty, "Feed %+q from %+q has no records; an empty feed says nothing (%s).", s.Name, s.Source, s.Gaps())
 		case s.Count == 0:
 			say(FeedEmpty, "Feed %+q from %+q has no records; an empty feed says nothing.", s.Name, s.Source)
 		case len(s.Partial) > 0:
-			g := s.Partial[0]
-			say(FeedPartial, "Feed %+q from %+q could not be read whole (%d gaps; the first: %+q %s).", s.Name, s.Source, len(s.Partial), g.Record, g.Why)
+			say(FeedPartial, "Feed %+q from %+q could not be read whole (%s).", s.Name, s.Source, s.Gaps())
 		}
 	}
 	sys, ok := ix.system(inv.OS)

@@ -436,6 +436,8 @@ func finding(p inventory.Package, list []*verdict) Finding {
 	}
 	if other > 0 {
 		f.Reason.Text += fmt.Sprintf(" The sources disagree: %d of %d say otherwise.", other, len(list))
+	} else if f.Disputed() {
+		f.Reason.Text += " The sources disagree about the fixed version."
 	}
 	return f
 }

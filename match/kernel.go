@@ -61,16 +61,20 @@ func (k *Kernel) Runs(f *Finding) string {
 	return "no"
 }
 
-// Why is the reason's code in a table, and whether the kernel that it is about
-// runs, as Kernel.Runs says it.
+// Why is the reason's code in a table, whether the kernel that it is about runs, as
+// Kernel.Runs says it, and whether the sources disagree.
 func (f *Finding) Why(runs string) string {
+	why := string(f.Reason.Code)
 	switch runs {
 	case "yes":
-		return string(f.Reason.Code) + ", runs"
+		why += ", runs"
 	case "no":
-		return string(f.Reason.Code) + ", does not run"
+		why += ", does not run"
 	}
-	return string(f.Reason.Code)
+	if f.Disputed() {
+		why += ", sources disagree"
+	}
+	return why
 }
 
 // Sentence is a line for a table; "" where there is nothing to say.

@@ -85,7 +85,8 @@ type Reason struct {
 }
 
 // Source is what one record says about the package. Where the States of a
-// finding's Sources differ, the sources disagree.
+// finding's Sources differ, or the versions that they name as fixed, the sources
+// disagree.
 type Source struct {
 	Advisory string         `json:"advisory"`
 	Source   string         `json:"source"` // who wrote the record
@@ -98,6 +99,19 @@ type Source struct {
 	Fixed    string         `json:"fixed"`
 	// Authority is what the source's word about this package is worth.
 	Authority advisory.Authority `json:"authority,omitempty"`
+}
+
+// Disputed reports whether the sources disagree.
+func (f *Finding) Disputed() bool {
+	fixed := ""
+	for i := range f.Sources {
+		s := &f.Sources[i]
+		if s.State != f.Sources[0].State || fixed != "" && s.Fixed != "" && s.Fixed != fixed {
+			return true
+		}
+		fixed = cmp.Or(fixed, s.Fixed)
+	}
+	return false
 }
 
 // Grounded reports whether the package is affected by the word of its vendor or

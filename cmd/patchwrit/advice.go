@@ -164,8 +164,7 @@ type adviceReading struct {
 
 func (r *adviceReading) gap(s advisory.Snapshot) {
 	if s = s.Aged(r.now.Unix(), r.limit); len(s.Partial) > 0 {
-		g := s.Partial[0]
-		r.gaps = append(r.gaps, fmt.Sprintf("feed %+q from %+q could not be read whole (%d gaps; the first: %+q %s)", s.Name, s.Source, len(s.Partial), g.Record, g.Why))
+		r.gaps = append(r.gaps, fmt.Sprintf("feed %+q from %+q could not be read whole (%s)", s.Name, s.Source, s.Gaps()))
 	}
 }
 

@@ -90,7 +90,7 @@ func (p planning) run(cmd *cobra.Command) error {
 			return err
 		}
 	}
-	o, sources, err := lookOptions(cmd, true)
+	o, sources, err := lookOptions(cmd, true, false)
 	if err != nil {
 		return err
 	}

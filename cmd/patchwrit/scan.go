@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/patchwrit/patchwrit/advisory"
+	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/change"
 	"github.com/patchwrit/patchwrit/docs/schema"
 	"github.com/patchwrit/patchwrit/feed"
@@ -22,6 +24,7 @@ import (
 	"github.com/patchwrit/patchwrit/inventory"
 	"github.com/patchwrit/patchwrit/match"
 	"github.com/patchwrit/patchwrit/pkgmgr/apt/solve"
+	"github.com/patchwrit/patchwrit/refusal"
 	"github.com/patchwrit/patchwrit/trust"
 )
 
@@ -35,7 +38,8 @@ const scanLong = "Scan reads a system's package database and matches it with fee
 	"fixable here. Each component of a bill is counted. One that could be vulnerable and is not matched (no purl, a type or release that is not matched,\n" +
 	"a purl that contradicts itself, a container without contents, Windows) makes the answer unknown. Files, data and what only holds other components are left out, and the answer says so.\n" +
 	"More than a million findings, or 20 million pairs of a version and a record to compare, are unknown as a whole.\n\n" +
-	"Without --feed and --source it matches with the whole depot (patchwrit feed update, feed ls).\n\n" +
+	"Without --feed and --source it matches with the whole depot (patchwrit feed update, feed ls).\n" +
+	"A --feed that is cut, of no known format or out of reach makes the answer unknown; the others still answer. One that does not exist is an error.\n\n" +
 	"With --kev, --cve, --epss or --exposed, or with feeds of these kinds in the depot, each affected finding also gets its deadline by CISA BOD 26-04,\n" +
 	"and the findings stand in the order of work. --cve brings CISA's SSVC points (automatable, technical\n" +
 	"impact) and CVSS scores, each with its source and time. What is not known counts as the stricter value;\n" +
@@ -131,7 +135,7 @@ func scan(cmd *cobra.Command, whole bool) (looked, error) {
 	if err != nil {
 		return looked{}, err
 	}
-	o, sources, err := lookOptions(cmd, whole || bill != nil)
+	o, sources, err := lookOptions(cmd, whole || bill != nil, true)
 	if err != nil {
 		return looked{}, err
 	}
@@ -198,8 +202,9 @@ func addLookFlags(cmd *cobra.Command) {
 }
 
 // lookOptions reads the flags; the sources are returned as they were written.
-// Without whole the feeds that are files or URLs are read later, by o.More.
-func lookOptions(cmd *cobra.Command, whole bool) (o solve.Options, sources []string, err error) {
+// Without whole the feeds that are files or URLs are read later, by o.More. With
+// without, one of them that cannot be read makes the answer unknown and is no error.
+func lookOptions(cmd *cobra.Command, whole, without bool) (o solve.Options, sources []string, err error) {
 	f := cmd.Flags()
 	o = solve.Options{Now: time.Now(), Progress: cmd.ErrOrStderr()}
 	if o.Root, err = f.GetString("root"); err != nil {
@@ -226,7 +231,7 @@ func lookOptions(cmd *cobra.Command, whole bool) (o solve.Options, sources []str
 			return o, nil, err
 		}
 		o.Records = append(o.Records, match.Aged(r, o.Now.Unix(), int64(age/time.Second)))
-	} else if err := readFeeds(cmd, c, feeds, age, whole, &o); err != nil {
+	} else if err := readFeeds(cmd, c, feeds, age, whole, without, &o); err != nil {
 		return o, nil, err
 	}
 	sources, err = f.GetStringArray("source")
@@ -235,7 +240,7 @@ func lookOptions(cmd *cobra.Command, whole bool) (o solve.Options, sources []str
 
 // readFeeds reads what was chosen from the depot, and the other feeds, now or, in
 // part, later. What is judged before it counts (--since) is read whole.
-func readFeeds(cmd *cobra.Command, c chosen, feeds []string, age time.Duration, whole bool, o *solve.Options) (err error) {
+func readFeeds(cmd *cobra.Command, c chosen, feeds []string, age time.Duration, whole, without bool, o *solve.Options) (err error) {
 	if err := c.warn(cmd, o.Now); err != nil {
 		return err
 	}
@@ -248,8 +253,11 @@ func readFeeds(cmd *cobra.Command, c chosen, feeds []string, age time.Duration, 
 		for _, source := range feeds {
 			fmt.Fprintln(o.Progress, "read feed", clean(shown(source)))
 			set, err := feed.Read(cmd.Context(), source, feed.Options{Now: o.Now, Wanted: wanted})
+			if without && errors.Is(err, feed.ErrUnusable) && there(source) {
+				set, err = nothing(source, o.Now, err), nil
+			}
 			if err != nil {
-				return nil, err
+				return nil, coded(err)
 			}
 			set.Snapshot = set.Snapshot.Aged(o.Now.Unix(), int64(age/time.Second))
 			out = append(out, set)
@@ -269,6 +277,29 @@ func readFeeds(cmd *cobra.Command, c chosen, feeds []string, age time.Duration, 
 		places, o.Feeds = append(places, len(o.Feeds)), append(o.Feeds, set)
 	}
 	return readSince(cmd, places, age, o)
+}
+
+// there reports whether a source can be looked for at all. One that is not is a slip
+// of who typed it, and nothing is answered.
+func there(source string) bool {
+	_, err := os.Stat(source)
+	return strings.Contains(source, "://") || err == nil
+}
+
+// nothing is what was read of a feed that could not be used: the other feeds answer,
+// and no answer is clean.
+func nothing(source string, now time.Time, err error) advisory.Set {
+	why := strings.TrimPrefix(err.Error(), feed.ErrUnusable.Error()+": ")
+	return advisory.Set{Snapshot: advisory.Snapshot{Name: filepath.Base(shown(source)), Kind: "none", Source: shown(source), Fetched: now.Unix(), Scope: []advisory.Subject{},
+		Partial: []advisory.Gap{{Why: canon.NoteOf(string(depot.CodeUnusable) + ": " + why)}}}}
+}
+
+// coded gives a feed that cannot be used its code; what was asked for was not done.
+func coded(err error) error {
+	if errors.Is(err, feed.ErrUnusable) {
+		return exit{code: exitFailure, cause: refusal.New(depot.CodeUnusable, "%s", strings.TrimPrefix(err.Error(), feed.ErrUnusable.Error()+": "))}
+	}
+	return err
 }
 
 // shown is an address without credentials, for progress.

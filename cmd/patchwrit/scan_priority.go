@@ -377,10 +377,8 @@ func (j *judge) apply(r *scanReport, now int64) {
 		b.Sources = append(b.Sources, book.Snapshot)
 	}
 	for _, s := range b.Sources {
-		if n := len(s.Partial); n > 0 {
-			g := s.Partial[0]
-			r.Gaps = append(r.Gaps, match.Reason{Code: match.FeedPartial,
-				Text: fmt.Sprintf("Feed %+q from %+q could not be read whole (%d gaps; the first: %+q %s).", s.Name, s.Source, n, g.Record, g.Why)})
+		if len(s.Partial) > 0 {
+			r.Gaps = append(r.Gaps, match.Reason{Code: match.FeedPartial, Text: fmt.Sprintf("Feed %+q from %+q could not be read whole (%s).", s.Name, s.Source, s.Gaps())})
 		}
 	}
 	for i, f := range r.Findings {

@@ -41,7 +41,7 @@ func readSince(cmd *cobra.Command, places []int, age time.Duration, o *solve.Opt
 	for i, source := range since {
 		set, err := feed.Read(cmd.Context(), source, feed.Options{Now: o.Now})
 		if err != nil {
-			return err
+			return coded(err)
 		}
 		set.Snapshot = set.Snapshot.Aged(o.Now.Unix(), int64(age/time.Second))
 		o.Since[places[i]] = set
