@@ -31,11 +31,11 @@ func policyActivateCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			p, err := pinPolicy(args[0], args[1])
+			p, now, err := pinPolicy(cmd.Context(), args[0], args[1])
 			if err != nil {
 				return err
 			}
-			found, err := againstForce(cmd, root, p, args[0], from)
+			found, err := againstForce(cmd, root, now, from)
 			if err != nil {
 				return err
 			}
@@ -60,21 +60,10 @@ func policyActivateCmd() *cobra.Command {
 	return cmd
 }
 
-// againstForce verifies the new bundle, compares it with the one in force and
-// shows the keepers what was found.
-func againstForce(cmd *cobra.Command, root trust.Root, p trust.Policy, path, from string) (policy.Comparison, error) {
+// againstForce compares the new rules with those in force and shows the keepers what
+// was found.
+func againstForce(cmd *cobra.Command, root trust.Root, now *rego.Engine, from string) (policy.Comparison, error) {
 	none := policy.Comparison{Is: policy.MayBeWeaker, Why: []string{"the bundle in force was not given (--from): nothing was compared"}}
-	raw, err := readBundle(path)
-	if err != nil {
-		return none, err
-	}
-	now, err := rego.Load(cmd.Context(), raw, p.Bundle, canon.Note(p.Key).Text())
-	if err != nil {
-		return none, err
-	}
-	if err := limitsHold(now, nil); err != nil {
-		return none, err
-	}
 	if root.Policy.Bundle == "" {
 		tell(cmd, "these are the house's first rules: there is nothing to compare them with")
 		return none, nil

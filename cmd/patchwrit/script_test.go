@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -27,6 +28,7 @@ import (
 	"github.com/patchwrit/patchwrit/internal/advisortest"
 	"github.com/patchwrit/patchwrit/internal/evidencetest"
 	"github.com/patchwrit/patchwrit/internal/raced"
+	"github.com/patchwrit/patchwrit/policy/rego"
 )
 
 func TestMain(m *testing.M) {
@@ -41,8 +43,8 @@ func TestMain(m *testing.M) {
 // a house ("trust"), evidence that holds ("evidence.json"), evidence in which
 // the control plane made one receipt say more ("edited.json"), the keys of two
 // of its three keepers ("keeper-1.pem", "keeper-2.pem") and of the third, and the
-// pin of the house in $PIN, of another house in $OTHERPIN. The people of the
-// roster are $P1 to $P3. "plan.json" is the plan of internal/advicetest. What a script puts into "site" is served at $SITE.
+// pin of the house in $PIN, of another house in $OTHERPIN, and the house's
+// "witness.policy". The people of the roster are $P1 to $P3. "plan.json" is the plan of internal/advicetest. What a script puts into "site" is served at $SITE.
 func TestScript(t *testing.T) {
 	raced.Leave(t, "make test-e2e")
 	w := evidencetest.Must(evidencetest.Options{Now: time.Now().Truncate(time.Second).UTC()})
@@ -53,9 +55,9 @@ func TestScript(t *testing.T) {
 	}
 	dir, sandboxed := shutIn(t)
 	testscript.Run(t, testscript.Params{Dir: "testdata/script", Condition: sandboxed, RequireExplicitExec: true, RequireUniqueNames: true,
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exitcode": exitcode, "site": siteConf, "sshkey": sshKey, "answer": writeAnswer, "provider": provider},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exitcode": exitcode, "site": siteConf, "sshkey": sshKey, "answer": writeAnswer, "provider": provider, "pack": pack},
 		Setup: func(e *testscript.Env) error {
-			files := map[string][]byte{"evidence.json": good, "edited.json": edited, "plan.json": advicetest.Material().Plan.Bytes()}
+			files := map[string][]byte{"evidence.json": good, "edited.json": edited, "plan.json": advicetest.Material().Plan.Bytes(), "witness.policy": []byte(w.House.Root.Witnesses)}
 			for name, b := range w.House.Bundle() {
 				files[filepath.Join("trust", name)] = b
 			}
@@ -159,6 +161,20 @@ func sshKey(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: sshkey NAME…")
 	}
+}
+
+// pack signs a directory of rules as policy sign does, whatever they say: another
+// program can. pack KEY DIR BUNDLE, and the key is made when it is not there.
+func pack(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: pack KEY DIR BUNDLE")
+	}
+	key, err := policyKeyAt(ts.MkAbs(args[0]))
+	ts.Check(err)
+	public, err := rego.PublicPEM(&key.PublicKey)
+	ts.Check(err)
+	bundle, err := rego.Sign(os.DirFS(ts.MkAbs(args[1])), key)
+	ts.Check(errors.Join(err, os.WriteFile(ts.MkAbs(args[0])+".pem", []byte(public), 0o600), os.WriteFile(ts.MkAbs(args[2]), bundle, 0o600)))
 }
 
 // writeAnswer writes what an adviser would send about request.json: answer FILE

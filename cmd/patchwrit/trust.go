@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/hex"
@@ -13,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/patchwrit/patchwrit/canon"
+	"github.com/patchwrit/patchwrit/policy/rego"
 	"github.com/patchwrit/patchwrit/trust"
 	"github.com/patchwrit/patchwrit/trust/ceremony"
 )
@@ -44,14 +46,15 @@ func trustInitCmd() *cobra.Command {
 		Short: "found a house: make its trust repository and the keepers' keys",
 		Long: "Founds a house in DIR: a TUF repository that names people, thresholds, hosts, witnesses and vendor keyrings.\n" +
 			"The keepers' keys are written to --keys; each keeper takes theirs away. Give the digest it prints to every\n" +
-			"host by its image or the configuration management, never by the control plane.",
+			"host by its image or the configuration management, never by the control plane.\n\n" +
+			"Rules (--policy) that --policy-key does not verify, or whose advice_limits could not be read, are refused; nothing is written.",
 		Example: "  patchwrit trust init trust --keeper ann --keeper bob --keys /media/usb/keys \\\n" +
 			"    --person 'ann:owner:ann.pub' --person 'bob:security:bob.pub' --roles owner,security \\\n" +
 			"    --witness-policy witness.policy --keyring /usr/share/keyrings/debian-archive-keyring.gpg \\\n" +
 			"    --policy policy.tar.gz --policy-key policy.pem",
 		Args: exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			made, err := f.found(args[0])
+			made, err := f.found(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -80,7 +83,7 @@ func trustInitCmd() *cobra.Command {
 	return cmd
 }
 
-func (f *founding) found(dir string) (ceremony.Made, error) {
+func (f *founding) found(ctx context.Context, dir string) (ceremony.Made, error) {
 	o := ceremony.Options{Names: f.keepers, Threshold: f.threshold, KeysDir: f.keys, ControlDir: f.data, Demo: f.demo, Now: time.Now()}
 	c := &o.Contents
 	c.Solo, c.Quorums = f.solo, ceremony.Quorums(f.solo, f.roles...)
@@ -108,7 +111,7 @@ func (f *founding) found(dir string) (ceremony.Made, error) {
 	}
 	c.Witnesses = string(text)
 	if f.policy != "" {
-		if c.Policy, err = pinPolicy(f.policy, f.policyKey); err != nil {
+		if c.Policy, _, err = pinPolicy(ctx, f.policy, f.policyKey); err != nil {
 			return ceremony.Made{}, err
 		}
 	}
@@ -231,17 +234,20 @@ func (f *founding) writeNames(names map[trust.PersonID]string) error {
 	return os.WriteFile(path, append(b, '\n'), 0o600)
 }
 
-// pinPolicy is the trust root's line for a bundle file and its key.
-func pinPolicy(bundle, keyPEM string) (trust.Policy, error) {
-	b, err := os.ReadFile(bundle)
+// pinPolicy is the trust root's line for a bundle file and its key, and the rules. What
+// the key does not verify, and rules that would not hold, are refused before keepers sign.
+func pinPolicy(ctx context.Context, bundle, keyPEM string) (trust.Policy, *rego.Engine, error) {
+	raw, err := readBundle(bundle)
 	if err != nil {
-		return trust.Policy{}, err
+		return trust.Policy{}, nil, err
 	}
 	key, err := os.ReadFile(keyPEM)
 	if err != nil {
-		return trust.Policy{}, usagef("--policy-key: %v", err)
+		return trust.Policy{}, nil, usagef("--policy-key: %v", err)
 	}
-	return trust.Policy{Type: "patchwrit/policy/v1", Bundle: canon.SumFile(b), Key: string(canon.NoteOf(string(key)))}, nil
+	p := trust.Policy{Type: "patchwrit/policy/v1", Bundle: canon.SumFile(raw), Key: string(canon.NoteOf(string(key)))}
+	e, err := rego.Load(ctx, raw, p.Bundle, canon.Note(p.Key).Text())
+	return p, e, limitsHold(e, err)
 }
 
 func trustShowCmd() *cobra.Command {
