@@ -106,6 +106,8 @@ func TestExitCodes(t *testing.T) {
 		"-root R -index I -o xml":            exitUsage,
 		"-root R -index I -fail-on anything": exitUsage,
 		"-root R -index I more":              exitUsage,
+		"-root R -index I -max-age -1h":      exitUsage,
+		"-root R -index I -max-age -1ns":     exitUsage,
 		"-nonsense":                          exitUsage,
 		"-root R -index B":                   exitIntegrity,
 		"-root R -index R":                   exitFailure,
@@ -120,6 +122,16 @@ func TestExitCodes(t *testing.T) {
 	}
 	var out, stderr bytes.Buffer
 	run([]string{"-root", root, "-index", index, "-max-age", "1ns"}, &out, &stderr, now.Add(48*time.Hour))
+	for age, want := range map[string]string{"47h": " 1 gaps,", "48h": " 0 gaps,", "": " 0 gaps,"} { // the default is 14 days
+		args := []string{"-root", root, "-index", index}
+		if age != "" {
+			args = append(args, "-max-age", age)
+		}
+		var out bytes.Buffer
+		if run(args, &out, &stderr, now.Add(48*time.Hour)); !strings.Contains(out.String(), want) {
+			t.Errorf("-max-age %s: no %q in\n%s", age, want, out.String())
+		}
+	}
 	for _, want := range []string{"CVE-2026-a\ta:amd64\t1-1\t2-1\taffected\tbelow-fixed", "feed-partial", "debian 12: 1 affected, 1 unknown, 1 gaps, 1 feeds"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())

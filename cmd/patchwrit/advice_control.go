@@ -12,7 +12,6 @@ import (
 	"github.com/patchwrit/patchwrit/advice"
 	"github.com/patchwrit/patchwrit/canon"
 	"github.com/patchwrit/patchwrit/control"
-	"github.com/patchwrit/patchwrit/feed/depot"
 	"github.com/patchwrit/patchwrit/refusal"
 )
 
@@ -51,12 +50,10 @@ func (u *upFlags) lists() func(context.Context, time.Time, *advice.Material) err
 		return nil
 	}
 	return func(ctx context.Context, now time.Time, m *advice.Material) error {
-		d := depot.Open(u.depot, nil).Through(&u.parsed)
-		names, err := d.Names()
+		c, err := u.chosen()
 		if err != nil {
 			return err
 		}
-		c := chosen{depot: d, names: names}
 		f, err := c.facts(ctx, now)
 		if err != nil {
 			return err

@@ -46,12 +46,8 @@ func choose(cmd *cobra.Command) (c chosen, err error) {
 	if err != nil {
 		return c, err
 	}
-	if f.Changed("max-age") {
-		age, err := maxAge(cmd)
-		if err != nil {
-			return c, err
-		}
-		c.maxAge = int64(age / time.Second)
+	if c.maxAge, err = depotAge(cmd); err != nil {
+		return c, err
 	}
 	if len(given) == 0 && (!f.Changed("source") || f.Changed("feeds")) {
 		c.names = all

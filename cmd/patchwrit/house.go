@@ -90,6 +90,19 @@ func readFile(path string) ([]byte, error) {
 	return b, err
 }
 
+// maxAgeHelp is what --max-age of a look says.
+const maxAgeHelp = "a feed whose newest record is older cannot say that a system is clean; a feed of the depot has its own age (max_age) unless this is given"
+
+// depotAge is --max-age in seconds for feeds of the depot, of which each has an age of
+// its own: 0, that one, unless the flag was given.
+func depotAge(cmd *cobra.Command) (int64, error) {
+	if !cmd.Flags().Changed("max-age") {
+		return 0, nil
+	}
+	age, err := maxAge(cmd)
+	return max(1, int64(age/time.Second)), err
+}
+
 // maxAge reads --max-age, which is none below nought.
 func maxAge(cmd *cobra.Command) (time.Duration, error) {
 	age, err := cmd.Flags().GetDuration("max-age")

@@ -197,7 +197,7 @@ func addLookFlags(cmd *cobra.Command) {
 	addDepotFlag(cmd)
 	cmd.Flags().String("index", "", "compiled feeds (patchwrit feed compile); no other feed is read, and each --feed beside it is only compared: the index must have been made from it")
 	cmd.Flags().StringArray("source", nil, "signed archive of an origin of the trust root, ORIGIN=URL,SUITE (repeatable)")
-	cmd.Flags().Duration("max-age", 14*24*time.Hour, "a feed whose newest record is older cannot say that a system is clean")
+	cmd.Flags().Duration("max-age", 14*24*time.Hour, maxAgeHelp)
 	cmd.Flags().BoolP("quiet", "q", false, "tell no progress")
 }
 

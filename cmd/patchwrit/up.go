@@ -36,7 +36,8 @@ type upFlags struct {
 	pinned                      canon.Digest
 	names, sources, feeds       []string
 	cooldowns                   []string
-	age                         time.Duration
+	age                         time.Duration // --max-age
+	depotAge                    int64         // the same where it was given, for feeds of the depot; 0: each feed's own
 	jsonLog                     bool
 	terms                       control.Terms
 	parsed                      depot.Cache   // of the depot
@@ -46,7 +47,10 @@ type upFlags struct {
 
 // upCmd is the control plane.
 func upCmd() *cobra.Command {
-	var u upFlags
+	return new(upFlags).command()
+}
+
+func (u *upFlags) command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "run the control plane: store, log, bus and the flow from inventories to receipts",
@@ -73,7 +77,7 @@ func upCmd() *cobra.Command {
 	f.StringArrayVar(&u.sources, "source", nil, "signed archive of an origin of the trust root, ORIGIN=URL,SUITE (repeatable)")
 	f.StringArrayVar(&u.feeds, "feed", nil, "vulnerability feed: file, zip, directory or URL (repeatable); the format is told by its content")
 	f.StringVar(&u.depot, "feeds", os.Getenv("PATCHWRIT_FEEDS"), "the depot (patchwrit feed update): all its feeds are read at each look (or PATCHWRIT_FEEDS)")
-	f.DurationVar(&u.age, "max-age", 14*24*time.Hour, "a feed whose newest record is older cannot say that a system is clean")
+	f.DurationVar(&u.age, "max-age", 14*24*time.Hour, maxAgeHelp)
 	f.StringArrayVar(&u.cooldowns, "cooldown", nil, "how long new artefacts wait, ORIGIN:CLASS=WAIT[,CORROBORATED] such as debian-security:routine=72h,6h (repeatable);\nthe second time holds when CISA's KEV and the distribution's signed changelog both name a CVE that it fixes")
 	f.DurationVar(&u.terms.Plan, "plan-every", 10*time.Minute, "time between two looks for work")
 	f.DurationVar(&u.terms.Review, "review", 24*time.Hour, "how long people have to answer; then silence is a no")
@@ -133,6 +137,9 @@ func (u *upFlags) check(cmd *cobra.Command, root trust.Root) (err error) {
 		return err
 	}
 	if err := u.adviser(cmd); err != nil {
+		return err
+	}
+	if u.depotAge, err = depotAge(cmd); err != nil {
 		return err
 	}
 	for _, d := range []struct {
@@ -222,13 +229,19 @@ func (u *upFlags) read(ctx context.Context, now time.Time) ([]advisory.Set, erro
 	if u.depot == "" {
 		return out, nil
 	}
-	d := depot.Open(u.depot, nil).Through(&u.parsed)
-	names, err := d.Names()
+	c, err := u.chosen()
 	if err != nil {
 		return nil, err
 	}
-	kept, _, err := chosen{depot: d, names: names}.sets(ctx, now, func(string, ...any) {})
+	kept, _, err := c.sets(ctx, now, func(string, ...any) {})
 	return append(out, kept...), err
+}
+
+// chosen are all feeds of the depot.
+func (u *upFlags) chosen() (chosen, error) {
+	d := depot.Open(u.depot, nil).Through(&u.parsed)
+	names, err := d.Names()
+	return chosen{depot: d, names: names, maxAge: u.depotAge}, err
 }
 
 // config is what control works with, without the wire.

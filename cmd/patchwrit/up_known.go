@@ -23,12 +23,11 @@ func (u *upFlags) known() func(context.Context, time.Time, func(string) bool) (c
 		return nil
 	}
 	return func(ctx context.Context, now time.Time, wanted func(string) bool) (control.Knowledge, error) {
-		d := depot.Open(u.depot, nil).Through(&u.parsed)
-		names, err := d.Names()
+		c, err := u.chosen()
 		if err != nil {
 			return nil, err
 		}
-		f, err := chosen{depot: d, names: names}.facts(ctx, now)
+		f, err := c.facts(ctx, now)
 		if err != nil || f.kev == nil {
 			return nil, err
 		}
@@ -44,19 +43,18 @@ func (u *upFlags) knownBy() func(time.Time) (string, error) {
 		return nil
 	}
 	return func(now time.Time) (string, error) {
-		d := depot.Open(u.depot, nil)
-		names, err := d.Names()
+		c, err := u.chosen()
 		if err != nil {
 			return "", err
 		}
 		var b strings.Builder
-		for _, name := range names {
-			f, ok, err := d.Feed(name)
+		for _, name := range c.names {
+			f, ok, err := c.depot.Feed(name)
 			if err != nil {
 				return "", err
 			}
 			if k, _ := f.InUse(); ok && depot.IsFact(f.Kind) {
-				fmt.Fprintln(&b, name, f.Kind, k.Digest, k.Holds, f.Standing(now.Unix()))
+				fmt.Fprintln(&b, name, f.Kind, k.Digest, k.Holds, f.Within(c.maxAge).Standing(now.Unix()))
 			}
 		}
 		return b.String(), nil
