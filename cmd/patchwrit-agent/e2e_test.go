@@ -56,6 +56,9 @@ func needsRoots(t *testing.T) {
 var built string
 
 func TestMain(m *testing.M) {
+	if os.Getenv("PATCHWRIT_TEST_MAIN") != "" { // a process that a test sends signals to
+		main()
+	}
 	code := m.Run()
 	if built != "" {
 		os.RemoveAll(built)

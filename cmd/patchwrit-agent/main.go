@@ -11,7 +11,10 @@
 //	patchwrit-agent version
 //
 // Exit codes: 0 done · 1 not done · 2 wrong usage · 4 waits for approval ·
-// 5 verification refused · 130 interrupted.
+// 5 verification refused · 130 interrupted. INT or TERM ends a verb in good order, a
+// second one at once: a package manager that runs then goes on under its supervisor,
+// which no signal ends, and what was begun stands in the journal, as after kill -9; the
+// next helper or apply brings it to rest and reports it before it does anything else.
 package main
 
 import (
@@ -21,10 +24,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
+	"github.com/patchwrit/patchwrit/internal/ending"
 	"github.com/patchwrit/patchwrit/refusal"
 	"github.com/patchwrit/patchwrit/refusal/explain"
 )
@@ -78,7 +80,7 @@ func verbs() []verb {
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := ending.Begin()
 	defer stop()
 	p := &program{ctx: ctx, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv}
 	os.Exit(p.main(os.Args[1:]))
@@ -129,6 +131,7 @@ func (p *program) help() error {
 		fmt.Fprintf(p.stdout, "  patchwrit-agent %-8s %s\n", v.name, v.help)
 	}
 	fmt.Fprintln(p.stdout, "Each verb tells its flags with -h.")
+	fmt.Fprintln(p.stdout, "INT or TERM ends a verb in good order, a second one at once. Neither ends a package manager that runs: the next helper or apply reports it.")
 	return flag.ErrHelp
 }
 

@@ -7,22 +7,20 @@
 //
 // Exit codes: 0 ok, 1 failure, 2 usage, 3 findings or deny at --fail-on, 4 waits
 // for approval, 5 integrity or verification failure, 6 stale or partial data,
-// 130 interrupted. An error outranks findings.
+// 130 interrupted. An error outranks findings. A second INT or TERM ends it at once.
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/patchwrit/patchwrit/advisor/box"
+	"github.com/patchwrit/patchwrit/internal/ending"
 	"github.com/patchwrit/patchwrit/refusal"
 	"github.com/patchwrit/patchwrit/refusal/explain"
 )
@@ -48,9 +46,8 @@ func main() {
 
 // Main runs the tool and returns its exit code; scripts in tests call it too.
 func Main() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := ending.Begin()
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second one ends the program at once, whatever it waits for
 	root := newRoot(os.Stdout, os.Stderr)
 	err := root.ExecuteContext(ctx)
 	if err != nil && ctx.Err() != nil {
@@ -109,7 +106,8 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 		Long: "Patchwrit scans hosts, plans exact changes, lets people sign those very plans, and issues writs.\n" +
 			"A host changes only under a writ that it has verified itself (patchwrit-agent).\n\n" +
 			"Exit codes: 0 ok, 1 failure, 2 usage, 3 findings or deny, 4 waits for approval,\n" +
-			"5 integrity or verification failure, 6 stale or partial data, 130 interrupted.",
+			"5 integrity or verification failure, 6 stale or partial data, 130 interrupted.\n" +
+			"INT or TERM ends a command in good order, a second one at once.",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       version,

@@ -47,6 +47,8 @@ const lockFD = 3
 // not touch them; it holds the lock for as long as they live; and it writes
 // down how they ended. Signals do not stop it: a running dpkg is never cut.
 func Supervise(name string) error {
+	deaf := make(chan os.Signal, 1) // Notify, not Ignore: what is ignored is inherited
+	signal.Notify(deaf, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE)
 	raw, err := os.ReadFile(name + jobSuffix)
 	if err != nil {
 		return err
@@ -59,8 +61,6 @@ func Supervise(name string) error {
 		return err
 	}
 	syscall.CloseOnExec(lockFD)
-	deaf := make(chan os.Signal, 1) // Notify, not Ignore: what is ignored is inherited
-	signal.Notify(deaf, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE)
 	e := exit{Code: 255}
 	if err := j.prepare(); err != nil {
 		e.Why = canon.NoteOf(err.Error())
