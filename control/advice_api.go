@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/patchwrit/patchwrit/advice"
 	"github.com/patchwrit/patchwrit/canon"
@@ -194,17 +195,51 @@ func (c *Control) goodOn(ctx context.Context, writs map[canon.Digest][]Writ) (ma
 			if w.State != Done || len(w.Receipts) == 0 {
 				continue
 			}
-			r, err := get[Receipt](ctx, c.Store, kindReceipt, string(w.Receipts[len(w.Receipts)-1]))
+			s, err := c.spanOf(ctx, w.Receipts[len(w.Receipts)-1])
 			if err != nil {
 				return nil, err
 			}
-			out[string(w.Host)] = append(out[string(w.Host)], r.Receipt.Ended)
+			out[string(w.Host)] = append(out[string(w.Host)], s.ended)
 		}
 	}
 	for _, times := range out {
 		slices.Sort(times)
 	}
 	return out, nil
+}
+
+// span is what figures need of a receipt.
+type span struct {
+	started, ended int64
+	back           bool // it tells of a rollback
+}
+
+// spans holds those that were read. What has a digest never changes, so that nothing
+// here ever grows old.
+type spans struct {
+	mu sync.Mutex // held for no reading of the store; guards of
+	of map[canon.Digest]span
+}
+
+func (c *Control) spanOf(ctx context.Context, d canon.Digest) (span, error) {
+	c.spans.mu.Lock()
+	s, ok := c.spans.of[d]
+	c.spans.mu.Unlock()
+	if ok {
+		return s, nil
+	}
+	r, err := get[Receipt](ctx, c.Store, kindReceipt, string(d))
+	if err != nil {
+		return s, err
+	}
+	s = span{r.Receipt.Started, r.Receipt.Ended, r.Receipt.Outcome == writ.RolledBack}
+	c.spans.mu.Lock()
+	defer c.spans.mu.Unlock()
+	if c.spans.of == nil {
+		c.spans.of = map[canon.Digest]span{}
+	}
+	c.spans.of[d] = s
+	return s, nil
 }
 
 // tallyOf adds one plan to its group, and gives how long each host that failed
@@ -218,15 +253,15 @@ func (c *Control) tallyOf(ctx context.Context, writs []Writ, good map[string][]i
 		failed++
 		since, back := w.Expires, int64(0)
 		for i, d := range w.Receipts {
-			r, err := get[Receipt](ctx, c.Store, kindReceipt, string(d))
+			s, err := c.spanOf(ctx, d)
 			if err != nil {
 				return nil, err
 			}
 			if i == 0 {
-				since = r.Receipt.Started
+				since = s.started
 			}
-			if r.Receipt.Outcome == writ.RolledBack {
-				back = r.Receipt.Ended
+			if s.back {
+				back = s.ended
 			}
 		}
 		for _, at := range good[string(w.Host)] {

@@ -164,6 +164,7 @@ type Control struct {
 
 	states  states
 	learned learned
+	spans   spans
 	ill     sync.Mutex        // guards trouble
 	trouble map[string]string // what does not work, by subject, for people
 }
