@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,6 +21,7 @@ import (
 	"github.com/patchwrit/patchwrit/docs/schema"
 	"github.com/patchwrit/patchwrit/feed"
 	"github.com/patchwrit/patchwrit/feed/depot"
+	"github.com/patchwrit/patchwrit/feed/document"
 	"github.com/patchwrit/patchwrit/feed/world"
 	"github.com/patchwrit/patchwrit/inventory"
 	"github.com/patchwrit/patchwrit/match"
@@ -80,7 +82,7 @@ func scanCmd() *cobra.Command {
 			now := time.Now()
 			deadlines, err := newJudge(cmd, now)
 			if err != nil {
-				return err
+				return coded(err)
 			}
 			seen, err := scan(cmd, false)
 			if err != nil {
@@ -89,7 +91,7 @@ func scanCmd() *cobra.Command {
 			r := newScanReport(seen)
 			if deadlines != nil {
 				if err := deadlines.read(cmd.Context(), &r, now); err != nil {
-					return err
+					return coded(err)
 				}
 				deadlines.apply(&r, now.Unix())
 			}
@@ -279,27 +281,31 @@ func readFeeds(cmd *cobra.Command, c chosen, feeds []string, age time.Duration, 
 	return readSince(cmd, places, age, o)
 }
 
-// there reports whether a source can be looked for at all. One that is not is a slip
-// of who typed it, and nothing is answered.
+// there reports whether a source may exist. One that does not is a slip of who typed
+// it, and nothing is answered.
 func there(source string) bool {
 	_, err := os.Stat(source)
-	return strings.Contains(source, "://") || err == nil
+	return strings.Contains(source, "://") || !errors.Is(err, fs.ErrNotExist)
 }
 
 // nothing is what was read of a feed that could not be used: the other feeds answer,
 // and no answer is clean.
 func nothing(source string, now time.Time, err error) advisory.Set {
-	why := strings.TrimPrefix(err.Error(), feed.ErrUnusable.Error()+": ")
 	return advisory.Set{Snapshot: advisory.Snapshot{Name: filepath.Base(shown(source)), Kind: "none", Source: shown(source), Fetched: now.Unix(), Scope: []advisory.Subject{},
-		Partial: []advisory.Gap{{Why: canon.NoteOf(string(depot.CodeUnusable) + ": " + why)}}}}
+		Partial: []advisory.Gap{{Why: canon.NoteOf(string(depot.CodeUnusable) + ": " + plainly(err))}}}}
+}
+
+// plainly is what made a feed unusable, without the words for which the code stands.
+func plainly(err error) string {
+	return strings.Replace(err.Error(), feed.ErrUnusable.Error()+": ", "", 1)
 }
 
 // coded gives a feed that cannot be used its code; what was asked for was not done.
 func coded(err error) error {
-	if errors.Is(err, feed.ErrUnusable) {
-		return exit{code: exitFailure, cause: refusal.New(depot.CodeUnusable, "%s", strings.TrimPrefix(err.Error(), feed.ErrUnusable.Error()+": "))}
+	if !errors.Is(err, feed.ErrUnusable) && !errors.Is(err, document.ErrUnusable) {
+		return err
 	}
-	return err
+	return exit{code: exitFailure, cause: refusal.New(depot.CodeUnusable, "%s", plainly(err))}
 }
 
 // shown is an address without credentials, for progress.
