@@ -219,7 +219,7 @@ func Dial(c Config) (*Conn, error) {
 		return nil, err
 	}
 	k.nc, err = nats.Connect("wss://"+u.Host, nats.ProxyPath(wire.PathWire), nats.Secure(c.tls(u.Hostname())),
-		nats.UserJWT(k.pass, k.key.Sign), nats.CustomInboxPrefix(wire.InboxSubject+k.public), nats.SetCustomDialer(dialer{c, u}),
+		k.passes, nats.CustomInboxPrefix(wire.InboxSubject+k.public), nats.SetCustomDialer(dialer{c, u}),
 		nats.Timeout(connectTime), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.CustomReconnectDelay(delay), nats.ReconnectBufSize(-1),
 		nats.IgnoreAuthErrorAbort(), nats.Name("patchwrit-agent"),
 		nats.ConnectHandler(func(*nats.Conn) { k.woken(nil) }), nats.ReconnectHandler(func(*nats.Conn) { k.woken(nil) }),
@@ -266,6 +266,13 @@ func (k *Conn) note(err error) {
 	case k.last <- err:
 	default:
 	}
+}
+
+// passes is nats.UserJWT without its trial of pass at once: an agent that starts while
+// the control plane is down would end.
+func (k *Conn) passes(o *nats.Options) error {
+	o.UserJWT, o.SignatureCB = k.pass, k.key.Sign
+	return nil
 }
 
 // pass fetches a JWT; the library calls it for each connection.

@@ -495,6 +495,31 @@ func TestAnAnswerThatCannotComeIsNotWaitedFor(t *testing.T) {
 	}
 }
 
+// TestAnAgentStartsWithoutTheControlPlane: whatever fails first, the connection or the
+// pass, it goes on by itself.
+func TestAnAgentStartsWithoutTheControlPlane(t *testing.T) {
+	w := newTown(t, nil)
+	seed := first(w.enrol())
+	for failing := range int64(3) {
+		cfg := w.dial(seed)
+		var calls atomic.Int64
+		cfg.Proxy = func(*http.Request) (*url.URL, error) { // asked for each connection, and for each pass
+			if calls.Add(1) == failing+1 {
+				return nil, errors.New("reset by peer")
+			}
+			return nil, nil
+		}
+		c, err := dial.Dial(cfg)
+		if err != nil {
+			t.Fatalf("call %d: %v", failing+1, err)
+		}
+		_, err = ask(t, c, wire.Hello, "")
+		if c.Close(); err != nil {
+			t.Errorf("call %d: %v", failing+1, err)
+		}
+	}
+}
+
 // TestThroughAnHTTPProxy connects where nothing but CONNECT is let out.
 func TestThroughAnHTTPProxy(t *testing.T) {
 	w := newTown(t, nil)
